@@ -1,0 +1,28 @@
+# The CUDA Toolkit: headers for the recorder and the simulator, nvcc for the examples. Nothing that is built here needs a
+# GPU or a driver, and nothing but the examples links the toolkit's libraries.
+find_package(CUDAToolkit 12.0 QUIET)
+if(NOT CUDAToolkit_FOUND)
+  message(FATAL_ERROR
+    "The CUDA Toolkit (12.0 or later, with CUPTI headers) was not found.\n"
+    "Install it from https://developer.nvidia.com/cuda-downloads, or point to it: cmake -DCUDAToolkit_ROOT=/usr/local/cuda")
+endif()
+find_path(UVMTRACE_CUPTI_INCLUDE_DIR cupti.h
+  HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_TARGET_DIR}/extras/CUPTI/include
+        ${CUDAToolkit_BIN_DIR}/../extras/CUPTI/include)
+if(NOT UVMTRACE_CUPTI_INCLUDE_DIR)
+  message(FATAL_ERROR "cupti.h was not found beside the CUDA Toolkit in ${CUDAToolkit_INCLUDE_DIRS}. "
+                      "Install the toolkit's CUPTI component (cuda-cupti-dev).")
+endif()
+
+# Headers only: the recorder must not need libcudart, libcuda or libcupti.
+add_library(uvmtrace_cuda_headers INTERFACE)
+target_include_directories(uvmtrace_cuda_headers SYSTEM INTERFACE ${CUDAToolkit_INCLUDE_DIRS} ${UVMTRACE_CUPTI_INCLUDE_DIR})
+
+if(NOT CMAKE_CUDA_COMPILER AND CUDAToolkit_NVCC_EXECUTABLE)
+  set(CMAKE_CUDA_COMPILER ${CUDAToolkit_NVCC_EXECUTABLE})
+endif()
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
+endif()
+set(CMAKE_CUDA_STANDARD 17)
+enable_language(CUDA)

@@ -1,0 +1,41 @@
+// Unified-memory faults, migrations and kernels, as CUPTI's activity records tell them.
+//
+// libcupti is opened at run time. Only activity records are used, never cuptiSubscribe: a subscriber would silence a later
+// torch.profiler. A drain thread of our own calls cuptiActivityFlushAll(0) every millisecond while managed memory exists,
+// because CUPTI's ordinary flushing loses most migrations without counting them.
+#pragma once
+
+#include <cstdint>
+
+namespace uvmtrace {
+
+struct CuptiOptions {
+  const char* cudart_path = nullptr;  // file of the loaded libcudart: libcupti is looked for beside it; may be null
+  uint32_t drain_period_us = 1000;
+  bool simulated = false;
+};
+
+// Finds and configures CUPTI, starts the drain thread. Call once, from a host thread, after cuInit has succeeded and before
+// the first managed allocation is handed to the host program. Every result goes into the trace as a source state; nothing
+// is returned because nothing can be done about it here.
+void StartCupti(const CuptiOptions& options);
+
+// The trace says why CUPTI was not used ("calls" detail, ...). Instead of StartCupti.
+void DisableCupti(const char* reason);
+
+// Whether managed memory exists: the drain thread sleeps while it does not.
+void SetCuptiManagedMemoryLive(bool live);
+
+// The last flush, in the drain thread, watched: after timeout_ms it is given up, and counted as a loss.
+void FinishCupti(int timeout_ms);
+
+// In a forked child: forget.
+void AbandonCuptiAfterFork();
+
+// CPU time of the drain thread so far.
+uint64_t CuptiThreadCpuNs();
+
+// cuptiGetVersion, 0 before StartCupti or without CUPTI.
+uint32_t CuptiVersion();
+
+}  // namespace uvmtrace

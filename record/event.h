@@ -1,0 +1,187 @@
+// What the recorder's threads hand to the writer: plain words, copied once.
+//
+// The host program's threads and the sources (CUPTI, the driver) fill one of these structs and push it into their ring;
+// the writer thread turns them into the columns of proto/uvmtrace.proto, whose comments say what each field means. Fields
+// are ordered so that no struct has padding that would be copied for nothing.
+#pragma once
+
+#include <cstdint>
+
+namespace uvmtrace {
+
+enum class EventType : uint8_t {
+  kApiCall = 1,
+  kGpuFault = 2,
+  kCpuFault = 3,
+  kMigration = 4,
+  kRegion = 5,
+  kKernel = 6,
+  kThreadSample = 7,
+  kProcessSample = 8,
+  kClockSample = 9,
+};
+inline constexpr int kEventTypeCount = 10;  // one past the last
+
+// The values of the enums below are those of proto/uvmtrace.proto: a test compares them.
+enum class TimeBase : uint8_t { kMonotonic = 0, kRealtime = 1, kMonotonicRaw = 2, kCupti = 3 };
+enum class EventSource : uint8_t { kUnknown = 0, kCupti = 1, kDriverQueue = 2 };
+enum class Door : uint8_t { kUnknown = 0, kRuntimeSymbol = 1, kDriverSymbol = 2, kGetProcAddress = 3, kCupti = 4 };
+enum class Layer : uint8_t { kUnknown = 0, kRuntime = 1, kDriver = 2 };
+enum class Operation : uint8_t {
+  kOther = 0,
+  kAllocate = 1,
+  kFree = 2,
+  kCopy = 3,
+  kSet = 4,
+  kPrefetch = 5,
+  kAdvise = 6,
+  kRegister = 7,
+  kUnregister = 8,
+  kReserve = 9,
+  kUnreserve = 10,
+  kCreate = 11,
+  kRelease = 12,
+  kMap = 13,
+  kUnmap = 14,
+  kSetAccess = 15,
+  kInitialize = 16,
+};
+enum class MemoryKind : uint8_t {
+  kUnknown = 0,
+  kDevice = 1,
+  kManaged = 2,
+  kPinned = 3,
+  kRegistered = 4,
+  kPool = 5,
+  kPhysical = 6,
+  kReserved = 7,
+};
+enum class SourceStateKind : uint8_t {
+  kUnknown = 0,
+  kActive = 1,
+  kUnavailable = 2,
+  kDisabled = 3,
+  kIdle = 4,
+  kStopped = 5,
+};
+enum class RegionKind : uint8_t { kUnknown = 0, kThrashing = 1, kThrottling = 2, kRemoteMap = 3 };
+enum class ThreadRole : uint8_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
+
+inline constexpr int32_t kCpu = -1;            // as a device
+inline constexpr int32_t kUnknownDevice = -2;
+
+// The return addresses of the call's stack, innermost first, follow as the event's tail.
+struct ApiCallEvent {
+  static constexpr EventType kType = EventType::kApiCall;
+  uint64_t start_ns = 0;
+  uint64_t duration_ns = 0;
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  uint64_t other_address = 0;
+  uint64_t flags = 0;
+  uint64_t stream = 0;
+  int32_t location = 0;
+  int32_t result = 0;
+  uint32_t tid = 0;
+  uint16_t function = 0;
+  uint16_t driver_function = 0;
+  MemoryKind memory_kind = MemoryKind::kUnknown;
+  Door door = Door::kUnknown;
+  uint8_t reserved[6] = {};
+};
+static_assert(sizeof(ApiCallEvent) == 80);
+
+struct GpuFaultEvent {
+  static constexpr EventType kType = EventType::kGpuFault;
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;  // 0 or before the start: not known
+  uint64_t address = 0;
+  uint32_t groups = 0;
+  int16_t device = 0;
+  uint8_t access = 0;
+  TimeBase clock = TimeBase::kCupti;
+  EventSource source = EventSource::kCupti;
+  uint8_t reserved[7] = {};
+};
+static_assert(sizeof(GpuFaultEvent) == 40);
+
+struct CpuFaultEvent {
+  static constexpr EventType kType = EventType::kCpuFault;
+  uint64_t start_ns = 0;
+  uint64_t address = 0;
+  uint64_t pc = 0;
+  uint32_t tid = 0;
+  uint8_t access = 0;
+  TimeBase clock = TimeBase::kCupti;
+  EventSource source = EventSource::kCupti;
+  uint8_t reserved[1] = {};
+};
+static_assert(sizeof(CpuFaultEvent) == 32);
+
+struct MigrationEvent {
+  static constexpr EventType kType = EventType::kMigration;
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  int16_t source_device = 0;
+  int16_t destination_device = 0;
+  uint8_t cause = 0;
+  TimeBase clock = TimeBase::kCupti;
+  EventSource source = EventSource::kCupti;
+  uint8_t reserved[1] = {};
+};
+static_assert(sizeof(MigrationEvent) == 40);
+
+struct RegionEvent {
+  static constexpr EventType kType = EventType::kRegion;
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  int16_t source_device = 0;
+  int16_t destination_device = 0;
+  uint8_t cause = 0;
+  RegionKind kind = RegionKind::kUnknown;
+  TimeBase clock = TimeBase::kCupti;
+  EventSource source = EventSource::kCupti;
+};
+static_assert(sizeof(RegionEvent) == 40);
+
+struct KernelEvent {
+  static constexpr EventType kType = EventType::kKernel;
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;
+  uint64_t stream = 0;
+  uint32_t name = 0;  // Recorder::InternString
+  int16_t device = 0;
+  TimeBase clock = TimeBase::kCupti;
+  EventSource source = EventSource::kCupti;
+};
+static_assert(sizeof(KernelEvent) == 32);
+
+struct ThreadSampleEvent {
+  static constexpr EventType kType = EventType::kThreadSample;
+  uint64_t time_ns = 0;
+  uint64_t cpu_ns = 0;
+  uint64_t wait_ns = 0;
+  uint64_t kernel_thread = 0;  // Recorder::DefineKernelThread
+};
+
+struct ProcessSampleEvent {
+  static constexpr EventType kType = EventType::kProcessSample;
+  uint64_t time_ns = 0;
+  uint64_t user_ns = 0;
+  uint64_t system_ns = 0;
+  uint64_t tool_ns = 0;
+};
+
+struct ClockSampleEvent {
+  static constexpr EventType kType = EventType::kClockSample;
+  uint64_t monotonic_ns = 0;
+  uint64_t realtime_ns = 0;
+  uint64_t monotonic_raw_ns = 0;
+  uint64_t cupti_ns = 0;  // 0: not read
+};
+
+}  // namespace uvmtrace

@@ -1,0 +1,128 @@
+// The one way from a fact in the host process to the trace file.
+//
+//   host thread or source --Record--> its own ring --> writer thread --> chunk --> write(2)
+//
+// One Recorder lives in a process, in static storage, and is never destroyed: the host's threads may call into it while
+// the process is being torn down. Record() is wait-free: it copies words into the calling thread's ring and never
+// allocates except for that thread's first event (one mmap). A full ring loses the event and counts it. Everything else
+// (encoding, interning of stacks, mappings, definitions, file) happens in the writer thread, which blocks all signals.
+//
+// The library links without libstdc++: nothing here may throw, allocate with operator new or need a guard variable.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "record/event.h"
+
+namespace uvmtrace {
+
+struct FunctionDefinition {
+  uint16_t id;  // from 1
+  const char* name;
+  Layer layer;
+  Operation operation;
+};
+
+struct DeviceDefinition {
+  uint32_t ordinal;
+  std::string_view name;
+  uint8_t uuid[16];
+  uint64_t total_memory_bytes;
+  uint32_t compute_capability;
+  bool concurrent_managed_access;
+  bool pageable_memory_access;
+  std::string_view pci_bus_id;
+};
+
+struct KernelThreadDefinition {
+  uint32_t tid;
+  uint64_t start_ticks;
+  std::string_view name;
+  ThreadRole role;
+  bool has_device_uuid;
+  uint8_t device_uuid[16];
+};
+
+// What the session knows about the process. Strings are copied. The recorder adds pid, times, host and sizes itself.
+struct ProcessDefinition {
+  std::string_view detail;
+  bool simulated = false;
+  uint32_t cuda_driver_version = 0;
+  uint32_t cuda_runtime_version = 0;
+  uint32_t cupti_version = 0;
+  std::string_view kernel_driver_version;
+};
+
+struct RecorderOptions {
+  const char* path;          // where to write; see output_file.h for what happens to an existing file
+  uint64_t run_id;
+  size_t buffer_bytes;       // of all rings together: a host thread's ring has 256 KiB, a source's 4 MiB
+  std::span<const FunctionDefinition> functions;
+  std::string_view detail;
+};
+
+// The kind of thread decides the size of its ring, and that host events are drained so that an allocation stands in the
+// trace before the faults on it: see writer.cc.
+enum class RingKind : uint8_t { kHost, kSource };
+
+class Recorder {
+ public:
+  // The process's recorder.
+  static Recorder& Get();
+
+  // Opens the file, starts the writer thread, writes the first chunk. On failure returns false, says why in one line on
+  // stderr, and stays stopped: events are then dropped without a trace, for there is none.
+  bool Start(const RecorderOptions& options);
+  bool running() const { return running_.load(std::memory_order_acquire); }
+
+  // Pushes an event to the calling thread's ring. Wait-free, async-signal-safe after the thread's first call.
+  template <typename Event>
+  void Record(const Event& event, std::span<const uint64_t> tail = {}) {
+    RecordBytes(Event::kType, &event, sizeof(Event), tail);
+  }
+
+  // Names the calling thread as a source: its events go to a large ring. Call before the thread's first Record.
+  void BecomeSource();
+
+  // Definitions and states. Any thread but a host's hot path: they take a short lock. Ids are from 1; 0 means that memory
+  // ran out, which is counted as a loss.
+  uint32_t InternString(std::string_view value);
+  uint32_t DefineKernelThread(const KernelThreadDefinition& thread);
+  void DefineDevice(const DeviceDefinition& device);
+  void DefineParameter(std::string_view name, std::string_view value);
+  void SetProcess(const ProcessDefinition& process);
+  // The last state of a name is in force; setting the same state and reason again writes nothing.
+  void SetSourceState(std::string_view name, SourceStateKind state, std::string_view reason = {});
+  void CountLoss(std::string_view source, std::string_view reason, uint64_t count);
+
+  // Asks the writer to write all that was recorded before the call and waits for it, at most timeout_ms.
+  // Async-signal-safe. Returns whether it was written in time.
+  bool Flush(int timeout_ms);
+
+  // Flush, then the last chunk (End.clean) and no more. Events recorded afterwards are dropped. At most timeout_ms.
+  bool Close(int timeout_ms);
+
+  // In a forked child: forgets everything without locking or freeing; the parent's file is not touched. Start may be
+  // called again.
+  void AbandonAfterFork();
+
+  // The file being written, NUL-terminated; empty before Start.
+  const char* path() const;
+
+  // CPU time of the writer thread so far.
+  uint64_t WriterCpuNs() const;
+
+ private:
+  void RecordBytes(EventType type, const void* event, size_t size, std::span<const uint64_t> tail);
+
+  std::atomic<bool> running_{false};
+};
+
+// CLOCK_MONOTONIC.
+uint64_t NowNs();
+
+}  // namespace uvmtrace

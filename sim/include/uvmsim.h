@@ -1,0 +1,90 @@
+// How an example tells the simulator what its kernels do, so that the same binary runs with and without a GPU.
+//
+// The simulator cannot run GPU code. A program that wants to run on it registers, for each kernel, a host function: the
+// simulator calls it instead of the kernel, on the simulated GPU's thread, in stream order, with the launch's arguments.
+// The host function names the bytes that the kernel reads and writes, page by page in the order of the kernel, and really
+// reads and writes them through the pointers that it gets back, so that results are right and can be verified.
+//
+// All functions here are weak: on a real GPU none of them exists, UVMSIM_REGISTER does nothing, and nothing of the
+// simulator is linked. Example:
+//
+//   __global__ void Add(int* data, size_t count, int value) { ... }
+//
+//   static void AddOnHost(const UvmsimLaunch* launch) {
+//     int* data = UvmsimArgument<int*>(launch, 0);
+//     size_t count = UvmsimArgument<size_t>(launch, 1);
+//     int value = UvmsimArgument<int>(launch, 2);
+//     UvmsimForEachSpan(launch, data, count, UVMSIM_READ_WRITE, [&](int* span, size_t n, size_t) {
+//       for (size_t i = 0; i < n; ++i) span[i] += value;
+//     });
+//   }
+//   UVMSIM_REGISTER(Add, AddOnHost);
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct UvmsimDim {
+  unsigned x, y, z;
+} UvmsimDim;
+
+typedef struct UvmsimLaunch {
+  void** arguments;  // as cudaLaunchKernel gets them: arguments[i] points to the value of argument i
+  UvmsimDim grid;
+  UvmsimDim block;
+  int device;
+  void* engine;      // the simulator's own
+} UvmsimLaunch;
+
+typedef void (*UvmsimKernelModel)(const UvmsimLaunch* launch);
+
+enum { UVMSIM_READ = 1, UVMSIM_WRITE = 2, UVMSIM_READ_WRITE = 3 };
+
+// Registers `model` as the behaviour of the kernel whose host stub is `host_function`.
+__attribute__((weak)) void uvmsim_register_kernel(const void* host_function, UvmsimKernelModel model);
+
+// The kernel touches [address, address + bytes), device memory, pinned host memory or managed memory; what is not resident
+// on the GPU faults, migrates or is mapped, as the driver would. Returns a pointer through which the model may read and
+// write these bytes without a fault; it is good until the next call of uvmsim_access. At most one 2 MiB block should be
+// touched by one call: bytes touched together fault together. NULL for an address that the GPU cannot reach: the launch
+// then fails with cudaErrorIllegalAddress.
+__attribute__((weak)) void* uvmsim_access(const UvmsimLaunch* launch, const void* address, size_t bytes, int access);
+
+#ifdef __cplusplus
+}  // extern "C"
+
+template <typename T>
+inline T UvmsimArgument(const UvmsimLaunch* launch, int index) {
+  return *static_cast<T*>(launch->arguments[index]);
+}
+
+// Walks `count` elements from `first`, touching a 64 KiB piece at a time, in address order: the walk of a streaming kernel
+// that faults one big page after the other. `body(span, n, offset)` gets a writable view of elements [offset, offset + n).
+template <typename T, typename Body>
+inline void UvmsimForEachSpan(const UvmsimLaunch* launch, T* first, size_t count, int access, Body body) {
+  constexpr uintptr_t kPiece = 64 * 1024;
+  size_t offset = 0;
+  while (offset < count) {
+    const uintptr_t at = reinterpret_cast<uintptr_t>(first + offset);
+    const uintptr_t end = (at / kPiece + 1) * kPiece;
+    size_t n = (end - at + sizeof(T) - 1) / sizeof(T);
+    if (n > count - offset) n = count - offset;
+    void* view = uvmsim_access(launch, first + offset, n * sizeof(T), access);
+    if (view == nullptr) return;
+    body(static_cast<T*>(view), n, offset);
+    offset += n;
+  }
+}
+
+#define UVMSIM_REGISTER(kernel, model)                                                  \
+  [[maybe_unused]] static const bool uvmsim_registered_##kernel = [] {                  \
+    if (uvmsim_register_kernel != nullptr) {                                            \
+      uvmsim_register_kernel(reinterpret_cast<const void*>(&kernel), &model);           \
+    }                                                                                   \
+    return true;                                                                        \
+  }()
+#endif
