@@ -1,5 +1,8 @@
 # The CUDA Toolkit: headers for the recorder and the simulator, nvcc for the examples. Nothing that is built here needs a
 # GPU or a driver, and nothing but the examples links the toolkit's libraries.
+if(NOT DEFINED CUDAToolkit_ROOT AND DEFINED ENV{CUDA_HOME})
+  set(CUDAToolkit_ROOT $ENV{CUDA_HOME})
+endif()
 find_package(CUDAToolkit 12.0 QUIET)
 if(NOT CUDAToolkit_FOUND)
   message(FATAL_ERROR
