@@ -16,9 +16,6 @@ namespace {
 constinit BufferPool g_pool;
 constinit std::atomic<Collection*> g_collection{nullptr};
 
-// Whether the calling thread's ring has been made a large one.
-thread_local bool t_is_source = false;
-
 void Tell(const char* source, SourceStateKind state, const char* reason) {
   Recorder::Get().SetSourceState(source, state, reason);
   Log(state == SourceStateKind::kActive ? LogLevel::kDebug : LogLevel::kInfo, "%s: %s", source, reason);
@@ -169,10 +166,7 @@ void CUPTIAPI Collection::BufferCompleted(CUcontext context, uint32_t stream, ui
 
 void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid) {
   Recorder& recorder = Recorder::Get();
-  if (!t_is_source) {
-    recorder.BecomeSource();
-    t_is_source = true;
-  }
+  recorder.BecomeSource();
   if (BufferPool::Discarded(buffer)) {
     recorder.CountLoss("cupti", "no memory for CUPTI's buffers", 1);
   } else if (buffer != nullptr && valid > 0) {

@@ -21,7 +21,7 @@ constexpr char kUuidB[] = "GPU-ffeeddcc-bbaa-9988-7766-554433221100";
 TEST(ThreadStat, NamesMayHoldSpacesAndParentheses) {
   ThreadStat stat;
   ASSERT_TRUE(
-      ParseThreadStat("42 (UVM GPU1) BH (x) S 2 0 0 0 -1 2129984 0 0 0 0 0 11 22 0 0 20 0 1 0 987654321 0 0\n", &stat));
+      ParseThreadStat("42 (UVM GPU1) BH (x) S 2 0 0 0 -1 2129984 0 0 0 0 11 22 0 0 20 0 1 0 987654321 0 0\n", &stat));
   EXPECT_EQ(stat.flags, 2129984u);
   EXPECT_EQ(stat.user_ticks, 11u);
   EXPECT_EQ(stat.system_ticks, 22u);
@@ -29,7 +29,7 @@ TEST(ThreadStat, NamesMayHoldSpacesAndParentheses) {
 }
 
 TEST(ThreadStat, CutOffLinesAreRefused) {
-  const std::string whole = "42 (UVM GPU1 BH) S 2 0 0 0 -1 2129984 0 0 0 0 0 11 22 0 0 20 0 1 0 5 0 0\n";
+  const std::string whole = "42 (UVM GPU1 BH) S 2 0 0 0 -1 2129984 0 0 0 0 11 22 0 0 20 0 1 0 5 0 0\n";
   ThreadStat stat;
   ASSERT_TRUE(ParseThreadStat(whole.c_str(), &stat));
   for (size_t length = 0; length < whole.find(" 5 0 0"); ++length) {

@@ -44,8 +44,8 @@ class ProcRoot {
     const std::string folder = "proc/" + std::to_string(tid) + "/";
     Write(folder + "comm", name + "\n");
     // 3 state, 4 to 13, 14 utime, 15 stime, 16 to 21, 22 starttime, two more.
-    Write(folder + "stat", std::to_string(tid) + " (" + name + ") S 2 0 0 0 -1 2129984 0 0 0 0 0 " +
-                               std::to_string(ticks) + " 0 0 20 0 1 0 " + std::to_string(start_ticks) + " 0 0\n");
+    Write(folder + "stat", std::to_string(tid) + " (" + name + ") S 2 0 0 0 -1 2129984 0 0 0 0 " +
+                               std::to_string(ticks) + " 0 0 0 20 0 1 0 " + std::to_string(start_ticks) + " 0 0\n");
     if (!schedstat.empty()) Write(folder + "schedstat", schedstat);
   }
 

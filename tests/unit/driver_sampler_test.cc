@@ -118,8 +118,10 @@ TEST(DriverSampler, WaitsForAThreadThatComesLate) {
   const TraceContents trace = RecordInChild([&]() -> std::string {
     StartDriverSampler(Options(root));
     SleepMs(30);
+    Recorder::Get().Flush(1000);  // a chunk holds only the last state
     SetDriverManagedMemoryLive(true);
     SleepMs(150);
+    Recorder::Get().Flush(1000);
     NamedThread bottom_half(root, "UVM GPU1 BH");
     SleepMs(400);
     FinishDriverSampler(2000);
