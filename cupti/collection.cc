@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include <algorithm>
+
 #include "cupti/activity_records.h"
 #include "cupti/buffer_pool.h"
 #include "cupti/library_search.h"
@@ -89,7 +91,13 @@ bool Collection::Arm() {
   EnableUnifiedMemory();
   if (version_ >= kOldestVersionForKernels) kernel_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
   TellResults();
-  return true;
+  return AnythingEnabled();
+}
+
+bool Collection::AnythingEnabled() const {
+  if (version_ >= kOldestVersionForKernels && kernel_result_ == CUPTI_SUCCESS) return true;
+  return std::any_of(std::begin(counter_results_), std::end(counter_results_),
+                     [](CUptiResult result) { return result == CUPTI_SUCCESS; });
 }
 
 void Collection::EnableUnifiedMemory() {
@@ -112,7 +120,15 @@ void Collection::EnableUnifiedMemory() {
 }
 
 void Collection::TellResults() const {
-  Tell("cupti", SourceStateKind::kActive, description_);
+  if (AnythingEnabled()) {
+    Tell("cupti", SourceStateKind::kActive, description_);
+  } else {
+    char cause[512];
+    char reason[sizeof description_ + sizeof cause + 32];
+    DescribeCuptiError(counter_results_[0], cause, sizeof cause);
+    snprintf(reason, sizeof reason, "%s, refuses everything. %s", description_, cause);
+    Tell("cupti", SourceStateKind::kUnavailable, reason);
+  }
   auto tell = [](const char* source, CUptiResult result) {
     if (result == CUPTI_SUCCESS) return Tell(source, SourceStateKind::kActive, "");
     char reason[512];

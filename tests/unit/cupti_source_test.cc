@@ -422,6 +422,44 @@ TEST(CuptiSource, T11_RefusedUnifiedMemoryLeavesKernels) {
   }
 }
 
+TEST(CuptiSource, T11_EverythingRefusedIsUnavailableAndNotALoss) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    for (int& result : fake->configure_result) result = CUPTI_ERROR_UNKNOWN;
+    fake->enable_kernels_result = CUPTI_ERROR_UNKNOWN;
+    fake->flush_result = CUPTI_ERROR_UNKNOWN;
+    StartCupti(Options());
+    SetCuptiManagedMemoryLive(true);
+    SleepMs(20);
+    FinishCupti(2000);
+    return fake->flushes == 0 ? "" : "drains nothing";
+  });
+  EXPECT_EQ(trace.states.at("cupti").state, sources_test::kUnavailable);
+  EXPECT_NE(trace.states.at("cupti").reason.find("nvidia-smi"), std::string::npos) << trace.states.at("cupti").reason;
+  EXPECT_TRUE(trace.losses.empty());
+}
+
+// The toolkit's own libcupti on a machine without a driver: the library must say so and leave the program alone.
+TEST(CuptiSource, TheRealLibraryWithoutADriverIsUnavailable) {
+  if (access("/dev/nvidiactl", F_OK) == 0) GTEST_SKIP() << "this machine has a driver";
+  void* real = dlopen(UVMTRACE_REAL_CUPTI, RTLD_LAZY | RTLD_LOCAL);
+  if (real == nullptr) GTEST_SKIP() << dlerror();
+  dlclose(real);
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    CuptiOptions options;
+    options.cudart_path = UVMTRACE_REAL_CUPTI;  // its folder
+    StartCupti(options);
+    SetCuptiManagedMemoryLive(true);
+    SleepMs(20);
+    FinishCupti(2000);
+    return CuptiVersion() > 0 ? "" : "no version";
+  });
+  EXPECT_EQ(trace.states.at("cupti").state, sources_test::kUnavailable);
+  EXPECT_EQ(trace.states.at("cupti.gpu_page_faults").state, sources_test::kUnavailable);
+  EXPECT_EQ(trace.states.at("cupti.kernels").state, sources_test::kUnavailable);
+  EXPECT_TRUE(trace.losses.empty());
+}
+
 TEST(CuptiSource, KernelRecordsOfUnknownLayoutAreNotAskedFor) {
   const TraceContents trace = RecordInChild([]() -> std::string {
     FakeCupti* fake = Fake();

@@ -20,7 +20,9 @@ add_executable(uvmtrace_sources_test
   driver_sampler_test.cc
   sources_child.cc
   sources_trace.cc)
-target_compile_definitions(uvmtrace_sources_test PRIVATE UVMTRACE_FAKE_CUPTI_FOLDER="${fake_cupti_folder}")
+target_compile_definitions(uvmtrace_sources_test PRIVATE
+  UVMTRACE_FAKE_CUPTI_FOLDER="${fake_cupti_folder}"
+  UVMTRACE_REAL_CUPTI="${CUDAToolkit_LIBRARY_DIR}/libcupti.so")
 target_link_libraries(uvmtrace_sources_test PRIVATE
   uvmtrace_cupti uvmtrace_driver uvmtrace_record uvmtrace_trace_proto uvmtrace_cuda_headers
   GTest::gtest_main ${CMAKE_DL_LIBS})
