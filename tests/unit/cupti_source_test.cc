@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <functional>
 #include <set>
 #include <string>
@@ -442,9 +443,7 @@ TEST(CuptiSource, T11_EverythingRefusedIsUnavailableAndNotALoss) {
 // The toolkit's own libcupti on a machine without a driver: the library must say so and leave the program alone.
 TEST(CuptiSource, TheRealLibraryWithoutADriverIsUnavailable) {
   if (access("/dev/nvidiactl", F_OK) == 0) GTEST_SKIP() << "this machine has a driver";
-  void* real = dlopen(UVMTRACE_REAL_CUPTI, RTLD_LAZY | RTLD_LOCAL);
-  if (real == nullptr) GTEST_SKIP() << dlerror();
-  dlclose(real);
+  if (access(UVMTRACE_REAL_CUPTI, R_OK) != 0) GTEST_SKIP() << UVMTRACE_REAL_CUPTI;
   const TraceContents trace = RecordInChild([]() -> std::string {
     CuptiOptions options;
     options.cudart_path = UVMTRACE_REAL_CUPTI;  // its folder
@@ -534,6 +533,9 @@ TEST(CuptiSource, T14_AForkedChildRecordsNothingOfItsParent) {
       if (fake->request(&bytes, &max_records) == nullptr) _exit(1);
       FinishCupti(100);  // there is no thread: it must not wait
       if (CuptiThreadCpuNs() != 0 || CuptiVersion() != 0) _exit(2);
+#ifdef __SANITIZE_THREAD__
+      _exit(0);  // it allows no thread after the fork of a process with threads
+#endif
       // The child is a program like any other and may start its own session.
       char path[] = "/tmp/uvmtrace_forked_XXXXXX";
       if (mkstemp(path) < 0) _exit(3);
@@ -667,6 +669,29 @@ TEST(CuptiSource, IsFoundInPipsFolderForCupti) {
     return "";
   });
   EXPECT_NE(trace.states.at("cupti").reason.find("/cuda_cupti/lib/libcupti.so.12"), std::string::npos)
+      << trace.states.at("cupti").reason;
+}
+
+// The simulator's libcupti lies on the loader's path, and must be used although a real one is mapped or near.
+TEST(CuptiSource, TheSimulatorsIsFoundOnTheLoadersPath) {
+  setenv("LD_LIBRARY_PATH", UVMTRACE_FAKE_CUPTI_FOLDER "/simulator", 1);
+  const std::string self = std::filesystem::read_symlink("/proc/self/exe");
+  // The loader reads its path once, when a program starts.
+  const int status =
+      system((self + " --gtest_also_run_disabled_tests --gtest_filter=*DISABLED_UnderSimulator").c_str());
+  unsetenv("LD_LIBRARY_PATH");
+  EXPECT_EQ(status, 0);
+}
+TEST(CuptiSource, DISABLED_UnderSimulator) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    if (Fake() == nullptr) return "no fake";  // mapped, and not to be used
+    CuptiOptions options = Options();
+    options.simulated = true;
+    StartCupti(options);
+    FinishCupti(2000);
+    return "";
+  });
+  EXPECT_NE(trace.states.at("cupti").reason.find("/simulator/libcupti.so.13"), std::string::npos)
       << trace.states.at("cupti").reason;
 }
 

@@ -10,6 +10,7 @@ function(uvmtrace_add_fake_cupti target folder version)
 endfunction()
 uvmtrace_add_fake_cupti(uvmtrace_fake_cupti "" 13)
 uvmtrace_add_fake_cupti(uvmtrace_fake_cupti_other "/other" 12)
+uvmtrace_add_fake_cupti(uvmtrace_fake_cupti_simulator "/simulator" 13)
 uvmtrace_add_fake_cupti(uvmtrace_fake_cupti_pip "/nvidia/cuda_cupti/lib" 12)
 file(MAKE_DIRECTORY ${fake_cupti_folder}/nvidia/cuda_runtime/lib)
 
@@ -26,5 +27,6 @@ target_compile_definitions(uvmtrace_sources_test PRIVATE
 target_link_libraries(uvmtrace_sources_test PRIVATE
   uvmtrace_cupti uvmtrace_driver uvmtrace_record uvmtrace_trace_proto uvmtrace_cuda_headers
   GTest::gtest_main ${CMAKE_DL_LIBS})
-add_dependencies(uvmtrace_sources_test uvmtrace_fake_cupti uvmtrace_fake_cupti_other uvmtrace_fake_cupti_pip)
+add_dependencies(uvmtrace_sources_test uvmtrace_fake_cupti uvmtrace_fake_cupti_other uvmtrace_fake_cupti_pip
+                 uvmtrace_fake_cupti_simulator)
 gtest_discover_tests(uvmtrace_sources_test)
