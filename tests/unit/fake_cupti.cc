@@ -163,6 +163,9 @@ FAKE_CUPTI_EXPORT CUptiResult cuptiActivityGetNextRecord(uint8_t* buffer, size_t
     at += RecordBytes(kind);
   }
   if (at >= buffer + valid) return CUPTI_ERROR_MAX_LIMIT_REACHED;
+  uint32_t kind;
+  memcpy(&kind, at, sizeof kind);
+  if (kind == CUPTI_ACTIVITY_KIND_INVALID) return CUPTI_ERROR_INVALID_KIND;
   *record = reinterpret_cast<CUpti_Activity*>(at);
   return CUPTI_SUCCESS;
 }

@@ -29,4 +29,15 @@ target_link_libraries(uvmtrace_sources_test PRIVATE
   GTest::gtest_main ${CMAKE_DL_LIBS})
 add_dependencies(uvmtrace_sources_test uvmtrace_fake_cupti uvmtrace_fake_cupti_other uvmtrace_fake_cupti_pip
                  uvmtrace_fake_cupti_simulator)
-gtest_discover_tests(uvmtrace_sources_test)
+gtest_discover_tests(uvmtrace_sources_test PROPERTIES ENVIRONMENT "LD_LIBRARY_PATH=${fake_cupti_folder}/simulator")
+
+# As record_needs_only_libc: see record.cmake.
+if(UVMTRACE_SANITIZE STREQUAL "")
+  add_library(uvmtrace_sources_link_test SHARED record_link_test.cc)
+  target_link_libraries(uvmtrace_sources_link_test PRIVATE uvmtrace_recorder_flags
+    -Wl,--whole-archive uvmtrace_cupti uvmtrace_driver uvmtrace_record -Wl,--no-whole-archive -Wl,-z,defs)
+  set_target_properties(uvmtrace_sources_link_test PROPERTIES LINKER_LANGUAGE C)
+  add_test(NAME sources_need_only_libc
+    COMMAND ${CMAKE_COMMAND} -DLIBRARY=$<TARGET_FILE:uvmtrace_sources_link_test> -DREADELF=${CMAKE_READELF}
+            -P ${CMAKE_CURRENT_SOURCE_DIR}/record_link_test.cmake)
+endif()
