@@ -570,6 +570,11 @@ TEST_F(RecorderTest, EventsOfAThreadThatEndedAreInTheFileAndItsRingServesTheNext
 
 TEST_F(RecorderTest, RecordingInTheThreadsOwnDestructorsIsSafeAndCounts) {
   Start();
+#ifdef __SANITIZE_THREAD__
+  constexpr int kRounds = 3;  // ThreadSanitizer takes its own data away in the last round
+#else
+  constexpr int kRounds = 4;
+#endif
   static pthread_key_t key;
   static int rounds;
   rounds = 0;
@@ -577,16 +582,16 @@ TEST_F(RecorderTest, RecordingInTheThreadsOwnDestructorsIsSafeAndCounts) {
                                [](void* value) {
                                  Recorder::Get().Record(ApiCallEvent());
                                  // Again in every round that the C library offers: some come after the recorder's own.
-                                 if (++rounds < 4) pthread_setspecific(key, value);
+                                 if (++rounds < kRounds) pthread_setspecific(key, value);
                                }),
             0);
   std::thread([] {
     pthread_setspecific(key, &rounds);
     Recorder::Get().Record(ApiCallEvent());
   }).join();
-  EXPECT_EQ(rounds, 4);
+  EXPECT_EQ(rounds, kRounds);
   const Totals totals = Count(Finish());
-  EXPECT_EQ(totals.api_calls, 5u);
+  EXPECT_EQ(totals.api_calls, 1u + kRounds);
   pthread_key_delete(key);
 }
 
