@@ -1,8 +1,8 @@
 // Unified-memory faults, migrations and kernels, as CUPTI's activity records tell them.
 //
-// libcupti is opened at run time. Only activity records are used, never cuptiSubscribe: a subscriber would silence a later
-// torch.profiler. A drain thread of our own calls cuptiActivityFlushAll(0) every millisecond while managed memory exists,
-// because CUPTI's ordinary flushing loses most migrations without counting them.
+// libcupti is opened at run time. Only activity records are used, never cuptiSubscribe: a subscriber would silence a
+// later torch.profiler. A drain thread of our own calls cuptiActivityFlushAll(0) every millisecond while managed memory
+// exists, because CUPTI's ordinary flushing loses most migrations without counting them.
 #pragma once
 
 #include <cstdint>
@@ -15,15 +15,15 @@ struct CuptiOptions {
   bool simulated = false;
 };
 
-// Finds and configures CUPTI, starts the drain thread. Call once, from a host thread, after cuInit has succeeded and before
-// the first managed allocation is handed to the host program. Every result goes into the trace as a source state; nothing
-// is returned because nothing can be done about it here.
+// Finds and configures CUPTI, starts the drain thread. Call once, from a host thread, after cuInit has succeeded and
+// before the first managed allocation is handed to the host program. Every result goes into the trace as a source
+// state; nothing is returned because nothing can be done about it here.
 void StartCupti(const CuptiOptions& options);
 
 // The trace says why CUPTI was not used ("calls" detail, ...). Instead of StartCupti.
 void DisableCupti(const char* reason);
 
-// Whether managed memory exists: the drain thread sleeps while it does not.
+// Whether managed memory exists. While it does not, the drain thread wakes once a second only, for kernels and clocks.
 void SetCuptiManagedMemoryLive(bool live);
 
 // The last flush, in the drain thread, watched: after timeout_ms it is given up, and counted as a loss.

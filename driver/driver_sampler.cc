@@ -1,0 +1,100 @@
+// The sampler thread and its life: see driver_sampler.h.
+#include "driver/driver_sampler.h"
+
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+
+#include "driver/module_parameters.h"
+#include "driver/thread_sampler.h"
+#include "record/recorder.h"
+#include "record/source_thread.h"
+
+namespace uvmtrace {
+namespace {
+
+constinit DriverSamplerOptions g_options;
+constinit char g_root[512] = {};
+constinit SourceThread g_thread;
+constinit ThreadSampler g_threads;
+
+uint64_t ToNs(const timeval& time) {
+  return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_usec) * 1000;
+}
+
+void SampleProcess(uint64_t now_ns) {
+  rusage usage;
+  if (getrusage(RUSAGE_SELF, &usage) != 0) return;
+  g_thread.PublishCpuTime();
+  ProcessSampleEvent event;
+  event.time_ns = now_ns;
+  event.user_ns = ToNs(usage.ru_utime);
+  event.system_ns = ToNs(usage.ru_stime);
+  event.tool_ns = g_thread.cpu_ns();
+  if (g_options.other_tool_threads_cpu_ns != nullptr) event.tool_ns += g_options.other_tool_threads_cpu_ns();
+  Recorder::Get().Record(event);
+}
+
+void SampleAll() {
+  const uint64_t now_ns = NowNs();
+  g_threads.Sample(now_ns);
+  SampleProcess(now_ns);
+}
+
+void SamplerThread() {
+  Recorder& recorder = Recorder::Get();
+  recorder.BecomeSource();
+  RecordModuleParameters(g_root);
+  recorder.SetSourceState("process_time", SourceStateKind::kActive);
+  g_threads.SetRoot(g_root);
+  bool was_live = g_thread.live();
+  bool ever_live = was_live;
+  g_threads.Search(ever_live);
+  SampleAll();
+  const uint64_t period_ns = static_cast<uint64_t>(std::max(g_options.period_us, 100u)) * 1000;
+  while (true) {
+    const uint32_t taken = g_thread.take();
+    const bool live = g_thread.live();
+    const bool finish = g_thread.finish_requested();
+    const bool changed = live != was_live;
+    was_live = live;
+    ever_live = ever_live || live;
+    // The transition is when the driver's thread comes into being. At the end a short program gets its last chance.
+    const bool search = finish ? !g_threads.HasBottomHalf() : live && (changed || g_threads.SearchDue(NowNs()));
+    if (search) g_threads.Search(ever_live);
+    if (live || changed || finish) SampleAll();
+    if (finish) return;
+    g_thread.Sleep(taken, live ? NowNs() + period_ns : Bell::kForever);
+  }
+}
+
+}  // namespace
+
+void StartDriverSampler(const DriverSamplerOptions& options) {
+  ErrnoKeeper keep_errno;
+  g_options = options;
+  snprintf(g_root, sizeof g_root, "%s", options.root == nullptr ? "" : options.root);
+  g_options.root = g_root;
+  if (g_thread.Start("uvmtrace-sample", &SamplerThread)) return;
+  for (const char* source : {"bh_threads", "tools_event_queue", "module_parameters", "process_time"}) {
+    Recorder::Get().SetSourceState(source, SourceStateKind::kUnavailable,
+                                   "no thread could be created for it; raise the limit of threads (ulimit -u)");
+  }
+}
+
+void SetDriverManagedMemoryLive(bool live) { g_thread.SetLive(live); }
+
+void FinishDriverSampler(int timeout_ms) {
+  ErrnoKeeper keep_errno;
+  if (g_thread.Finish(timeout_ms)) return;
+  Recorder::Get().CountLoss("driver", "last sample did not return in time", 1);
+}
+
+void AbandonDriverSamplerAfterFork() {
+  g_threads.CloseFiles();
+  g_threads = ThreadSampler();
+  g_thread.Abandon();
+}
+
+}  // namespace uvmtrace
