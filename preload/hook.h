@@ -24,6 +24,7 @@ struct ThreadState {
   uint16_t depth;            // of intercepted calls; more than 0 while the library itself works
   uint16_t driver_function;  // the driver call beneath the outermost call
   Operation outermost_operation;
+  uint64_t own_work_ns;  // spent in the outermost call by us, not by CUDA: starting the sources
 };
 extern __thread ThreadState thread_state __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
@@ -126,6 +127,7 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
   if (outermost) {
     thread.driver_function = kNoFunction;
     thread.outermost_operation = kOperation;
+    thread.own_work_ns = 0;
     event.start_ns = NowNs();
   } else if (kLayer == Layer::kDriver && thread.outermost_operation == kOperation &&
              thread.driver_function == kNoFunction) {
@@ -135,7 +137,7 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
   errno = host_errno;
   const Result result = call(real);
   const int call_errno = errno;
-  if (outermost) event.duration_ns = NowNs() - event.start_ns;
+  if (outermost) event.duration_ns = NowNs() - event.start_ns - thread.own_work_ns;
 
   const bool ok = result == Result{};
   if constexpr (kInitialize) AfterInitialize(static_cast<CUresult>(result));

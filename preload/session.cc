@@ -206,6 +206,18 @@ bool StartRecording() {
 
 uint64_t OtherThreadsCpuNs() { return Recorder::Get().WriterCpuNs() + CuptiThreadCpuNs(); }
 
+// Keeps what is done here out of the duration of the call in which it is done.
+class OwnWorkTimer {
+ public:
+  OwnWorkTimer() : start_ns_(NowNs()) {}
+  ~OwnWorkTimer() { thread_state.own_work_ns += NowNs() - start_ns_; }
+  OwnWorkTimer(const OwnWorkTimer&) = delete;
+  OwnWorkTimer& operator=(const OwnWorkTimer&) = delete;
+
+ private:
+  const uint64_t start_ns_;
+};
+
 void SetManagedMemoryLive(bool live) {
   SetCuptiManagedMemoryLive(live);
   SetDriverManagedMemoryLive(live);
@@ -251,6 +263,7 @@ bool EnsureSession() {
 void AfterInitialize(CUresult result) {
   if (!SessionRunning() || session.devices.load(std::memory_order_acquire) == Work::kDone) return;
   InternalWork internal;
+  const OwnWorkTimer timer;
   if (result != CUDA_SUCCESS && result != CUDA_ERROR_NOT_INITIALIZED) {
     char error[100];
     char reason[200];
@@ -282,6 +295,7 @@ void EnsureManagedSources() {
   if (session.managed_sources.load(std::memory_order_acquire) == Work::kDone || !SessionRunning()) return;
   InternalWork internal;
   AfterInitialize(CUDA_ERROR_NOT_INITIALIZED);
+  const OwnWorkTimer timer;
   if (!BeginWork(&session.managed_sources)) return;
   if (session.finished.load(std::memory_order_acquire) == Work::kNotDone) {
     const char* const simulator_root = SimulatorRoot();
