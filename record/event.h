@@ -1,8 +1,8 @@
 // What the recorder's threads hand to the writer: plain words, copied once.
 //
 // The host program's threads and the sources (CUPTI, the driver) fill one of these structs and push it into their ring;
-// the writer thread turns them into the columns of proto/uvmtrace.proto, whose comments say what each field means. Fields
-// are ordered so that no struct has padding that would be copied for nothing.
+// the writer thread turns them into the columns of proto/uvmtrace.proto, whose comments say what each field means.
+// Fields are ordered so that no struct has padding that would be copied for nothing.
 #pragma once
 
 #include <cstdint>
@@ -67,7 +67,7 @@ enum class SourceStateKind : uint8_t {
 enum class RegionKind : uint8_t { kUnknown = 0, kThrashing = 1, kThrottling = 2, kRemoteMap = 3 };
 enum class ThreadRole : uint8_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
 
-inline constexpr int32_t kCpu = -1;            // as a device
+inline constexpr int32_t kCpu = -1;  // as a device
 inline constexpr int32_t kUnknownDevice = -2;
 
 // The return addresses of the call's stack, innermost first, follow as the event's tail.

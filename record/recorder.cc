@@ -1,29 +1,248 @@
 // See recorder.h.
 #include "record/recorder.h"
 
+#include <errno.h>
+#include <pthread.h>
 #include <time.h>
+#include <unistd.h>
+
+#include <new>
+
+#include "record/diagnostics.h"
+#include "record/process_info.h"
+#include "record/session.h"
+#include "record/writer.h"
 
 namespace uvmtrace {
 namespace {
+
 constinit Recorder g_recorder;
+constinit std::atomic<Session*> g_session{nullptr};
+constinit std::atomic<bool> g_starting{false};
+constinit std::atomic<uint32_t> g_epochs{0};
+
+// 16 bytes of static TLS. A ring of an earlier session (before a fork) has another epoch.
+struct ThreadState {
+  ThreadRing* ring;
+  uint32_t epoch;
+  bool is_source;
+};
+constinit thread_local ThreadState t_state = {nullptr, 0, false};
+
+// Tells that a thread has ended. Only the keys whose slots lie in the thread's own descriptor can be set without malloc
+// (glibc's PTHREAD_KEY_2NDLEVEL_SIZE); with a later one the writer's sweep finds dead threads.
+constexpr pthread_key_t kKeysWithoutMalloc = 32;
+constinit std::atomic<bool> g_has_key{false};
+pthread_key_t g_key;
+
+void OnThreadEnd(void* value) {
+  ThreadRing* ring = static_cast<ThreadRing*>(value);
+  // A later destructor of this thread may record again: it then gets another ring.
+  if (t_state.ring == ring) t_state.ring = nullptr;
+  RingRegistry::Orphan(ring);
 }
 
+void MakeKey() {
+  if (g_has_key.load(std::memory_order_relaxed)) return;
+  pthread_key_t key;
+  if (pthread_key_create(&key, OnThreadEnd) != 0) return;
+  if (key >= kKeysWithoutMalloc) {
+    pthread_key_delete(key);
+    return;
+  }
+  g_key = key;
+  g_has_key.store(true, std::memory_order_release);
+}
+
+// Not inline: the one slow step of Record, once in a thread's life.
+__attribute__((noinline)) ThreadRing* AttachThread(Session& session) {
+  ThreadRing* ring = session.rings.Attach(t_state.is_source ? RingKind::kSource : RingKind::kHost);
+  if (ring == nullptr) return nullptr;
+  t_state.ring = ring;
+  t_state.epoch = session.epoch;
+  if (g_has_key.load(std::memory_order_acquire)) pthread_setspecific(g_key, ring);
+  return ring;
+}
+
+// Waits until the writer has served the request; false after the timeout.
+bool WaitForFlush(Session& session, uint32_t number, uint64_t deadline_ns) {
+  for (;;) {
+    const uint32_t done = session.flushes_done.load(std::memory_order_acquire);
+    if (static_cast<int32_t>(done - number) >= 0) return true;
+    const uint64_t now_ns = NowNs();
+    if (now_ns >= deadline_ns) return false;
+    FutexWait(&session.flushes_done, done, deadline_ns - now_ns);
+  }
+}
+
+uint64_t Deadline(int timeout_ms) {
+  return NowNs() + static_cast<uint64_t>(timeout_ms < 0 ? 0 : timeout_ms) * 1'000'000u;
+}
+
+}  // namespace
+
 Recorder& Recorder::Get() { return g_recorder; }
-bool Recorder::Start(const RecorderOptions&) { return false; }
-void Recorder::BecomeSource() {}
-uint32_t Recorder::InternString(std::string_view) { return 0; }
-uint32_t Recorder::DefineKernelThread(const KernelThreadDefinition&) { return 0; }
-void Recorder::DefineDevice(const DeviceDefinition&) {}
-void Recorder::DefineParameter(std::string_view, std::string_view) {}
-void Recorder::SetProcess(const ProcessDefinition&) {}
-void Recorder::SetSourceState(std::string_view, SourceStateKind, std::string_view) {}
-void Recorder::CountLoss(std::string_view, std::string_view, uint64_t) {}
-bool Recorder::Flush(int) { return false; }
-bool Recorder::Close(int) { return false; }
-void Recorder::AbandonAfterFork() {}
-const char* Recorder::path() const { return ""; }
-uint64_t Recorder::WriterCpuNs() const { return 0; }
-void Recorder::RecordBytes(EventType, const void*, size_t, std::span<const uint64_t>) {}
+
+bool Recorder::Start(const RecorderOptions& options) {
+  if (running()) return true;
+  if (g_starting.exchange(true, std::memory_order_acquire)) return false;
+  const int saved_errno = errno;
+  bool started = false;
+  void* memory = MapPages(sizeof(Session));
+  if (memory == nullptr) {
+    Log(LogLevel::kWarn, "no memory for the recorder. Nothing is recorded.");
+  } else {
+    Session& session = *new (memory) Session;
+    session.pid = getpid();
+    session.epoch = g_epochs.fetch_add(1, std::memory_order_relaxed) + 1;
+    session.run_id = options.run_id;
+    session.rings.SetBudget(options.buffer_bytes);
+    AppendProcessInfo(session.definitions.process_body(), options.detail);
+    if (!session.definitions.DefineFunctions(options.functions)) {
+      session.losses.Count("functions", "no memory left for definitions", options.functions.size());
+    }
+    MakeKey();
+    if (session.file.Open(options.path, options.run_id) && StartWriterThread(session)) {
+      // The first chunk is in the file when Start returns: another process of the run can read the run id there. A file
+      // system that takes seconds for it must not hold up the host for longer.
+      const uint64_t deadline_ns = Deadline(5000);
+      while (session.start.load(std::memory_order_acquire) == Session::kStarting && NowNs() < deadline_ns) {
+        FutexWait(&session.start, Session::kStarting, 100'000'000);
+      }
+      started = session.start.load(std::memory_order_acquire) != Session::kStartFailed;
+    }
+    if (started) {
+      g_session.store(&session, std::memory_order_release);
+      running_.store(true, std::memory_order_release);
+      Log(LogLevel::kInfo, "recording to %s", session.file.path());
+    } else {
+      session.file.Close();
+    }
+  }
+  errno = saved_errno;
+  g_starting.store(false, std::memory_order_release);
+  return started;
+}
+
+void Recorder::RecordBytes(EventType type, const void* event, size_t size, std::span<const uint64_t> tail) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  ThreadRing* ring = t_state.ring;
+  if (ring == nullptr || t_state.epoch != session.epoch) {
+    ring = AttachThread(session);
+    if (ring == nullptr) {
+      session.lost_without_ring[static_cast<int>(type)].fetch_add(1, std::memory_order_relaxed);
+      return;
+    }
+  }
+  if (ring->ring.Push(type, event, size, tail) == Ring::PushResult::kPushedMoreThanHalfFull) session.WakeWriter();
+}
+
+void Recorder::BecomeSource() {
+  if (t_state.is_source) return;
+  t_state.is_source = true;
+  ThreadRing* ring = t_state.ring;
+  if (ring == nullptr) return;
+  // The ring may belong to another thread soon: this one's key must not speak for it any more.
+  t_state.ring = nullptr;
+  if (g_has_key.load(std::memory_order_acquire)) pthread_setspecific(g_key, nullptr);
+  RingRegistry::Orphan(ring);
+}
+
+uint32_t Recorder::InternString(std::string_view value) {
+  if (!running()) return 0;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  const uint32_t id = session.strings.Intern(value);
+  if (id == 0) session.losses.Count("strings", "no memory left for another name", 1);
+  return id;
+}
+
+uint32_t Recorder::DefineKernelThread(const KernelThreadDefinition& thread) {
+  if (!running()) return 0;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  const uint32_t id = session.definitions.DefineKernelThread(thread);
+  if (id == 0) session.losses.Count("kernel_threads", "no memory left for definitions", 1);
+  return id;
+}
+
+void Recorder::DefineDevice(const DeviceDefinition& device) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.DefineDevice(device)) session.losses.Count("devices", "no memory left for definitions", 1);
+}
+
+void Recorder::DefineParameter(std::string_view name, std::string_view value) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.DefineParameter(name, value)) {
+    session.losses.Count("parameters", "no memory left for definitions", 1);
+  }
+}
+
+void Recorder::SetProcess(const ProcessDefinition& process) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.SetProcess(process)) session.losses.Count("process", "no memory left for definitions", 1);
+}
+
+void Recorder::SetSourceState(std::string_view name, SourceStateKind state, std::string_view reason) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.SetSourceState(name, state, reason, NowNs())) {
+    session.losses.Count("source_states", "more sources than the recorder keeps", 1);
+  }
+}
+
+void Recorder::CountLoss(std::string_view source, std::string_view reason, uint64_t count) {
+  if (!running()) return;
+  g_session.load(std::memory_order_relaxed)->losses.Count(source, reason, count);
+}
+
+bool Recorder::Flush(int timeout_ms) {
+  if (!running()) return false;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  // A child made behind our back (clone, vfork) has no writer to wait for.
+  if (session.pid != getpid()) return false;
+  const uint64_t deadline_ns = Deadline(timeout_ms);
+  const uint32_t number = session.flushes_requested.fetch_add(1, std::memory_order_acq_rel) + 1;
+  session.WakeWriter();
+  return WaitForFlush(session, number, deadline_ns) && !session.writing_fails.load(std::memory_order_relaxed);
+}
+
+bool Recorder::Close(int timeout_ms) {
+  if (!running_.exchange(false, std::memory_order_acq_rel)) return false;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (session.pid != getpid()) return false;
+  const uint64_t deadline_ns = Deadline(timeout_ms);
+  session.close_requested.store(true, std::memory_order_release);
+  const uint32_t number = session.flushes_requested.fetch_add(1, std::memory_order_acq_rel) + 1;
+  session.WakeWriter();
+  return WaitForFlush(session, number, deadline_ns) && !session.writing_fails.load(std::memory_order_relaxed);
+}
+
+void Recorder::AbandonAfterFork() {
+  running_.store(false, std::memory_order_relaxed);
+  g_starting.store(false, std::memory_order_relaxed);
+  t_state.ring = nullptr;
+  Session* session = g_session.exchange(nullptr, std::memory_order_relaxed);
+  // The lock belongs to the open file, not to this descriptor: the parent keeps it.
+  if (session != nullptr && session->pid != getpid()) session->file.Close();
+}
+
+const char* Recorder::path() const {
+  const Session* session = g_session.load(std::memory_order_acquire);
+  return session == nullptr ? "" : session->file.path();
+}
+
+uint64_t Recorder::WriterCpuNs() const {
+  const Session* session = g_session.load(std::memory_order_acquire);
+  if (session == nullptr) return 0;
+  if (session->writer_ended.load(std::memory_order_acquire))
+    return session->writer_cpu_ns.load(std::memory_order_relaxed);
+  timespec now;
+  if (clock_gettime(session->writer_clock, &now) != 0) return session->writer_cpu_ns.load(std::memory_order_relaxed);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+}
 
 uint64_t NowNs() {
   timespec now;

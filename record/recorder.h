@@ -58,9 +58,9 @@ struct ProcessDefinition {
 };
 
 struct RecorderOptions {
-  const char* path;          // where to write; see output_file.h for what happens to an existing file
+  const char* path;  // where to write; see output_file.h for what happens to an existing file
   uint64_t run_id;
-  size_t buffer_bytes;       // of all rings together: a host thread's ring has 256 KiB, a source's 4 MiB
+  size_t buffer_bytes;  // of all rings together: a host thread's ring has 256 KiB, a source's 4 MiB
   std::span<const FunctionDefinition> functions;
   std::string_view detail;
 };
@@ -88,8 +88,8 @@ class Recorder {
   // Names the calling thread as a source: its events go to a large ring. Call before the thread's first Record.
   void BecomeSource();
 
-  // Definitions and states. Any thread but a host's hot path: they take a short lock. Ids are from 1; 0 means that memory
-  // ran out, which is counted as a loss.
+  // Definitions and states. Any thread but a host's hot path: they take a short lock. Ids are from 1; 0 means that
+  // memory ran out, which is counted as a loss.
   uint32_t InternString(std::string_view value);
   uint32_t DefineKernelThread(const KernelThreadDefinition& thread);
   void DefineDevice(const DeviceDefinition& device);

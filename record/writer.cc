@@ -1,0 +1,352 @@
+// See writer.h.
+#include "record/writer.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include <new>
+
+#include "record/chunk_format.h"
+#include "record/crc32c.h"
+#include "record/diagnostics.h"
+
+namespace uvmtrace {
+namespace {
+
+// The name of an event kind in a Loss: its field in Chunk.
+constexpr const char* kLossSource[kEventTypeCount] = {
+    "recorder",      "api_calls", "gpu_faults",     "cpu_faults",      "migrations",
+    "region_events", "kernels",   "thread_samples", "process_samples", "clock_samples",
+};
+
+constexpr const char* kRingLossReason[Ring::kLossReasonCount] = {
+    "the thread's ring was full: the writer could not keep up",
+    "recorded by a signal handler that interrupted a recording",
+};
+constexpr const char* kNoRingReason = "no memory left for another ring: raise UVMTRACE_BUFFER_MB";
+constexpr const char* kNoChunkMemoryReason = "no memory to encode a chunk";
+
+uint64_t ReadClockNs(clockid_t clock) {
+  timespec now;
+  if (clock_gettime(clock, &now) != 0) return 0;
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+const char* WriteErrorReason(int error) {
+  switch (error) {
+    case ENOSPC:
+      return "the disk is full";
+    case EDQUOT:
+      return "the disk quota is used up";
+    case EFBIG:
+      return "the file has reached the file size limit (ulimit -f)";
+    case EIO:
+      return "the disk reports an I/O error";
+    case EBADF:
+      return "the trace file was closed or removed by the program";
+    default:
+      return "the trace file cannot be written";
+  }
+}
+
+}  // namespace
+
+void Writer::ReadHeads() {
+  for (ThreadRing* ring = session_.rings.first(); ring != nullptr; ring = ring->next) {
+    if (ring->kind == RingKind::kSource) ring->drain_until = ring->ring.head();
+  }
+  // From the list's new start: a host ring that appeared meanwhile may hold the allocation of a fault just seen. A
+  // source ring that appeared meanwhile has nothing to be drained yet.
+  rings_ = session_.rings.first();
+  for (ThreadRing* ring = rings_; ring != nullptr; ring = ring->next) {
+    const uint32_t state = ring->state.load(std::memory_order_acquire);
+    // The state is read before the head: an orphan's head is final.
+    if (ring->kind == RingKind::kHost) {
+      ring->last_drain = state == ThreadRing::kOrphaned;
+      ring->drain_until = ring->ring.head();
+    } else {
+      ring->last_drain = state == ThreadRing::kOrphaned && ring->drain_until == ring->ring.head();
+    }
+    if ((state == ThreadRing::kInUse || state == ThreadRing::kOrphaned) && ring->named_generation != ring->generation) {
+      ring->named_generation = ring->generation;
+      if (!threads_.SeeNamed(ring->tid, {ring->thread_name, strnlen(ring->thread_name, sizeof(ring->thread_name))},
+                             now_ns_)) {
+        session_.losses.Count("threads", "no memory left for another thread's name", 1);
+      }
+    }
+  }
+}
+
+void Writer::DrainRings(RingKind kind) {
+  for (ThreadRing* ring = rings_; ring != nullptr; ring = ring->next) {
+    if (ring->kind != kind) continue;
+    ring->ring.Drain(ring->drain_until,
+                     [this](EventType type, const void* event, size_t event_bytes, const uint64_t* tail,
+                            size_t tail_words) { OnRecord(type, event, event_bytes, tail, tail_words); });
+  }
+}
+
+void Writer::OnRecord(EventType type, const void* event, size_t event_bytes, const uint64_t* tail, size_t tail_words) {
+  uint32_t stack = 0;
+  if (type == EventType::kApiCall) {
+    uint32_t tid;
+    memcpy(&tid, static_cast<const uint8_t*>(event) + offsetof(ApiCallEvent, tid), sizeof(tid));
+    if (!threads_.See(tid, now_ns_)) {
+      session_.losses.Count("threads", "no memory left for another thread's name", 1);
+    }
+    if (tail_words != 0) {
+      const uint32_t known = stacks_.count();
+      stack = stacks_.Intern({tail, tail_words});
+      if (stack == 0) session_.losses.Count("stacks", "no memory left for another call stack", 1);
+      if (stack > known) new_stack_bytes_ += tail_words * sizeof(uint64_t);
+      has_program_counters_ = true;
+    }
+  } else if (type == EventType::kCpuFault) {
+    has_program_counters_ = true;
+  }
+  if (!encoder_.Add(type, event, event_bytes, stack)) {
+    session_.losses.Count(kLossSource[static_cast<int>(type)], kNoChunkMemoryReason, 1);
+  }
+  if (encoder_.DataBytes() + new_stack_bytes_ >= kTargetChunkBytes - 8 * 1024) WriteChunk(false);
+}
+
+void Writer::CollectLosses() {
+  for (int type = 1; type < kEventTypeCount; ++type) {
+    const char* source = kLossSource[type];
+    session_.losses.Count(source, kNoRingReason,
+                          session_.lost_without_ring[type].exchange(0, std::memory_order_relaxed));
+    for (ThreadRing* ring = rings_; ring != nullptr; ring = ring->next) {
+      for (int reason = 0; reason < Ring::kLossReasonCount; ++reason) {
+        session_.losses.Count(source, kRingLossReason[reason],
+                              ring->ring.TakeLost(static_cast<Ring::LossReason>(reason), static_cast<EventType>(type)));
+      }
+    }
+  }
+  for (ThreadRing* ring = rings_; ring != nullptr; ring = ring->next) {
+    if (ring->last_drain) session_.rings.Recycle(ring);
+    ring->last_drain = false;
+  }
+}
+
+void Writer::SampleClocks() {
+  // The other clocks are read between two readings of the first, and again if something came in between.
+  ClockSampleEvent sample;
+  uint64_t narrowest_ns = UINT64_MAX;
+  for (int i = 0; i < 4 && narrowest_ns > 2'000; ++i) {
+    const uint64_t before_ns = ReadClockNs(CLOCK_MONOTONIC);
+    const uint64_t realtime_ns = ReadClockNs(CLOCK_REALTIME);
+    const uint64_t raw_ns = ReadClockNs(CLOCK_MONOTONIC_RAW);
+    const uint64_t after_ns = ReadClockNs(CLOCK_MONOTONIC);
+    if (after_ns - before_ns >= narrowest_ns) continue;
+    narrowest_ns = after_ns - before_ns;
+    sample.monotonic_ns = before_ns + narrowest_ns / 2;
+    sample.realtime_ns = realtime_ns;
+    sample.monotonic_raw_ns = raw_ns;
+  }
+  if (!encoder_.Add(EventType::kClockSample, &sample, sizeof(sample), 0)) {
+    session_.losses.Count(kLossSource[static_cast<int>(EventType::kClockSample)], kNoChunkMemoryReason, 1);
+  }
+}
+
+bool Writer::HasNewDefinitions() {
+  return session_.definitions.HasNew() || session_.strings.count() != strings_appended_ || mappings_.HasNew() ||
+         threads_.HasNew() || stacks_.count() != stacks_appended_ || session_.losses.HasPending();
+}
+
+void Writer::AppendDefinitions(bool everything) {
+  session_.definitions.Append(chunk_, everything);
+  const uint32_t strings = session_.strings.count();
+  for (uint32_t id = everything ? 1 : strings_appended_ + 1; id <= strings; ++id) {
+    const size_t body = chunk_.BeginMessage(chunk_field::kString);
+    chunk_.Unsigned(1, id);
+    chunk_.String(2, session_.strings.Get(id));
+    chunk_.EndMessage(body);
+  }
+  strings_appended_ = strings;
+  mappings_.Append(chunk_, everything);
+  const uint32_t stacks = stacks_.count();
+  for (uint32_t id = everything ? 1 : stacks_appended_ + 1; id <= stacks; ++id) {
+    const size_t body = chunk_.BeginMessage(chunk_field::kStack);
+    chunk_.Unsigned(1, id);
+    const size_t pcs = chunk_.BeginMessage(2);
+    for (const uint64_t pc : stacks_.Get(id)) chunk_.AppendVarint(pc);
+    chunk_.EndMessage(pcs);
+    chunk_.EndMessage(body);
+  }
+  stacks_appended_ = stacks;
+  new_stack_bytes_ = 0;
+  threads_.Append(chunk_, everything);
+  session_.losses.Append(chunk_);
+}
+
+void Writer::AppendEnd() {
+  const auto rows = [this](EventType type) { return rows_written_.of[static_cast<int>(type)]; };
+  const size_t body = chunk_.BeginMessage(chunk_field::kEnd);
+  chunk_.Unsigned(1, 1);
+  chunk_.Unsigned(2, sequence_);
+  chunk_.Unsigned(3, rows(EventType::kApiCall));
+  chunk_.Unsigned(4, rows(EventType::kGpuFault));
+  chunk_.Unsigned(5, rows(EventType::kCpuFault));
+  chunk_.Unsigned(6, rows(EventType::kMigration));
+  chunk_.Unsigned(7, rows(EventType::kRegion));
+  chunk_.Unsigned(8, rows(EventType::kKernel));
+  chunk_.Unsigned(9, session_.file.bytes_written());
+  chunk_.EndMessage(body);
+}
+
+void Writer::OnChunkFailed(const ChunkEncoder::RowCounts& rows, const char* reason) {
+  for (int type = 1; type < kEventTypeCount; ++type) session_.losses.Count(kLossSource[type], reason, rows.of[type]);
+  // Its definitions went with it.
+  everything_ = true;
+  retry_ns_ = now_ns_ + kHousekeepingNs;
+  session_.writing_fails.store(true, std::memory_order_relaxed);
+}
+
+bool Writer::WriteChunk(bool is_last) {
+  now_ns_ = ReadClockNs(CLOCK_MONOTONIC);
+  if (has_program_counters_ || everything_) {
+    const uint32_t lost = mappings_.Update(now_ns_);
+    if (lost != 0) session_.losses.Count("mappings", "no memory left for another mapping", lost);
+    has_program_counters_ = false;
+  }
+  const bool everything = everything_ || session_.file.bytes_written() >= restart_at_bytes_;
+  const ChunkEncoder::RowCounts rows = encoder_.rows();
+
+  constexpr uint8_t kFrame[kChunkFrameBytes] = {};
+  chunk_.Clear();
+  chunk_.AppendRaw(kFrame, sizeof(kFrame));
+  chunk_.Unsigned(chunk_field::kWrittenNs, now_ns_);
+  chunk_.Unsigned(chunk_field::kDefinitionsRestart, everything);
+  if (is_last) AppendEnd();
+  AppendDefinitions(everything);
+  encoder_.AppendAndClear(chunk_);
+  if (chunk_.failed() || chunk_.size() > INT32_MAX) {
+    OnChunkFailed(rows, kNoChunkMemoryReason);
+    return false;
+  }
+  PutChunkFrame(chunk_.data(), chunk_.size(), session_.run_id, sequence_);
+  PutFixed32(chunk_.data() + kCrcOffset, Crc32c(chunk_.data() + kCheckedOffset, chunk_.size() - kCheckedOffset));
+
+  const int error = session_.file.Write(chunk_.data(), chunk_.size());
+  if (error != 0) {
+    const char* reason = WriteErrorReason(error);
+    if (!warned_) {
+      Log(LogLevel::kWarn, "cannot write to the trace %s: %s. What is lost until it can be written again is counted.",
+          session_.file.path(), reason);
+      warned_ = true;
+    }
+    OnChunkFailed(rows, reason);
+    return false;
+  }
+  session_.losses.Commit();
+  session_.writing_fails.store(false, std::memory_order_relaxed);
+  retry_ns_ = 0;
+  for (int type = 0; type < kEventTypeCount; ++type) rows_written_.of[type] += rows.of[type];
+  ++sequence_;
+  if (everything) restart_at_bytes_ = session_.file.bytes_written() + kDefinitionsRestartBytes;
+  everything_ = false;
+  return true;
+}
+
+void Writer::Pass(bool must_write) {
+  now_ns_ = ReadClockNs(CLOCK_MONOTONIC);
+  if (now_ns_ >= next_housekeeping_ns_ || must_write) {
+    if (now_ns_ >= next_housekeeping_ns_) {
+      session_.rings.OrphanRingsOfDeadThreads(session_.pid);
+      threads_.AskAgain(now_ns_);
+      SampleClocks();
+      next_housekeeping_ns_ = now_ns_ + kHousekeepingNs;
+    }
+  }
+  ReadHeads();
+  DrainRings(RingKind::kHost);
+  DrainRings(RingKind::kSource);
+  CollectLosses();
+  // After a failed write the columns go on filling, and are tried when full, when asked for, or a second later.
+  if (!must_write && now_ns_ < retry_ns_) return;
+  if (encoder_.rows().Total() != 0 || HasNewDefinitions() || (everything_ && retry_ns_ != 0)) WriteChunk(false);
+}
+
+void Writer::Run() {
+  prctl(PR_SET_NAME, "uvmtrace-writer");
+  pthread_getcpuclockid(pthread_self(), &session_.writer_clock);
+  SampleClocks();
+  now_ns_ = ReadClockNs(CLOCK_MONOTONIC);
+  next_housekeeping_ns_ = now_ns_ + kHousekeepingNs;
+  const bool started = WriteChunk(false);
+  session_.start.store(started ? Session::kStarted : Session::kStartFailed, std::memory_order_release);
+  FutexWakeAll(&session_.start);
+
+  bool closing = !started;
+  while (!closing) {
+    if (session_.wake.load(std::memory_order_relaxed) == 0) FutexWait(&session_.wake, 0, kPeriodNs);
+    session_.wake.exchange(0, std::memory_order_acquire);
+    // In this order: Close says so before it takes a number, so whoever is served by the last pass is told so after it.
+    const uint32_t requested = session_.flushes_requested.load(std::memory_order_acquire);
+    closing = session_.close_requested.load(std::memory_order_acquire);
+    const bool asked = requested != session_.flushes_done.load(std::memory_order_relaxed);
+    if (closing) SampleClocks();
+    Pass(asked || closing);
+    if (closing) {
+      if (!WriteChunk(true)) {
+        Log(LogLevel::kWarn, "the trace %s lacks its end: %s. %llu events are lost.", session_.file.path(),
+            "its last chunk could not be written", static_cast<unsigned long long>(session_.losses.Pending()));
+      }
+      session_.writer_cpu_ns.store(ReadClockNs(CLOCK_THREAD_CPUTIME_ID), std::memory_order_relaxed);
+      session_.writer_ended.store(true, std::memory_order_release);
+    }
+    session_.flushes_done.store(requested, std::memory_order_release);
+    FutexWakeAll(&session_.flushes_done);
+  }
+}
+
+namespace {
+
+void* WriterMain(void* session) {
+  // Pages of its own: the columns and tables are too large for the thread's stack.
+  void* memory = MapPages(sizeof(Writer));
+  if (memory == nullptr) {
+    static_cast<Session*>(session)->start.store(Session::kStartFailed, std::memory_order_release);
+    FutexWakeAll(&static_cast<Session*>(session)->start);
+    return nullptr;
+  }
+  (new (memory) Writer(*static_cast<Session*>(session)))->Run();
+  return nullptr;
+}
+
+}  // namespace
+
+bool StartWriterThread(Session& session) {
+  // A thread inherits the mask: no handler of the host ever runs on ours, and SIGXFSZ (a write beyond ulimit -f) stays
+  // pending on it and harms nobody.
+  sigset_t all;
+  sigset_t old;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_attr_setstacksize(&attributes, 256 * 1024);
+  pthread_t thread;
+  int error = pthread_create(&thread, &attributes, WriterMain, &session);
+  if (error == EINVAL) {
+    // The host's thread-local storage does not fit into such a stack.
+    pthread_attr_destroy(&attributes);
+    pthread_attr_init(&attributes);
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    error = pthread_create(&thread, &attributes, WriterMain, &session);
+  }
+  pthread_attr_destroy(&attributes);
+  pthread_sigmask(SIG_SETMASK, &old, nullptr);
+  if (error != 0) {
+    Log(LogLevel::kWarn, "cannot start the writer thread: %s. Nothing is recorded.", strerrordesc_np(error));
+    return false;
+  }
+  return true;
+}
+
+}  // namespace uvmtrace
