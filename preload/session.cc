@@ -21,10 +21,10 @@
 #include "preload/hook.h"
 #include "preload/managed_memory.h"
 #include "preload/resolve.h"
-#include "preload/run_id.h"
 #include "preload/stack.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
+#include "record/run_id.h"
 
 extern "C" char** environ;
 
@@ -175,7 +175,7 @@ bool StartRecording() {
   Recorder& recorder = Recorder::Get();
   const RecorderOptions options = {
       .path = session.config.out,
-      .run_id = FindRunId(),
+      .run_id = RunId(),
       .buffer_bytes = session.config.buffer_bytes,
       .functions = FunctionDefinitions(),
       .detail = session.config.detail == Detail::kFull ? "full" : "calls",
