@@ -3,6 +3,8 @@
 
 #include <stdio.h>
 
+#include <algorithm>
+
 #include "cupti/activity_records.h"
 #include "cupti/buffer_pool.h"
 #include "cupti/library_search.h"
@@ -15,9 +17,6 @@ namespace {
 // CUPTI's callbacks carry no pointer of ours, and CUPTI itself serves a process once.
 constinit BufferPool g_pool;
 constinit std::atomic<Collection*> g_collection{nullptr};
-
-// Whether the calling thread's ring has been made a large one.
-thread_local bool t_is_source = false;
 
 void Tell(const char* source, SourceStateKind state, const char* reason) {
   Recorder::Get().SetSourceState(source, state, reason);
@@ -92,7 +91,13 @@ bool Collection::Arm() {
   EnableUnifiedMemory();
   if (version_ >= kOldestVersionForKernels) kernel_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
   TellResults();
-  return true;
+  return AnythingEnabled();
+}
+
+bool Collection::AnythingEnabled() const {
+  if (version_ >= kOldestVersionForKernels && kernel_result_ == CUPTI_SUCCESS) return true;
+  return std::any_of(std::begin(counter_results_), std::end(counter_results_),
+                     [](CUptiResult result) { return result == CUPTI_SUCCESS; });
 }
 
 void Collection::EnableUnifiedMemory() {
@@ -115,7 +120,15 @@ void Collection::EnableUnifiedMemory() {
 }
 
 void Collection::TellResults() const {
-  Tell("cupti", SourceStateKind::kActive, description_);
+  if (AnythingEnabled()) {
+    Tell("cupti", SourceStateKind::kActive, description_);
+  } else {
+    char cause[512];
+    char reason[sizeof description_ + sizeof cause + 32];
+    DescribeCuptiError(counter_results_[0], cause, sizeof cause);
+    snprintf(reason, sizeof reason, "%s, refuses everything. %s", description_, cause);
+    Tell("cupti", SourceStateKind::kUnavailable, reason);
+  }
   auto tell = [](const char* source, CUptiResult result) {
     if (result == CUPTI_SUCCESS) return Tell(source, SourceStateKind::kActive, "");
     char reason[512];
@@ -169,10 +182,7 @@ void CUPTIAPI Collection::BufferCompleted(CUcontext context, uint32_t stream, ui
 
 void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid) {
   Recorder& recorder = Recorder::Get();
-  if (!t_is_source) {
-    recorder.BecomeSource();
-    t_is_source = true;
-  }
+  recorder.BecomeSource();
   if (BufferPool::Discarded(buffer)) {
     recorder.CountLoss("cupti", "no memory for CUPTI's buffers", 1);
   } else if (buffer != nullptr && valid > 0) {

@@ -24,7 +24,7 @@ class Collection {
   // Returns whether there is anything to drain.
   bool Open(const char* cudart_path, bool simulated);
 
-  // Registers, configures and enables once more after another client shut CUPTI down. Returns whether it worked.
+  // Registers, configures and enables; once more after another client shut CUPTI down. Returns whether anything is on.
   bool Arm();
 
   // cuptiActivityFlushAll. Delivered records have been recorded as events when it returns.
@@ -52,6 +52,7 @@ class Collection {
   static void CUPTIAPI BufferCompleted(CUcontext context, uint32_t stream, uint8_t* buffer, size_t bytes, size_t valid);
   void ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid);
   void EnableUnifiedMemory();
+  bool AnythingEnabled() const;
 
   CuptiApi api_;
   uint32_t version_ = 0;

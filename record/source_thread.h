@@ -6,16 +6,14 @@
 #pragma once
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
 
+#include "record/futex.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {
@@ -52,27 +50,23 @@ class SignalBlocker {
 // it.
 class Bell {
  public:
-  static constexpr uint64_t kForever = 0;
+  static constexpr uint64_t kForever = INT64_MAX;
 
   uint32_t take() const { return rings_.load(std::memory_order_acquire); }
 
   void Ring() {
-    ErrnoKeeper keep_errno;
     rings_.fetch_add(1, std::memory_order_acq_rel);
-    syscall(SYS_futex, &rings_, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+    FutexWakeAll(&rings_);
   }
 
   // Until the bell has rung since `taken`, or until deadline_ns of CLOCK_MONOTONIC. May return early.
   void Sleep(uint32_t taken, uint64_t deadline_ns) {
-    ErrnoKeeper keep_errno;
-    timespec deadline{static_cast<time_t>(deadline_ns / 1'000'000'000), static_cast<long>(deadline_ns % 1'000'000'000)};
-    syscall(SYS_futex, &rings_, FUTEX_WAIT_BITSET_PRIVATE, taken, deadline_ns == kForever ? nullptr : &deadline,
-            nullptr, FUTEX_BITSET_MATCH_ANY);
+    const uint64_t now_ns = NowNs();
+    if (deadline_ns > now_ns) FutexWait(&rings_, taken, deadline_ns - now_ns);
   }
 
  private:
   std::atomic<uint32_t> rings_{0};
-  static_assert(sizeof(std::atomic<uint32_t>) == sizeof(uint32_t), "a futex is a plain 32-bit word");
 };
 
 class SourceThread {

@@ -1,0 +1,30 @@
+# The sources: cupti/ and driver/, against a scripted libcupti and a scripted /proc.
+
+# Found and opened as the real one is, so it has its name; "other" and pip's folders hold further copies.
+set(fake_cupti_folder ${CMAKE_CURRENT_BINARY_DIR}/fake_cupti)
+function(uvmtrace_add_fake_cupti target folder version)
+  add_library(${target} SHARED fake_cupti.cc)
+  target_link_libraries(${target} PRIVATE uvmtrace_cuda_headers)
+  set_target_properties(${target} PROPERTIES
+    OUTPUT_NAME cupti SUFFIX .so.${version} NO_SONAME ON LIBRARY_OUTPUT_DIRECTORY ${fake_cupti_folder}${folder})
+endfunction()
+uvmtrace_add_fake_cupti(uvmtrace_fake_cupti "" 13)
+uvmtrace_add_fake_cupti(uvmtrace_fake_cupti_other "/other" 12)
+uvmtrace_add_fake_cupti(uvmtrace_fake_cupti_pip "/nvidia/cuda_cupti/lib" 12)
+file(MAKE_DIRECTORY ${fake_cupti_folder}/nvidia/cuda_runtime/lib)
+
+add_executable(uvmtrace_sources_test
+  cupti_library_search_test.cc
+  cupti_source_test.cc
+  driver_kernel_threads_test.cc
+  driver_sampler_test.cc
+  sources_child.cc
+  sources_trace.cc)
+target_compile_definitions(uvmtrace_sources_test PRIVATE
+  UVMTRACE_FAKE_CUPTI_FOLDER="${fake_cupti_folder}"
+  UVMTRACE_REAL_CUPTI="${CUDAToolkit_LIBRARY_DIR}/libcupti.so")
+target_link_libraries(uvmtrace_sources_test PRIVATE
+  uvmtrace_cupti uvmtrace_driver uvmtrace_record uvmtrace_trace_proto uvmtrace_cuda_headers
+  GTest::gtest_main ${CMAKE_DL_LIBS})
+add_dependencies(uvmtrace_sources_test uvmtrace_fake_cupti uvmtrace_fake_cupti_other uvmtrace_fake_cupti_pip)
+gtest_discover_tests(uvmtrace_sources_test)

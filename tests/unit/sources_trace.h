@@ -1,0 +1,105 @@
+// A trace as tests of the sources look at it. Kept apart from the recorder's headers: the generated classes of
+// uvmtrace.proto have the names that the recorder gives to the same things.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace sources_test {
+
+struct Fault {
+  int64_t start_ns;
+  uint64_t duration_ns;
+  uint64_t address;
+  int device;
+  int access;
+  uint64_t groups;
+  uint64_t pc;
+};
+struct Migration {
+  int64_t start_ns;
+  uint64_t duration_ns;
+  uint64_t address;
+  uint64_t bytes;
+  int source;
+  int destination;
+  int cause;
+};
+struct Region {
+  int64_t start_ns;
+  uint64_t duration_ns;
+  uint64_t bytes;
+  int kind;
+  int source;
+  int destination;
+  unsigned cause;
+};
+struct Kernel {
+  int64_t start_ns;
+  uint64_t duration_ns;
+  int device;
+  uint64_t stream;
+  std::string name;
+};
+struct KernelThread {
+  uint32_t tid;
+  uint64_t start_ticks;
+  std::string name;
+  int role;
+  std::string device_uuid;  // in hex
+};
+struct ThreadSample {
+  int64_t time_ns;
+  uint32_t kernel_thread;
+  uint64_t cpu_ns;
+  uint64_t wait_ns;
+};
+struct ProcessSample {
+  int64_t time_ns;
+  uint64_t user_ns;
+  uint64_t system_ns;
+  uint64_t tool_ns;
+};
+struct ClockSample {
+  int64_t monotonic_ns;
+  int64_t realtime_ns;
+  int64_t cupti_ns;
+};
+struct State {
+  int state = -1;
+  std::string reason;
+};
+inline constexpr int kActive = 1;
+inline constexpr int kUnavailable = 2;
+inline constexpr int kDisabled = 3;
+inline constexpr int kIdle = 4;
+inline constexpr int kStopped = 5;
+
+struct TraceContents {
+  std::vector<Fault> gpu_faults;
+  std::vector<Fault> cpu_faults;
+  std::vector<Migration> migrations;
+  std::vector<Region> regions;
+  std::vector<Kernel> kernels;
+  std::map<uint32_t, KernelThread> kernel_threads;
+  std::vector<ThreadSample> thread_samples;
+  std::vector<ProcessSample> process_samples;
+  std::vector<ClockSample> clock_samples;
+  std::map<std::string, State> states;                // in force at the end
+  std::map<std::string, std::vector<State>> history;  // in the order of the file
+  std::map<std::string, std::string> parameters;
+  std::map<std::string, uint64_t> losses;  // by "source: reason"
+};
+
+// Fails the running test if the file is no trace.
+TraceContents ReadTrace(const std::string& path);
+
+// Runs `scenario` in a forked process under a Recorder that writes to a new file, and reads that. Each scenario thus
+// has a process of its own: the sources and the recorder live once in a process. The scenario returns an empty string
+// or what went wrong.
+TraceContents RecordInChild(const std::function<std::string()>& scenario);
+
+}  // namespace sources_test
