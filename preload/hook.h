@@ -98,20 +98,16 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
   constexpr bool kInitialize = kOperation == Operation::kInitialize;
 
   ThreadState& thread = thread_state;
-  if (!SessionRunning()) [[unlikely]] {
-    // Our own work calls through here as well, while a session starts: depth tells.
-    if (thread.depth != 0 || !EnsureSession()) {
-      const int host_errno = errno;
-      const auto real = reinterpret_cast<Real>(RealFunction<kId, kWay>());
-      errno = host_errno;
-      return real != nullptr ? call(real) : missing;
-    }
-  }
   const int host_errno = errno;
   const auto real = reinterpret_cast<Real>(RealFunction<kId, kWay>());
   if (real == nullptr) [[unlikely]] {
     errno = host_errno;
     return missing;
+  }
+  // Our own work calls through here as well, while a session starts: depth tells.
+  if (!SessionRunning() && (thread.depth != 0 || !EnsureSession())) [[unlikely]] {
+    errno = host_errno;
+    return call(real);
   }
 
   ApiCallEvent event;

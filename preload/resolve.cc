@@ -139,6 +139,8 @@ void* DriverHandle() {
   return handle;
 }
 
+bool DriverSeen() { return driver_handle.load(std::memory_order_acquire) != nullptr; }
+
 void* DriverSymbol(const char* name) {
   void* const handle = DriverHandle();
   return handle != nullptr ? OwnAddressRemoved(LibcDlsym()(handle, name)) : nullptr;

@@ -39,6 +39,8 @@ bool IsRuntimeFunction(FunctionId id, void* pointer);
 
 // libcuda's handle, null while it is not in the process.
 void* DriverHandle();
+// Whether it was found so far, without looking.
+bool DriverSeen();
 void* DriverSymbol(const char* name);
 
 // cudaRuntimeGetVersion of the libcudart that holds `function`; 0 if that is none.

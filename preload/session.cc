@@ -351,6 +351,11 @@ void FinishSession() {
     WaitWhile(word, SessionState::kClosing);
     return;
   }
+  if (!DriverSeen()) {
+    Recorder::Get().SetSourceState("devices", SourceStateKind::kUnavailable,
+                                   "libcuda.so.1 was never loaded: no NVIDIA driver is installed, or it is not on the "
+                                   "loader's path");
+  }
   Recorder::Get().Close(kCloseMs);
   Publish(word, SessionState::kClosed);
 }
