@@ -52,7 +52,7 @@ StringInterner::Entry* StringInterner::MakeEntry(uint32_t id) {
 
 char* StringInterner::Store(std::string_view value) {
   if (value.size() > kLimitBytes - stored_bytes_) return nullptr;
-  if (value.size() > block_left_) {
+  if (block_ == nullptr || value.size() > block_left_) {
     constexpr size_t kBlockBytes = 256 * 1024;
     const size_t bytes = value.size() > kBlockBytes ? value.size() : kBlockBytes;
     char* block = static_cast<char*>(MapPages(bytes));

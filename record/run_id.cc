@@ -78,7 +78,7 @@ uint64_t RunId(const char* proc, int pid) {
       root_stat = parent_stat;
     }
   }
-  uint64_t id = MixHash(static_cast<uint64_t>(root), root_stat.start_ticks);
+  uint64_t id = MixHash(MixHash(0, static_cast<uint64_t>(root)), root_stat.start_ticks);
   // A pid and a start time since boot come again after a reboot, and on every machine.
   char path[512];
   snprintf(path, sizeof(path), "%s/sys/kernel/random/boot_id", proc);

@@ -254,13 +254,11 @@ bool Writer::WriteChunk(bool is_last) {
 
 void Writer::Pass(bool must_write) {
   now_ns_ = ReadClockNs(CLOCK_MONOTONIC);
-  if (now_ns_ >= next_housekeeping_ns_ || must_write) {
-    if (now_ns_ >= next_housekeeping_ns_) {
-      session_.rings.OrphanRingsOfDeadThreads(session_.pid);
-      threads_.AskAgain(now_ns_);
-      SampleClocks();
-      next_housekeeping_ns_ = now_ns_ + kHousekeepingNs;
-    }
+  if (now_ns_ >= next_housekeeping_ns_) {
+    session_.rings.OrphanRingsOfDeadThreads(session_.pid);
+    threads_.AskAgain(now_ns_);
+    SampleClocks();
+    next_housekeeping_ns_ = now_ns_ + kHousekeepingNs;
   }
   ReadHeads();
   DrainRings(RingKind::kHost);
@@ -268,7 +266,9 @@ void Writer::Pass(bool must_write) {
   CollectLosses();
   // After a failed write the columns go on filling, and are tried when full, when asked for, or a second later.
   if (!must_write && now_ns_ < retry_ns_) return;
-  if (encoder_.rows().Total() != 0 || HasNewDefinitions() || (everything_ && retry_ns_ != 0)) WriteChunk(false);
+  // Clock samples alone are no reason for a chunk: an idle program's trace does not grow.
+  const uint64_t rows = encoder_.rows().Total() - encoder_.rows().of[static_cast<int>(EventType::kClockSample)];
+  if (rows != 0 || HasNewDefinitions() || (everything_ && retry_ns_ != 0)) WriteChunk(false);
 }
 
 void Writer::Run() {
