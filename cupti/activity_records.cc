@@ -48,6 +48,13 @@ int16_t DeviceOf(uint32_t id) {
 // A record that was still in progress has no end, or an older one.
 uint64_t KnownEnd(uint64_t start_ns, uint64_t end_ns) { return end_ns >= start_ns ? end_ns : 0; }
 
+// The end of the other kinds means nothing.
+bool HasEnd(uint32_t counter_kind) {
+  return counter_kind != CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_CPU_PAGE_FAULT_COUNT &&
+         counter_kind != CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_THRASHING &&
+         counter_kind != CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_REMOTE_MAP;
+}
+
 void RecordMigration(const UnifiedMemoryRecord& record) {
   MigrationEvent event;
   event.start_ns = record.start_ns;
@@ -133,7 +140,7 @@ void ParseUnifiedMemory(const uint8_t* bytes, size_t available, uint32_t version
   ++counts->unified_memory;
   if (record.start_ns == 0) {
     // It cannot be laid on the trace's time line. Its end, where there is one, is when it was over: good enough.
-    if (record.end_ns == 0) {
+    if (record.end_ns == 0 || !HasEnd(record.counter_kind)) {
       ++counts->without_time;
       return;
     }

@@ -48,8 +48,8 @@ bool Collection::Open(const char* cudart_path, bool simulated) {
   if (library.handle == nullptr) {
     snprintf(
         reason, sizeof reason,
-        "no libcupti was found beside libcudart, in $CUDA_HOME, /usr/local/cuda or the loader's path (%s); install "
-        "the CUDA Toolkit's CUPTI (cuda-cupti, or pip's nvidia-cuda-cupti), or set CUDA_HOME to a toolkit",
+        "no libcupti was found beside libcudart, in $CUDA_HOME, /usr/local/cuda or the loader's path; install the CUDA "
+        "Toolkit's CUPTI (cuda-cupti, or pip's nvidia-cuda-cupti), or set CUDA_HOME to a toolkit (%s)",
         library.failure);
     TellAll(SourceStateKind::kUnavailable, reason);
     return false;
@@ -188,11 +188,16 @@ void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer,
   } else if (buffer != nullptr && valid > 0) {
     ParseCounts counts;
     CUpti_Activity* record = nullptr;
-    while (api_.ActivityGetNextRecord(buffer, valid, &record) == CUPTI_SUCCESS && record != nullptr) {
+    CUptiResult result;
+    while ((result = api_.ActivityGetNextRecord(buffer, valid, &record)) == CUPTI_SUCCESS && record != nullptr) {
       const uint8_t* at = reinterpret_cast<const uint8_t*>(record);
       const size_t available = at >= buffer && at < buffer + valid ? static_cast<size_t>(buffer + valid - at) : 0;
       ParseActivityRecord(at, available, version_, &counts);
       if (available == 0) break;
+    }
+    // A record that CUPTI had not finished hides those behind it in the same buffer.
+    if (result != CUPTI_SUCCESS && result != CUPTI_ERROR_MAX_LIMIT_REACHED) {
+      recorder.CountLoss("cupti", "rest of a buffer behind an incomplete record", 1);
     }
     delivered_.fetch_add(counts.unified_memory, std::memory_order_relaxed);
     if (counts.without_time > 0) recorder.CountLoss("cupti", "record without a time", counts.without_time);

@@ -23,7 +23,7 @@ void StartCupti(const CuptiOptions& options);
 // The trace says why CUPTI was not used ("calls" detail, ...). Instead of StartCupti.
 void DisableCupti(const char* reason);
 
-// Whether managed memory exists: the drain thread sleeps while it does not.
+// Whether managed memory exists. While it does not, the drain thread wakes once a second only, for kernels and clocks.
 void SetCuptiManagedMemoryLive(bool live);
 
 // The last flush, in the drain thread, watched: after timeout_ms it is given up, and counted as a loss.

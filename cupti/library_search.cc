@@ -3,6 +3,7 @@
 
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +76,9 @@ class Search {
     }
     library_->handle = handle;
     library_->failure[0] = '\0';
-    snprintf(library_->path, sizeof library_->path, "%s", path);
+    const link_map* opened = nullptr;  // the loader knows which file a bare name led to
+    const bool known = dlinfo(handle, RTLD_DI_LINKMAP, &opened) == 0 && opened != nullptr && opened->l_name[0] != '\0';
+    snprintf(library_->path, sizeof library_->path, "%s", known ? opened->l_name : path);
     return true;
   }
 

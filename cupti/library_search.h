@@ -7,7 +7,7 @@ namespace uvmtrace {
 
 struct CuptiLibrary {
   void* handle = nullptr;
-  char path[512] = {};     // the file, or the name given to the loader
+  char path[512] = {};     // the file, as the loader knows it
   int mapped_others = 0;   // further, different libcupti files that are mapped in this process
   char failure[512] = {};  // without a handle: what was tried, for the trace's reader
 };

@@ -15,8 +15,8 @@
 namespace {
 
 FakeCupti g_fake;
-CUpti_BuffersCallbackRequestFunc g_requested = nullptr;
-CUpti_BuffersCallbackCompleteFunc g_completed = nullptr;
+std::atomic<CUpti_BuffersCallbackRequestFunc> g_requested{nullptr};
+std::atomic<CUpti_BuffersCallbackCompleteFunc> g_completed{nullptr};
 std::mutex g_mutex;
 std::vector<std::vector<uint8_t>> g_queue;
 thread_local bool t_in_callback = false;
@@ -34,7 +34,7 @@ size_t RecordBytes(uint32_t kind) {
 uint8_t* Request(size_t* bytes, size_t* max_records) {
   uint8_t* buffer = nullptr;
   t_in_callback = true;
-  g_requested(&buffer, bytes, max_records);
+  g_requested.load()(&buffer, bytes, max_records);
   t_in_callback = false;
   if (buffer == nullptr) ++g_fake.null_buffers;
   return buffer;
@@ -42,7 +42,7 @@ uint8_t* Request(size_t* bytes, size_t* max_records) {
 
 void Complete(uint8_t* buffer, size_t bytes, size_t valid) {
   t_in_callback = true;
-  g_completed(nullptr, 0, buffer, bytes, valid);
+  g_completed.load()(nullptr, 0, buffer, bytes, valid);
   t_in_callback = false;
 }
 
@@ -129,7 +129,7 @@ FAKE_CUPTI_EXPORT CUptiResult cuptiActivityFlushAll(uint32_t flag) {
   if ((flag & CUPTI_ACTIVITY_FLAG_FLUSH_FORCED) != 0) ++g_fake.forced_flushes;
   while (g_fake.flush_hangs) usleep(1000);
   if (g_fake.flush_result != 0) return static_cast<CUptiResult>(g_fake.flush_result.load());
-  if (g_completed == nullptr) return CUPTI_ERROR_INVALID_OPERATION;
+  if (g_completed.load() == nullptr) return CUPTI_ERROR_INVALID_OPERATION;
   sigset_t mask;
   pthread_sigmask(SIG_SETMASK, nullptr, &mask);
   if (sigismember(&mask, SIGTERM) == 0) ++g_fake.unblocked_signals;
@@ -163,6 +163,9 @@ FAKE_CUPTI_EXPORT CUptiResult cuptiActivityGetNextRecord(uint8_t* buffer, size_t
     at += RecordBytes(kind);
   }
   if (at >= buffer + valid) return CUPTI_ERROR_MAX_LIMIT_REACHED;
+  uint32_t kind;
+  memcpy(&kind, at, sizeof kind);
+  if (kind == CUPTI_ACTIVITY_KIND_INVALID) return CUPTI_ERROR_INVALID_KIND;
   *record = reinterpret_cast<CUpti_Activity*>(at);
   return CUPTI_SUCCESS;
 }

@@ -10,6 +10,7 @@ function(uvmtrace_add_fake_cupti target folder version)
 endfunction()
 uvmtrace_add_fake_cupti(uvmtrace_fake_cupti "" 13)
 uvmtrace_add_fake_cupti(uvmtrace_fake_cupti_other "/other" 12)
+uvmtrace_add_fake_cupti(uvmtrace_fake_cupti_simulator "/simulator" 13)
 uvmtrace_add_fake_cupti(uvmtrace_fake_cupti_pip "/nvidia/cuda_cupti/lib" 12)
 file(MAKE_DIRECTORY ${fake_cupti_folder}/nvidia/cuda_runtime/lib)
 
@@ -26,5 +27,17 @@ target_compile_definitions(uvmtrace_sources_test PRIVATE
 target_link_libraries(uvmtrace_sources_test PRIVATE
   uvmtrace_cupti uvmtrace_driver uvmtrace_record uvmtrace_trace_proto uvmtrace_cuda_headers
   GTest::gtest_main ${CMAKE_DL_LIBS})
-add_dependencies(uvmtrace_sources_test uvmtrace_fake_cupti uvmtrace_fake_cupti_other uvmtrace_fake_cupti_pip)
-gtest_discover_tests(uvmtrace_sources_test)
+add_dependencies(uvmtrace_sources_test uvmtrace_fake_cupti uvmtrace_fake_cupti_other uvmtrace_fake_cupti_pip
+                 uvmtrace_fake_cupti_simulator)
+gtest_discover_tests(uvmtrace_sources_test PROPERTIES ENVIRONMENT "LD_LIBRARY_PATH=${fake_cupti_folder}/simulator")
+
+# As record_needs_only_libc: see record.cmake.
+if(UVMTRACE_SANITIZE STREQUAL "")
+  add_library(uvmtrace_sources_link_test SHARED record_link_test.cc)
+  target_link_libraries(uvmtrace_sources_link_test PRIVATE uvmtrace_recorder_flags
+    -Wl,--whole-archive uvmtrace_cupti uvmtrace_driver uvmtrace_record -Wl,--no-whole-archive -Wl,-z,defs)
+  set_target_properties(uvmtrace_sources_link_test PROPERTIES LINKER_LANGUAGE C)
+  add_test(NAME sources_need_only_libc
+    COMMAND ${CMAKE_COMMAND} -DLIBRARY=$<TARGET_FILE:uvmtrace_sources_link_test> -DREADELF=${CMAKE_READELF}
+            -P ${CMAKE_CURRENT_SOURCE_DIR}/record_link_test.cmake)
+endif()
