@@ -15,6 +15,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+
+
+EXIT_LIMIT_SECONDS = 2.5  # an exit may be delayed by two
 
 
 class Failure(Exception):
@@ -29,17 +33,21 @@ def check(good, what):
 class Run:
     """One execution of a program, in a folder of its own."""
 
-    def __init__(self, args, folder, command, environment, preload, before=None, timeout=60):
+    def __init__(self, args, folder, command, environment, preload, timeout=50):
         self.folder = folder
         self.args = args
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("UVMTRACE_", "LD_"))}
         libraries = [args.fake, os.path.join(args.fake, "13"), os.path.join(args.fake, "12")]
+        if "UVMTRACE_SIM_PROFILE" in environment:
+            libraries = [args.simulator]
         variables["LD_LIBRARY_PATH"] = ":".join(libraries)
         variables.update(environment)
         if preload:
             variables["LD_PRELOAD"] = ":".join(preload)
+        start = time.monotonic()
         self.process = subprocess.run(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      text=True, timeout=timeout, preexec_fn=before)
+                                      text=True, timeout=timeout)
+        self.seconds = time.monotonic() - start
 
     @property
     def outcome(self):
@@ -69,6 +77,7 @@ class Trace:
         self.losses = []
         self.devices = []
         self.process = {}
+        self.cpu_faults = 0
         for chunk in self.chunks:
             self.process.update(chunk.get("process", {}))
             for function in chunk.get("function", []):
@@ -78,6 +87,7 @@ class Trace:
             # NVIDIA's CUPTI, if installed, cannot work on the stand-in driver.
             self.losses += [loss for loss in chunk.get("loss", []) if loss["source"] != "cupti"]
             self.devices += chunk.get("device", [])
+            self.cpu_faults += sum(len(columns["start_delta_ns"]) for columns in chunk.get("cpu_faults", []))
             for columns in chunk.get("api_calls", []):
                 self.calls += self.rows(columns)
         self.clean = self.chunks[-1].get("end", {}).get("clean", False)
@@ -119,7 +129,7 @@ def names(trace):
     return [call["function"] for call in trace.calls]
 
 
-def one_clean_work(run):
+def one_clean_work(run, device="Fake GPU"):
     trace = run.trace()
     check(run.files() == ["trace.pb"], f"files: {run.files()}")
     check(names(trace) == WORK, f"calls: {names(trace)}")
@@ -127,7 +137,7 @@ def one_clean_work(run):
     check(not trace.losses, f"losses: {trace.losses}")
     check(trace.states["calls"][0] == "ACTIVE", trace.states)
     check(trace.states["devices"][0] == "ACTIVE", trace.states)
-    check(trace.devices[0]["name"] == "Fake GPU", trace.devices)
+    check(trace.devices[0]["name"] == device, trace.devices)
     check(int(trace.process["cuda_driver_version"]) == 13000, trace.process)
     malloc, managed, free, free_managed = trace.calls
     check((malloc["bytes"], malloc["memory_kind"], malloc["door"]) == (1000, "DEVICE", "RUNTIME_SYMBOL"), malloc)
@@ -139,6 +149,18 @@ def one_clean_work(run):
     check(int(managed["duration_ns"]) < 2_000_000, f"starting the sources counts as the call's time: {managed}")
     check(all(call["stack"] != 0 for call in trace.calls), "a call has no stack")
     return trace
+
+
+def simulated_work(run):
+    trace = one_clean_work(run, "Simulated Tiny GPU")
+    check(trace.process.get("simulated"), "the trace does not say that it is simulated")
+    check(trace.states["cupti"][0] == "ACTIVE", trace.states)
+    check(trace.cpu_faults == 1, f"{trace.cpu_faults} CPU faults: the program touches one page of managed memory")
+
+
+def simulated_death(run):
+    unclean_work(run)
+    check(run.trace().cpu_faults == 1, "what happened 250 ms before the end is lost")
 
 
 def whole_process_version(run):
@@ -306,6 +328,10 @@ def python_ctypes(run):
     check(names(trace) == ["cuInit", "cuMemAllocManaged", "cuMemFree_v2", "cudaMallocManaged", "cudaFree"], names(trace))
 
 
+def some_calls_of_python(run):
+    check(names(run.trace()) == ["cudaMallocManaged", "cudaFree"], names(run.trace()))
+
+
 def injected(run):
     trace = run.trace()
     check(trace.states["calls"][0] == "UNAVAILABLE" and "LD_PRELOAD" in trace.states["calls"][1], trace.states)
@@ -344,6 +370,15 @@ pointer = ctypes.c_void_p()
 print(runtime.cudaMallocManaged(ctypes.byref(pointer), ctypes.c_size_t(8192), 1), runtime.cudaFree(pointer))
 """
 
+PYTHON_RUNTIME = """
+import ctypes
+runtime = ctypes.CDLL("libcudart.so.13")
+pointer = ctypes.c_void_p()
+print(runtime.cudaMallocManaged(ctypes.byref(pointer), ctypes.c_size_t(8192), 1), runtime.cudaFree(pointer))
+"""
+
+SIMULATED = {"UVMTRACE_SIM_PROFILE": "tiny"}
+
 INJECT = """
 import ctypes, os, time
 library = ctypes.CDLL(os.environ["TEST_LIBRARY"]) if "TEST_LIBRARY" in os.environ else None
@@ -355,9 +390,11 @@ time.sleep(0.3)
 
 
 # name: (program, arguments, expectation, options)
-#   env        more variables          stderr   the library may print there: compared by the expectation
-#   before     run in the child before exec       setup   run with the folder first
-#   slow       compare nothing but exit status and stdout of programs whose output races
+#   env        more variables; UVMTRACE_SIM_PROFILE runs on the simulator instead of the stand-ins
+#   stderr     the library may print there: the expectation says what
+#   partner    another library that interposes dlsym is preloaded as well
+#   launcher   run by uvmtrace run
+#   inject     loaded by the program, as CUDA_INJECTION64_PATH does, instead of preloaded
 CASES = {
     "normal": ("runtime_host", ["normal"], whole_process_version, {}),
     "exit3": ("runtime_host", ["exit3"], one_clean_work, {}),
@@ -412,6 +449,17 @@ CASES = {
     "protobuf_host": ("protobuf_host", [], nothing, {}),
     "python": ("python3", ["-c", PYTHON], python_ctypes, {}),
     "injected": ("python3", ["-c", INJECT], injected, {"inject": True}),
+    "simulated_normal": ("runtime_host", ["normal"], simulated_work, {"env": SIMULATED}),
+    "simulated__exit4": ("runtime_host", ["_exit4"], simulated_work, {"env": SIMULATED}),
+    "simulated_quick_exit6": ("runtime_host", ["quick_exit6"], simulated_work, {"env": SIMULATED}),
+    "simulated_sigkill": ("runtime_host", ["sigkill"], simulated_death, {"env": SIMULATED}),
+    "simulated_fork_before": ("runtime_host", ["fork_before"], processes(2, 2), {"env": SIMULATED}),
+    "simulated_fork_idle": ("runtime_host", ["fork_idle"], processes(1, 2), {"env": SIMULATED}),
+    "simulated_fork_exec": ("runtime_host", ["fork_exec"], processes(2, 2), {"env": SIMULATED}),
+    "simulated_thread_alive": ("runtime_host", ["thread_alive"], some_calls, {"env": SIMULATED}),
+    "simulated_start_together": ("runtime_host", ["start_together"], eight_works, {"env": SIMULATED}),
+    "simulated_atexit": ("runtime_host", ["atexit"], atexit_calls, {"env": SIMULATED}),
+    "simulated_python": ("python3", ["-c", PYTHON_RUNTIME], some_calls_of_python, {"env": SIMULATED}),
     "unknown_variable": ("runtime_host", ["normal"],
                          both(warned("UVMTRACE_STAKCS", "UVMTRACE_LOG='loud'"), one_clean_work),
                          {"stderr": True, "env": {"UVMTRACE_STAKCS": "3", "UVMTRACE_LOG": "loud", "UVMTRACE_SIM_X": "1"}}),
@@ -448,6 +496,8 @@ def run_case(args, name):
             expected, got = expected[:2], got[:2]
         check("FAILED" not in expected[1], f"the program itself fails: {expected}")
         check(expected == got, f"the host noticed:\n  without: {expected}\n  with:    {got}\n{traced.process.stderr}")
+        check(traced.seconds - without.seconds < EXIT_LIMIT_SECONDS,
+              f"{without.seconds:.1f} s without, {traced.seconds:.1f} s with the library")
         expectation(traced)
     finally:
         if not args.keep:
@@ -470,6 +520,7 @@ def main():
     args.programs = os.path.join(build, "tests/programs/bin")
     args.libraries = os.path.join(build, "tests/programs/libraries")
     args.fake = os.path.join(build, "tests/programs/fake")
+    args.simulator = os.path.join(build, "lib/uvmtrace/sim")
     args.trace_to_json = os.path.join(args.programs, "trace_to_json")
     failed = 0
     for name in args.case or CASES:
