@@ -33,19 +33,30 @@ class Watch {
  public:
   void FlushResult(CUptiResult result) {
     if (result == CUPTI_SUCCESS) {
-      if (stopped_) g_collection.TellResults();
-      stopped_ = false;
+      if (!stopped_) return;
+      if (ShutDown(reason_)) {
+        g_collection.TellStopped(
+            "after CUPTI was shut down another client of this process started it for itself, and gets its buffers: "
+            "uvmtrace does not take them away");
+        reason_ = result;
+      } else if (reason_ != CUPTI_SUCCESS) {
+        g_collection.TellResults();
+        stopped_ = false;
+      }
+      next_try_ns_ = NowNs() + kSecondNs;
       return;
     }
     const uint64_t now_ns = NowNs();
     if (!stopped_ || result != reason_) {
-      char cause[512];
-      char reason[768];
-      DescribeCuptiError(result, cause, sizeof cause);
-      snprintf(reason, sizeof reason, "%s; uvmtrace tries again every second. While flushing: %s",
-               ShutDown(result) ? "CUPTI was shut down by another client of this process (cuptiFinalize)"
-                                : "CUPTI delivers no records any more",
-               cause);
+      char reason[512];
+      if (ShutDown(result)) {
+        snprintf(reason, sizeof reason,
+                 "CUPTI was shut down by another client of this process (cuptiFinalize; error %d while flushing); "
+                 "uvmtrace tries again every second",
+                 static_cast<int>(result));
+      } else {
+        DescribeCuptiError(result, reason, sizeof reason);
+      }
       g_collection.TellStopped(reason);
       if (!stopped_) Recorder::Get().CountLoss("cupti", "CUPTI stopped working: what followed was not recorded", 1);
       stopped_ = true;
@@ -67,7 +78,7 @@ class Watch {
   }
 
   bool stopped_ = false;
-  CUptiResult reason_ = CUPTI_SUCCESS;
+  CUptiResult reason_ = CUPTI_SUCCESS;  // stopped by success: CUPTI works, for somebody else
   uint64_t next_try_ns_ = 0;
 };
 

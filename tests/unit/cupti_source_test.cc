@@ -344,6 +344,37 @@ TEST(CuptiSource, T9_ShutDownByAnotherClientIsToldAndCollectionStartsAgain) {
             std::string::npos);
 }
 
+TEST(CuptiSource, T9_BuffersOfAnotherClientAreNotTakenAway) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    StartCupti(Options());
+    SetCuptiManagedMemoryLive(true);
+    if (!WaitFor([&] { return fake->flushes > 3; })) return "no flushes";
+    fake->shut_down();
+    SleepMs(50);
+    auto register_callbacks = reinterpret_cast<decltype(&cuptiActivityRegisterCallbacks)>(
+        dlsym(dlopen(kFakeCupti, RTLD_NOW), "cuptiActivityRegisterCallbacks"));
+    register_callbacks([](uint8_t** buffer, size_t*, size_t*) { *buffer = nullptr; },
+                       [](CUcontext, uint32_t, uint8_t*, size_t, size_t) {});
+    const int before = fake->registrations;
+    SleepMs(2500);
+    if (fake->registrations != before) return "registered its own over the other client's";
+    // Until that client, too, is done.
+    fake->shut_down();
+    if (!WaitFor([&] { return fake->registrations > before; })) return "not armed again";
+    FinishCupti(2000);
+    return "";
+  });
+  bool left_to_other = false;
+  for (const auto& state : trace.history.at("cupti")) {
+    left_to_other = left_to_other || (state.state == sources_test::kStopped &&
+                                      state.reason.find("does not take them away") != std::string::npos);
+  }
+  EXPECT_TRUE(left_to_other);
+  EXPECT_EQ(trace.states.at("cupti").state, sources_test::kActive);
+  EXPECT_EQ(trace.losses.at("cupti: CUPTI stopped working: what followed was not recorded"), 1u);
+}
+
 TEST(CuptiSource, T9_AClockOfAnotherClientIsTold) {
   const TraceContents trace = RecordInChild([]() -> std::string {
     FakeCupti* fake = Fake();
