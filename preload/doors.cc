@@ -40,6 +40,7 @@ inline Result Lookup(Result missing, const char* name, void** pointer, const Cal
   return result;
 }
 
+// NOLINTBEGIN(bugprone-macro-parentheses): parameters and arguments bring their own.
 #define UVMTRACE_LOOKUP(layer, symbol, parameters, arguments)                                                         \
   template <Way kWay>                                                                                                 \
   layer##Result Call_##symbol parameters {                                                                            \
@@ -54,6 +55,7 @@ inline Result Lookup(Result missing, const char* name, void** pointer, const Cal
   extern "C" UVMTRACE_EXPORT layer##Result Exported_##symbol parameters asm(#symbol); \
   layer##Result Exported_##symbol parameters { return Call_##symbol<Way::kSymbol> arguments; }
 #include "preload/lookups.inc"
+// NOLINTEND(bugprone-macro-parentheses)
 
 void* HookOf(FunctionId id, Way way) {
   if (id <= kLastCall) return CallHook(id, way);
@@ -84,12 +86,13 @@ extern "C" __attribute__((visibility("hidden"))) void* uvmtrace_filter_dlsym(voi
   const int host_errno = errno;
   void* answer = nullptr;
   if (!IsCuptiAddress(caller)) {
+    // The host's own look-up comes last, so that dlerror says what it would have said. A name that is not found is
+    // looked up once more by the real dlsym, for the same reason.
+    const bool driver = Function(id).layer == Layer::kDriver;
+    void* const known = driver ? ResolveLibrary(id) : nullptr;
     void* const real = LibcDlsym()(handle, name);
-    // A name that is not found is looked up again by the real dlsym, for the sake of dlerror.
-    if (real != nullptr && !IsOwnAddress(real)) {
-      const bool ours =
-          Function(id).layer == Layer::kRuntime ? IsRuntimeFunction(id, real) : ResolveLibrary(id) == real;
-      if (ours) answer = HookOf(id, Way::kLookup);
+    if (real != nullptr && !IsOwnAddress(real) && (driver ? real == known : IsRuntimeFunction(id, real))) {
+      answer = HookOf(id, Way::kLookup);
     }
   }
   errno = host_errno;

@@ -86,14 +86,15 @@ void* RealFunction() {
 // Fills in what every event has, and records it. `event` has its times, address, and what the row describes.
 void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack);
 
-template <FunctionId kId, Operation kOperation>
-inline constexpr bool kIsManagedAllocation = kId == kFunction_cuMemAllocManaged || kId == kFunction_cudaMallocManaged;
+constexpr bool IsManagedAllocation(FunctionId id) {
+  return id == kFunction_cuMemAllocManaged || id == kFunction_cudaMallocManaged;
+}
 
 // `call(real)` makes the call, `describe(event, ok, real)` fills the event in.
 template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename Real, typename Result, typename Call,
           typename Describe>
 inline Result Intercept(Result missing, const Call& call, const Describe& describe) {
-  constexpr bool kManaged = kIsManagedAllocation<kId, kOperation>;
+  constexpr bool kManaged = IsManagedAllocation(kId);
   constexpr bool kFree = kOperation == Operation::kFree;
   constexpr bool kInitialize = kOperation == Operation::kInitialize;
 

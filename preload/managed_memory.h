@@ -25,6 +25,6 @@ class ManagedMemory {
   void Forget();
 };
 
-extern ManagedMemory managed_memory;
+extern constinit ManagedMemory managed_memory;
 
 }  // namespace uvmtrace

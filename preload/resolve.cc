@@ -91,6 +91,8 @@ void* ResolveNext(FunctionId id) {
   void* found = OwnAddressRemoved(LibcDlsym()(RTLD_NEXT, Function(id).symbol));
   if (found == nullptr) found = ResolveLibrary(id);
   if (found == nullptr) {
+    static constinit std::atomic<bool> told[kFunctionsEnd]{};
+    if (told[id].exchange(true, std::memory_order_relaxed)) return nullptr;
     Log(LogLevel::kWarn, "%s was called, and neither the global scope nor a loaded %s has it: the call fails",
         Function(id).symbol, Function(id).layer == Layer::kDriver ? "libcuda.so.1" : "libcudart");
     return nullptr;

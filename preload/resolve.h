@@ -19,9 +19,9 @@ DlsymFunction LibcDlsym();
 
 // What a call through our exported symbol goes on to: the next definition in the global scope, as if we were not there,
 // else the library's own.
-extern std::atomic<void*> next_functions[kFunctionsEnd];
+extern constinit std::atomic<void*> next_functions[kFunctionsEnd];
 // The function in libcuda or libcudart itself: what a looked-up pointer is compared with, and goes on to.
-extern std::atomic<void*> library_functions[kFunctionsEnd];
+extern constinit std::atomic<void*> library_functions[kFunctionsEnd];
 
 // Null if the library is not in the process, with one line on stderr for each function.
 void* ResolveNext(FunctionId id);

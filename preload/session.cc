@@ -26,8 +26,6 @@
 #include "record/recorder.h"
 #include "record/run_id.h"
 
-extern "C" char** environ;
-
 namespace uvmtrace {
 
 namespace {

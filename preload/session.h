@@ -18,10 +18,10 @@ namespace uvmtrace {
 enum class SessionState : uint32_t { kNotStarted = 0, kStarting, kRunning, kClosing, kClosed, kFailed };
 
 // Points to the word; never null.
-extern std::atomic<std::atomic<SessionState>*> session_state;
+extern constinit std::atomic<std::atomic<SessionState>*> session_state;
 
 // How many frames of a stack are recorded: 0 for none.
-extern std::atomic<int> session_stack_frames;
+extern constinit std::atomic<int> session_stack_frames;
 
 inline bool SessionRunning() {
   return session_state.load(std::memory_order_relaxed)->load(std::memory_order_acquire) == SessionState::kRunning;

@@ -182,4 +182,11 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace uvmtrace::launcher
 
-int main(int argc, char** argv) { return uvmtrace::launcher::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return uvmtrace::launcher::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "uvmtrace: " << error.what() << "\n";
+    return 1;
+  }
+}
