@@ -1,0 +1,41 @@
+// What UVMTRACE_* in the environment asks for. Nothing here can fail: a name or a value that is not understood costs
+// one line of warning and leaves the default.
+//
+//   UVMTRACE_OUT        trace.pb   where to write: %p is the pid, %h the host
+//   UVMTRACE_DETAIL     full       full, or calls: no unified-memory source
+//   UVMTRACE_STACKS     32         frames of a call stack, 0 for none, at most 128
+//   UVMTRACE_BUFFER_MB  64         memory for all rings, 4 to 4096
+//   UVMTRACE_LOG        warn       quiet, warn, info, debug
+//   UVMTRACE_DRAIN_US   1000       period of the CUPTI drain thread, 100 to 1000000
+//   UVMTRACE_SAMPLE_MS  10         period of the driver sampler, 1 to 10000
+//
+// UVMTRACE_SIM_* are the simulator's and are not looked at.
+#pragma once
+
+#include <climits>
+#include <cstddef>
+#include <cstdint>
+
+#include "record/diagnostics.h"
+
+namespace uvmtrace {
+
+inline constexpr int kMaximumStackFrames = 128;
+
+enum class Detail : uint8_t { kFull, kCalls };
+
+struct Config {
+  char out[PATH_MAX] = "trace.pb";
+  Detail detail = Detail::kFull;
+  int stack_frames = 32;
+  size_t buffer_bytes = size_t{64} << 20;
+  LogLevel log = LogLevel::kWarn;
+  uint32_t drain_period_us = 1000;
+  uint32_t sample_period_us = 10'000;
+};
+
+// Reads a list of "NAME=value" that ends with a null pointer. `warn` gets one line, without a newline, for each
+// variable that is not understood.
+void ReadConfig(const char* const* environment, Config* config, void (*warn)(const char* line));
+
+}  // namespace uvmtrace

@@ -1,0 +1,8 @@
+// <cuda.h> and <cuda_runtime_api.h> as the libraries export their functions: with every versioned and per-thread-stream
+// name declared, and without the macros that turn cuMemAdvise into cuMemAdvise_v2.
+#pragma once
+
+#define __CUDA_API_VERSION_INTERNAL
+#include <cuda.h>
+#include <cuda_runtime_api.h>
+#undef __CUDA_API_VERSION_INTERNAL

@@ -1,0 +1,30 @@
+#include "preload/hook.h"
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "preload/config.h"
+#include "preload/stack.h"
+
+namespace uvmtrace {
+
+__thread ThreadState thread_state = {};
+
+void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack) {
+  ThreadState& thread = thread_state;
+  if (thread.tid == 0) thread.tid = static_cast<uint32_t>(syscall(SYS_gettid));
+  event->tid = thread.tid;
+  event->function = id;
+  const int wanted = with_stack ? session_stack_frames.load(std::memory_order_relaxed) : 0;
+  if (wanted == 0) {
+    Recorder::Get().Record(*event);
+    return;
+  }
+  uint64_t frames[kMaximumStackFrames];
+  const size_t count = CaptureStack({frames, static_cast<size_t>(std::min(wanted, kMaximumStackFrames))});
+  Recorder::Get().Record(*event, {frames, count});
+}
+
+}  // namespace uvmtrace

@@ -1,0 +1,164 @@
+// What happens around an intercepted call.
+//
+// The outermost intercepted call of a thread is the event; what it calls beneath (a runtime call goes through the
+// driver, which is intercepted too) only adds its name. The host sees its own arguments, results and errno. No lock is
+// held while the real function runs, or at all.
+#pragma once
+
+#include <errno.h>
+
+#include <cstdint>
+
+#include "preload/cuda_api.h"
+#include "preload/functions.h"
+#include "preload/resolve.h"
+#include "preload/session.h"
+#include "record/event.h"
+#include "record/recorder.h"
+
+namespace uvmtrace {
+
+// All of the library's thread-local memory besides the recorder's: the static block has little room.
+struct ThreadState {
+  uint32_t tid;              // 0: not asked yet
+  uint16_t depth;            // of intercepted calls; more than 0 while the library itself works
+  uint16_t driver_function;  // the driver call beneath the outermost call
+  Operation outermost_operation;
+  uint64_t own_work_ns;  // spent in the outermost call by us, not by CUDA: starting the sources
+};
+extern __thread ThreadState thread_state __attribute__((visibility("hidden"), tls_model("initial-exec")));
+
+// Keeps the library's own work, and CUDA calls made by it, out of the trace.
+class InternalWork {
+ public:
+  InternalWork() : saved_errno_(errno) { ++thread_state.depth; }
+  ~InternalWork() {
+    --thread_state.depth;
+    errno = saved_errno_;
+  }
+  InternalWork(const InternalWork&) = delete;
+  InternalWork& operator=(const InternalWork&) = delete;
+
+ private:
+  const int saved_errno_;
+};
+
+// How the host got to us.
+enum class Way {
+  kSymbol,  // our exported symbol, bound by the linker
+  kLookup,  // dlsym of libcuda or libcudart
+  kGetProcAddress,
+};
+
+constexpr Door DoorOf(Layer layer, Way way) {
+  if (way == Way::kGetProcAddress) return Door::kGetProcAddress;
+  return layer == Layer::kRuntime ? Door::kRuntimeSymbol : Door::kDriverSymbol;
+}
+
+constexpr bool HasStack(Operation operation) {
+  switch (operation) {
+    case Operation::kAllocate:
+    case Operation::kFree:
+    case Operation::kRegister:
+    case Operation::kUnregister:
+    case Operation::kPrefetch:
+    case Operation::kAdvise:
+    case Operation::kReserve:
+    case Operation::kUnreserve:
+    case Operation::kCreate:
+    case Operation::kMap:
+    case Operation::kUnmap:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// The function that the call goes on to; null with a line on stderr if there is none.
+template <FunctionId kId, Way kWay>
+void* RealFunction() {
+  // A pointer that was looked up came from the library, and only then is it known here.
+  auto& known = (kWay == Way::kSymbol ? next_functions : library_functions)[kId];
+  void* const real = known.load(std::memory_order_relaxed);
+  return real != nullptr ? real : ResolveNext(kId);
+}
+
+// Fills in what every event has, and records it. `event` has its times, address, and what the row describes.
+void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack);
+
+constexpr bool IsManagedAllocation(FunctionId id) {
+  return id == kFunction_cuMemAllocManaged || id == kFunction_cudaMallocManaged;
+}
+
+// `call(real)` makes the call, `describe(event, ok, real)` fills the event in.
+template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename Real, typename Result, typename Call,
+          typename Describe>
+inline Result Intercept(Result missing, const Call& call, const Describe& describe) {
+  constexpr bool kManaged = IsManagedAllocation(kId);
+  constexpr bool kFree = kOperation == Operation::kFree;
+  constexpr bool kInitialize = kOperation == Operation::kInitialize;
+
+  ThreadState& thread = thread_state;
+  const int host_errno = errno;
+  const auto real = reinterpret_cast<Real>(RealFunction<kId, kWay>());
+  if (real == nullptr) [[unlikely]] {
+    errno = host_errno;
+    return missing;
+  }
+  // Our own work calls through here as well, while a session starts: depth tells.
+  if (!SessionRunning() && (thread.depth != 0 || !EnsureSession())) [[unlikely]] {
+    errno = host_errno;
+    return call(real);
+  }
+
+  ApiCallEvent event;
+  const bool outermost = thread.depth == 0;
+  uint64_t released_bytes = 0;
+  if constexpr (kFree) {
+    // Before the call: once it has returned, another thread may own the address.
+    describe(event, false, reinterpret_cast<const void*>(real));
+    released_bytes = ManagedMemoryReleased(event.address);
+  }
+  if constexpr (kManaged && kLayer == Layer::kDriver) EnsureManagedSources();
+
+  if (outermost) {
+    thread.driver_function = kNoFunction;
+    thread.outermost_operation = kOperation;
+    thread.own_work_ns = 0;
+    event.start_ns = NowNs();
+  } else if (kLayer == Layer::kDriver && thread.outermost_operation == kOperation &&
+             thread.driver_function == kNoFunction) {
+    thread.driver_function = kId;
+  }
+  ++thread.depth;
+  errno = host_errno;
+  const Result result = call(real);
+  const int call_errno = errno;
+  if (outermost) event.duration_ns = NowNs() - event.start_ns - thread.own_work_ns;
+
+  const bool ok = result == Result{};
+  if constexpr (kInitialize) AfterInitialize(static_cast<CUresult>(result));
+  if (outermost || kManaged) {
+    if constexpr (!kFree) describe(event, ok, reinterpret_cast<const void*>(real));
+  }
+  if constexpr (kManaged) {
+    if (ok) {
+      EnsureManagedSources();
+      ManagedMemoryAllocated(event.address, event.bytes);
+    }
+  }
+  if constexpr (kFree) {
+    if (!ok && released_bytes != 0) ManagedMemoryAllocated(event.address, released_bytes);
+  }
+  if (outermost) {
+    event.result = static_cast<int32_t>(result);
+    event.door = DoorOf(kLayer, kWay);
+    event.driver_function = kLayer == Layer::kRuntime ? thread.driver_function : uint16_t{kNoFunction};
+    RecordCall(&event, kId, HasStack(kOperation));
+  }
+  --thread.depth;
+  errno = call_errno;
+  return result;
+}
+
+}  // namespace uvmtrace

@@ -1,0 +1,192 @@
+// uvmtrace run [options] -- program args...
+//
+// Sets the environment that libuvmtrace.so reads, and becomes the program: exit status and signals are the program's
+// own. Nothing here is needed to trace; LD_PRELOAD=libuvmtrace.so does the same.
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <vector>
+
+#include "preload/launcher/elf_program.h"
+
+namespace uvmtrace::launcher {
+namespace {
+
+constexpr int kUsage = 2;
+constexpr int kNotExecutable = 126;  // as a shell says it
+constexpr int kNotFound = 127;
+
+struct Options {
+  std::string out;
+  std::string detail;
+  std::string stacks;
+  std::string buffer_mb;
+  std::string log;
+  std::string simulate;
+  std::string sim_memory;
+  std::string sim_h2d_gbps;
+  std::string sim_d2h_gbps;
+  std::vector<std::string> program;
+};
+
+// The folder that holds libuvmtrace.so: beside bin/, in the build tree and where it is installed.
+std::string LibraryFolder() {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return {};
+  for (const char* folder : {UVMTRACE_LIBDIR, "lib", "lib64"}) {
+    const std::filesystem::path candidate = (self.parent_path().parent_path() / folder).lexically_normal();
+    if (std::filesystem::exists(candidate / "libuvmtrace.so", error)) return candidate.string();
+  }
+  return {};
+}
+
+void Prepend(const char* variable, const std::string& value) {
+  const char* const before = getenv(variable);
+  setenv(variable, before != nullptr && *before != '\0' ? (value + ":" + before).c_str() : value.c_str(), 1);
+}
+
+void SetIfGiven(const char* variable, const std::string& value) {
+  if (!value.empty()) setenv(variable, value.c_str(), 1);
+}
+
+int Fail(int status, const std::string& message) {
+  std::cerr << "uvmtrace: " << message << "\n";
+  return status;
+}
+
+void WarnIfPreloadHasNoEffect(const std::string& file) {
+  switch (EffectOfPreload(file)) {
+    case PreloadEffect::kWorks:
+      return;
+    case PreloadEffect::kStatic:
+      std::cerr
+          << "uvmtrace: warning: " << file
+          << " is statically linked: LD_PRELOAD has no effect on it, and there will be no trace. Link the program "
+             "dynamically (the CUDA runtime in it may stay static).\n";
+      return;
+    case PreloadEffect::kPrivileged:
+      std::cerr
+          << "uvmtrace: warning: " << file
+          << " is setuid, setgid or has file capabilities: the dynamic linker ignores LD_PRELOAD for it, and there "
+             "will be no trace. Run it as the user that owns it, or take these bits away.\n";
+      return;
+    case PreloadEffect::kOtherMachine:
+      std::cerr << "uvmtrace: warning: " << file
+                << " is not a 64-bit x86 program: the library cannot be loaded into it, and there will be no trace.\n";
+      return;
+  }
+}
+
+int Run(const Options& options) {
+  const std::string library_folder = LibraryFolder();
+  if (library_folder.empty()) {
+    return Fail(kUsage, "libuvmtrace.so was not found beside this program (../" UVMTRACE_LIBDIR
+                        "): install uvmtrace again, or set LD_PRELOAD yourself");
+  }
+  const std::string& name = options.program.front();
+  const std::string file = FindProgram(name, getenv("PATH"));
+  if (file.empty()) {
+    std::error_code error;
+    if (name.find('/') != std::string::npos && std::filesystem::exists(name, error)) {
+      return Fail(kNotExecutable, name + ": not executable");
+    }
+    return Fail(kNotFound, name + ": program not found");
+  }
+  WarnIfPreloadHasNoEffect(file);
+
+  SetIfGiven("UVMTRACE_OUT", options.out);
+  SetIfGiven("UVMTRACE_DETAIL", options.detail);
+  SetIfGiven("UVMTRACE_STACKS", options.stacks);
+  SetIfGiven("UVMTRACE_BUFFER_MB", options.buffer_mb);
+  SetIfGiven("UVMTRACE_LOG", options.log);
+  Prepend("LD_PRELOAD", library_folder + "/libuvmtrace.so");
+  if (!options.simulate.empty()) {
+    const std::string simulator = library_folder + "/uvmtrace/sim";
+    std::error_code error;
+    if (!std::filesystem::exists(simulator + "/libcuda.so.1", error)) {
+      return Fail(kUsage, "--simulate: the simulator's libcuda.so.1 was not found in " + simulator);
+    }
+    Prepend("LD_LIBRARY_PATH", simulator);
+    setenv("UVMTRACE_SIM_PROFILE", options.simulate.c_str(), 1);
+    SetIfGiven("UVMTRACE_SIM_MEMORY", options.sim_memory);
+    SetIfGiven("UVMTRACE_SIM_H2D_GBPS", options.sim_h2d_gbps);
+    SetIfGiven("UVMTRACE_SIM_D2H_GBPS", options.sim_d2h_gbps);
+  }
+
+  std::vector<char*> arguments;
+  for (const std::string& argument : options.program) arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  execv(file.c_str(), arguments.data());
+  const int error = errno;
+  if (error == ENOEXEC) {  // a script without "#!", which a shell would run
+    arguments.insert(arguments.begin(), const_cast<char*>("/bin/sh"));
+    arguments[1] = const_cast<char*>(file.c_str());
+    execv("/bin/sh", arguments.data());
+  }
+  return Fail(error == ENOENT ? kNotFound : kNotExecutable, file + ": " + std::strerror(error));
+}
+
+int Main(int argc, char** argv) {
+  CLI::App app("Records what a CUDA program does with its memory. uvmtrace-report explains the trace.", "uvmtrace");
+  app.set_version_flag("--version", std::string("uvmtrace ") + UVMTRACE_VERSION);
+  app.require_subcommand(1);
+  Options options;
+  CLI::App* const run =
+      app.add_subcommand("run", "Run a program under the recorder: uvmtrace run [options] -- program [args...]");
+  run->add_option("-o,--out", options.out, "File to write (default trace.pb); %p is the pid, %h the host");
+  run->add_option("--detail", options.detail, "What to record (default full); calls: no faults and migrations")
+      ->check(CLI::IsMember({"full", "calls"}));
+  run->add_option("--stacks", options.stacks, "Frames of a call stack (default 32), 0 for none")
+      ->check(CLI::Range(0, 128));
+  run->add_option("--buffer-mb", options.buffer_mb, "Memory for buffers in MiB (default 64)")
+      ->check(CLI::Range(4, 4096));
+  run->add_option("--log", options.log, "Lines on stderr (default warn)")
+      ->check(CLI::IsMember({"quiet", "warn", "info", "debug"}));
+  CLI::Option* const simulate =
+      run->add_option("--simulate", options.simulate, "Run on a simulated GPU: a100-80g, h200 or tiny");
+  run->add_option("--sim-memory", options.sim_memory, "Memory of the simulated GPU, such as 64MiB")->needs(simulate);
+  run->add_option("--sim-h2d-gbps", options.sim_h2d_gbps, "Bandwidth to the simulated GPU, in GB/s")
+      ->needs(simulate)
+      ->check(CLI::PositiveNumber);
+  run->add_option("--sim-d2h-gbps", options.sim_d2h_gbps, "Bandwidth from the simulated GPU, in GB/s")
+      ->needs(simulate)
+      ->check(CLI::PositiveNumber);
+  run->prefix_command();  // without --, options end at the first word that is none
+  // What stands after -- is the program's, letter for letter.
+  char** const own_end = std::find_if(argv, argv + argc, [](const char* word) { return std::strcmp(word, "--") == 0; });
+  try {
+    app.parse(static_cast<int>(own_end - argv), argv);
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? 0 : kUsage;
+  }
+  options.program = run->remaining();
+  for (char** word = own_end; word < argv + argc; ++word) {
+    if (word != own_end) options.program.emplace_back(*word);
+  }
+  if (options.program.empty()) {
+    return Fail(kUsage, "no program was given. Usage: uvmtrace run [options] -- program [args...]");
+  }
+  return Run(options);
+}
+
+}  // namespace
+}  // namespace uvmtrace::launcher
+
+int main(int argc, char** argv) {
+  try {
+    return uvmtrace::launcher::Main(argc, argv);
+  } catch (const std::exception& error) {
+    std::cerr << "uvmtrace: " << error.what() << "\n";
+    return 1;
+  }
+}

@@ -1,0 +1,194 @@
+#include "preload/resolve.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <limits.h>
+#include <link.h>
+#include <string.h>
+
+#include <string_view>
+
+#include "record/diagnostics.h"
+
+// Placed by the linker at the two ends of this library.
+extern "C" const char __ehdr_start __attribute__((visibility("hidden")));
+extern "C" const char _end __attribute__((visibility("hidden")));
+
+namespace uvmtrace {
+
+constinit std::atomic<void*> next_functions[kFunctionsEnd]{};
+constinit std::atomic<void*> library_functions[kFunctionsEnd]{};
+
+namespace {
+
+constinit std::atomic<DlsymFunction> libc_dlsym{nullptr};
+constinit std::atomic<void*> driver_handle{nullptr};
+constinit std::atomic<bool> driver_resolved{false};
+
+std::string_view FileName(const char* path) {
+  if (path == nullptr) return {};
+  const char* const slash = strrchr(path, '/');
+  return slash == nullptr ? path : slash + 1;
+}
+
+// dlopen reports a library that is not there through dlerror, which the host may be about to read: dlerror() is cleared
+// by a host before a lookup, not after, so only a stale message could be seen.
+void* OpenLoaded(const char* name) {
+  const int saved_errno = errno;
+  void* const handle = dlopen(name, RTLD_NOLOAD | RTLD_LAZY);
+  errno = saved_errno;
+  return handle;
+}
+
+// The first loaded file called libcudart*: wheels bundle it as libcudart-<hash>.so, which no known soname finds.
+int FindRuntimeFile(dl_phdr_info* info, size_t, void* path) {
+  if (!FileName(info->dlpi_name).starts_with("libcudart")) return 0;
+  strncpy(static_cast<char*>(path), info->dlpi_name, PATH_MAX - 1);
+  return 1;
+}
+
+void* OpenRuntime() {
+  for (const char* name : {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0"}) {
+    if (void* const handle = OpenLoaded(name)) return handle;
+  }
+  char path[PATH_MAX] = "";
+  dl_iterate_phdr(&FindRuntimeFile, path);
+  return path[0] != '\0' ? OpenLoaded(path) : nullptr;
+}
+
+void* OwnAddressRemoved(void* pointer) { return IsOwnAddress(pointer) ? nullptr : pointer; }
+
+// Fills library_functions for the whole of libcuda at the first door after it was loaded.
+bool ResolveDriver() {
+  if (driver_resolved.load(std::memory_order_acquire)) return true;
+  void* const handle = DriverHandle();
+  if (handle == nullptr) return false;
+  const DlsymFunction find = LibcDlsym();
+  for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
+    const FunctionRow& row = Function(static_cast<FunctionId>(id));
+    if (row.layer != Layer::kDriver) continue;
+    library_functions[id].store(OwnAddressRemoved(find(handle, row.symbol)), std::memory_order_relaxed);
+  }
+  driver_resolved.store(true, std::memory_order_release);
+  return true;
+}
+
+}  // namespace
+
+DlsymFunction LibcDlsym() {
+  DlsymFunction found = libc_dlsym.load(std::memory_order_acquire);
+  if (found != nullptr) return found;
+  for (const char* version : {"GLIBC_2.34", "GLIBC_2.2.5"}) {
+    found = reinterpret_cast<DlsymFunction>(dlvsym(RTLD_NEXT, "dlsym", version));
+    if (found != nullptr) break;
+  }
+  libc_dlsym.store(found, std::memory_order_release);
+  return found;
+}
+
+void* ResolveNext(FunctionId id) {
+  // A null pointer is not remembered: the library may be loaded later.
+  void* found = OwnAddressRemoved(LibcDlsym()(RTLD_NEXT, Function(id).symbol));
+  if (found == nullptr) found = ResolveLibrary(id);
+  if (found == nullptr) {
+    static constinit std::atomic<bool> told[kFunctionsEnd]{};
+    if (told[id].exchange(true, std::memory_order_relaxed)) return nullptr;
+    Log(LogLevel::kWarn, "%s was called, and neither the global scope nor a loaded %s has it: the call fails",
+        Function(id).symbol, Function(id).layer == Layer::kDriver ? "libcuda.so.1" : "libcudart");
+    return nullptr;
+  }
+  next_functions[id].store(found, std::memory_order_relaxed);
+  return found;
+}
+
+void* ResolveLibrary(FunctionId id) {
+  if (Function(id).layer == Layer::kDriver) {
+    return ResolveDriver() ? library_functions[id].load(std::memory_order_relaxed) : nullptr;
+  }
+  void* found = library_functions[id].load(std::memory_order_relaxed);
+  if (found != nullptr) return found;
+  void* const handle = OpenRuntime();
+  if (handle == nullptr) return nullptr;
+  found = OwnAddressRemoved(LibcDlsym()(handle, Function(id).symbol));
+  if (found != nullptr) library_functions[id].store(found, std::memory_order_relaxed);
+  return found;
+}
+
+FunctionId FindDriverPointer(const char* name, const void* pointer) {
+  if (name == nullptr || pointer == nullptr || !ResolveDriver()) return kNoFunction;
+  for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
+    if (library_functions[id].load(std::memory_order_relaxed) != pointer) continue;
+    const FunctionRow& row = Function(static_cast<FunctionId>(id));
+    if (row.layer == Layer::kDriver && NameMeansSymbol(name, row.symbol)) return static_cast<FunctionId>(id);
+  }
+  return kNoFunction;
+}
+
+bool IsRuntimeFunction(FunctionId id, void* pointer) {
+  void* const known = library_functions[id].load(std::memory_order_relaxed);
+  if (known != nullptr) return known == pointer;
+  Dl_info info;
+  if (dladdr(pointer, &info) == 0 || !FileName(info.dli_fname).starts_with("libcudart")) return false;
+  library_functions[id].store(pointer, std::memory_order_relaxed);
+  return true;
+}
+
+void* DriverHandle() {
+  void* handle = driver_handle.load(std::memory_order_acquire);
+  if (handle != nullptr) return handle;
+  handle = OpenLoaded("libcuda.so.1");
+  if (handle != nullptr) driver_handle.store(handle, std::memory_order_release);
+  return handle;
+}
+
+bool DriverSeen() { return driver_handle.load(std::memory_order_acquire) != nullptr; }
+
+void* DriverSymbol(const char* name) {
+  void* const handle = DriverHandle();
+  return handle != nullptr ? OwnAddressRemoved(LibcDlsym()(handle, name)) : nullptr;
+}
+
+int RuntimeVersionOf(const void* function) {
+  Dl_info info;
+  if (function == nullptr || dladdr(function, &info) == 0) return 0;
+  void* const handle = OpenLoaded(info.dli_fname);
+  if (handle == nullptr) return 0;
+  using GetVersion = int (*)(int*);
+  const auto get_version = reinterpret_cast<GetVersion>(LibcDlsym()(handle, "cudaRuntimeGetVersion"));
+  int version = 0;
+  if (get_version == nullptr || get_version(&version) != 0) version = 0;
+  dlclose(handle);
+  return version;
+}
+
+namespace {
+// Any function of the runtime that calls go to, by whichever door the first of them came.
+const void* AnyRuntimeFunction() {
+  for (const auto* functions : {next_functions, library_functions}) {
+    for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
+      if (Function(static_cast<FunctionId>(id)).layer != Layer::kRuntime) continue;
+      if (const void* const found = functions[id].load(std::memory_order_relaxed)) return found;
+    }
+  }
+  return nullptr;
+}
+}  // namespace
+
+const char* RuntimePath() {
+  Dl_info info;
+  const void* const function = AnyRuntimeFunction();
+  return function != nullptr && dladdr(function, &info) != 0 ? info.dli_fname : nullptr;
+}
+
+int RuntimeVersion() { return RuntimeVersionOf(AnyRuntimeFunction()); }
+
+bool IsOwnAddress(const void* address) { return address >= &__ehdr_start && address < &_end; }
+
+bool IsCuptiAddress(const void* address) {
+  Dl_info info;
+  if (dladdr(address, &info) == 0) return false;
+  const std::string_view file = FileName(info.dli_fname);
+  return file.starts_with("libcupti") || file.starts_with("libnvperf_") || file.starts_with("libpcsamplingutil");
+}
+
+}  // namespace uvmtrace

@@ -1,0 +1,63 @@
+"""What libuvmtrace.so may be to the process that loads it, read from the file itself.
+
+  check_library.py libuvmtrace.so exports.map
+"""
+
+import re
+import subprocess
+import sys
+
+STATIC_TLS_LIMIT = 64  # the static block's surplus is shared by every library of the process
+
+
+def output(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def main():
+    library, exports_map = sys.argv[1:]
+    failures = []
+
+    def check(good, what):
+        print(("ok      " if good else "FAILED  ") + what)
+        if not good:
+            failures.append(what)
+
+    expected = set(re.findall(r"(\w+);", open(exports_map).read()))
+    exported = {line.split()[-1] for line in output("nm", "-D", "--defined-only", library).splitlines()}
+    check(exported == expected, f"exports exactly the {len(expected)} symbols of the list "
+                                f"(more: {sorted(exported - expected)}, missing: {sorted(expected - exported)})")
+    check(not any("@" in symbol for symbol in exported), "exports have no version: a named node would not bind")
+
+    dynamic = output("readelf", "-dW", library)
+    needed = re.findall(r"NEEDED.*\[(.*)\]", dynamic)
+    check(set(needed) <= {"libc.so.6", "ld-linux-x86-64.so.2"}, f"needs nothing but libc: {needed}")
+    check("NODELETE" in dynamic, "is never unloaded")
+    check("TEXTREL" not in dynamic, "has no text relocations")
+
+    # One entry is the compiler's own frame_dummy.
+    init_array = re.search(r"INIT_ARRAYSZ\)\s+(\d+)", dynamic)
+    check(init_array is None or int(init_array.group(1)) <= 8, "has no constructors")
+
+    undefined = {line.split()[-1].split("@")[0] for line in output("nm", "-D", "--undefined-only", library).splitlines()}
+    check("dlsym" not in undefined, "does not import dlsym")
+    calls = re.findall(r"(?:call|jmp)\s+\S+ <dlsym(?:@plt)?>", output("objdump", "-d", "--no-show-raw-insn", library))
+    check(not calls, f"does not call the public dlsym: it is our own ({calls})")
+    for function in ("abort", "exit", "__assert_fail", "signal", "sigaction", "printf", "puts", "stdout", "setenv", "putenv"):
+        check(function not in undefined, f"does not import {function}")
+    check(not any(name.startswith(("_Zn", "_Zd", "__cxa_throw", "__cxa_guard")) for name in undefined),
+          "uses no C++ runtime")
+
+    segments = output("readelf", "-lW", library)
+    tls = re.search(r"^\s+TLS\s+\S+\s+\S+\s+\S+\s+\S+\s+(0x[0-9a-f]+)", segments, re.M)
+    tls_bytes = int(tls.group(1), 16) if tls else 0
+    check(tls_bytes <= STATIC_TLS_LIMIT, f"static thread-local memory: {tls_bytes} of at most {STATIC_TLS_LIMIT} bytes")
+    check("RWE" not in segments, "has no segment that is writable and executable")
+
+    versions = {tuple(map(int, v.split("."))) for v in re.findall(r"GLIBC_(\d+\.\d+)", output("objdump", "-T", library))}
+    print("needs glibc", ".".join(map(str, max(versions))))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

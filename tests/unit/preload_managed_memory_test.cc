@@ -1,0 +1,78 @@
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <vector>
+
+#include "preload/managed_memory.h"
+
+namespace uvmtrace {
+namespace {
+
+class PreloadManagedMemory : public testing::Test {
+ protected:
+  void SetUp() override { managed_memory.Forget(); }
+  void TearDown() override { managed_memory.Forget(); }
+};
+
+TEST_F(PreloadManagedMemory, LivesFromInsertToRemove) {
+  EXPECT_FALSE(managed_memory.Live());
+  EXPECT_TRUE(managed_memory.Insert(0x7000'0000, 4096));
+  EXPECT_TRUE(managed_memory.Live());
+  EXPECT_EQ(managed_memory.LiveBytes(), 4096u);
+  EXPECT_EQ(managed_memory.Remove(0x7000'0000), 4096u);
+  EXPECT_FALSE(managed_memory.Live());
+  EXPECT_EQ(managed_memory.LiveBytes(), 0u);
+}
+
+TEST_F(PreloadManagedMemory, RuntimeAndDriverSayTheSameAllocationOnce) {
+  EXPECT_TRUE(managed_memory.Insert(0x1000, 10));
+  EXPECT_FALSE(managed_memory.Insert(0x1000, 10));
+  EXPECT_EQ(managed_memory.LiveBytes(), 10u);
+  EXPECT_EQ(managed_memory.Remove(0x1000), 10u);
+  EXPECT_EQ(managed_memory.Remove(0x1000), 0u);
+  EXPECT_FALSE(managed_memory.Live());
+}
+
+TEST_F(PreloadManagedMemory, UnknownAndNullAddressesAreNotManaged) {
+  EXPECT_FALSE(managed_memory.Insert(0, 10));
+  EXPECT_EQ(managed_memory.Remove(0), 0u);
+  managed_memory.Insert(0x2000, 1);
+  EXPECT_EQ(managed_memory.Remove(0x3000), 0u);
+  EXPECT_TRUE(managed_memory.Live());
+}
+
+TEST_F(PreloadManagedMemory, SlotsAreUsedAgain) {
+  for (uint64_t i = 1; i < 200'000; ++i) {
+    managed_memory.Insert(i * 0x1000, 1);
+    ASSERT_EQ(managed_memory.Remove(i * 0x1000), 1u) << i;
+  }
+  EXPECT_FALSE(managed_memory.Live());
+}
+
+TEST_F(PreloadManagedMemory, AFullTableStaysLiveInsteadOfForgetting) {
+  constexpr uint64_t kTooMany = 40'000;
+  for (uint64_t i = 1; i <= kTooMany; ++i) managed_memory.Insert(i * 0x1000, 1);
+  for (uint64_t i = 1; i <= kTooMany; ++i) managed_memory.Remove(i * 0x1000);
+  EXPECT_TRUE(managed_memory.Live());
+  managed_memory.Forget();
+  EXPECT_FALSE(managed_memory.Live());
+}
+
+TEST_F(PreloadManagedMemory, ThreadsBalance) {
+  std::vector<std::thread> threads;
+  for (uint64_t t = 1; t <= 4; ++t) {
+    threads.emplace_back([t] {
+      for (uint64_t i = 1; i < 3000; ++i) {
+        const uint64_t address = (t << 40) + i * 0x1000;
+        managed_memory.Insert(address, 7);
+        EXPECT_EQ(managed_memory.Remove(address), 7u);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_FALSE(managed_memory.Live());
+  EXPECT_EQ(managed_memory.LiveBytes(), 0u);
+}
+
+}  // namespace
+}  // namespace uvmtrace
