@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 namespace {
 
 // Records that arrive later than this after their memory was freed find nothing.
@@ -139,4 +139,4 @@ Allocation* AllocationTable::NextAfter(uint64_t address, uint64_t time_ns) {
   return nullptr;
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

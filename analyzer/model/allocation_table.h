@@ -18,7 +18,7 @@
 
 #include "analyzer/model/residency.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 // Values of uvmtrace.proto's MemoryKind.
 enum class MemoryKind : uint8_t {
@@ -172,4 +172,4 @@ class AllocationTable {
   uint64_t next_id_ = 1;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

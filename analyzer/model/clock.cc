@@ -1,6 +1,6 @@
 #include "analyzer/model/clock.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 namespace {
 
 // Samples kept of each clock. An event older than the oldest of them gets that one's offset.
@@ -96,4 +96,4 @@ std::optional<uint64_t> ClockConverter::Find(Track* track, uint64_t time_ns) {
   return with_old <= after.monotonic_ns ? with_old : time_ns + after_offset;
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

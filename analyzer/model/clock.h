@@ -14,7 +14,7 @@
 
 #include "analyzer/read/columns.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 class ClockConverter {
  public:
@@ -65,4 +65,4 @@ class ClockConverter {
   uint64_t steps_ = 0;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -13,7 +13,7 @@
 
 #include "analyzer/model/interval_union.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 class FaultBatches {
  public:
@@ -59,4 +59,4 @@ class FaultBatches {
   IntervalUnion service_;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 class Histogram {
  public:
@@ -63,4 +63,4 @@ class Histogram {
   uint64_t maximum_ = 0;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -11,7 +11,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 class IntervalUnion {
  public:
@@ -84,4 +84,4 @@ class IntervalUnion {
   uint64_t clipped_ = 0;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

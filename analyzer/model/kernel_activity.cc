@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 namespace {
 
 // Kernels that started before an event and still ran: more than this many at once are not looked through.
@@ -90,4 +90,4 @@ KernelStatistics KernelActivity::unclaimed() const {
   return rest;
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -11,7 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 struct KernelStatistics {
   uint64_t count = 0;
@@ -54,4 +54,4 @@ class KernelActivity {
   uint64_t newest_kernel_end_ns_ = 0;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

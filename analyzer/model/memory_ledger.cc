@@ -1,6 +1,6 @@
 #include "analyzer/model/memory_ledger.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 bool MemoryLedger::IsMemoryOperation(Operation operation) {
   switch (operation) {
@@ -197,4 +197,4 @@ void MemoryLedger::Unreserve(const MemoryCall& call) {
   reserved_.erase(entry);
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -12,7 +12,7 @@
 #include "analyzer/model/allocation_table.h"
 #include "analyzer/read/chunk.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 struct MemoryKindStatistics {
   uint64_t allocations = 0;
@@ -102,4 +102,4 @@ class MemoryLedger {
   uint64_t superseded_ = 0;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 namespace {
 
 // CUDA numbers devices from 0; anything beyond this is damage, which must not become a table of its own.
@@ -314,4 +314,4 @@ void ProcessModel::ApplyProcessSamples(const ColumnBatch& batch) {
   }
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

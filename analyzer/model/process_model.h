@@ -22,7 +22,7 @@
 #include "analyzer/read/chunk.h"
 #include "analyzer/read/chunk_reader.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 inline constexpr int32_t kCpu = -1;
 inline constexpr int32_t kUnknownDevice = -2;
@@ -171,4 +171,4 @@ class ProcessModel {
   DeviceActivity* last_device_activity_ = nullptr;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -16,7 +16,7 @@
 #include <unordered_map>
 #include <vector>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 class Residency {
  public:
@@ -95,4 +95,4 @@ class Residency {
   std::vector<Device> devices_;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

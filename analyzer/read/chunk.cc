@@ -2,7 +2,7 @@
 
 #include <protozero/pbf_reader.hpp>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 namespace {
 
 using protozero::pbf_reader;
@@ -385,4 +385,4 @@ Status DecodeChunk(std::string_view fields, Chunk* chunk) {
   return Status::Ok();
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -12,7 +12,7 @@
 #include "analyzer/read/columns.h"
 #include "analyzer/read/status.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 enum class Operation : uint32_t {
   kOther = 0,
@@ -141,4 +141,4 @@ struct Chunk {
 // Decodes the fields of a chunk after its framing. All or nothing: on an error no part of the chunk may be used.
 Status DecodeChunk(std::string_view fields, Chunk* chunk);
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

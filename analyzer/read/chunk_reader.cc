@@ -11,7 +11,7 @@
 
 #include "analyzer/read/crc32c.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 namespace {
 
 constexpr char kMagic[] = "UVMTRC\x01\x0a";
@@ -267,4 +267,4 @@ Status ChunkReader::Finish() const {
                   path_));
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -20,7 +20,7 @@
 
 #include "analyzer/read/status.h"
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 struct ReadStatistics {
   uint64_t file_bytes = 0;
@@ -92,4 +92,4 @@ class ChunkReader {
   ReadStatistics statistics_;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

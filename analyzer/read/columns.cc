@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <protozero/pbf_reader.hpp>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 namespace {
 
 // The recorder writes chunks of about 256 KiB; more rows than this in one message is an attack on our memory, since an
@@ -136,4 +136,4 @@ void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch)
   for (size_t index = 1; index < layout.columns; ++index) batch->columns[index].resize(batch->rows, 0);
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

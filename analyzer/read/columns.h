@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 enum class TimeBase : uint8_t { kMonotonic = 0, kRealtime = 1, kMonotonicRaw = 2, kCupti = 3, kUnknown = 4 };
 inline constexpr int kTimeBaseCount = 4;  // those that a trace can name
@@ -112,4 +112,4 @@ size_t CheckColumns(EventKind kind, std::string_view message);
 
 void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch);
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

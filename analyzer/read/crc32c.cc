@@ -8,7 +8,7 @@
 #include <nmmintrin.h>
 #endif
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 namespace {
 
 constexpr uint32_t kReversedPolynomial = 0x82f63b78u;
@@ -70,4 +70,4 @@ uint32_t Crc32c(const void* data, size_t size) {
   return Crc32cPortable(data, size);
 }
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

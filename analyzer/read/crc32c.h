@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 // Uses the CPU's instruction where there is one: a trace of gigabytes is checked at memory speed.
 uint32_t Crc32c(const void* data, size_t size);
@@ -12,4 +12,4 @@ uint32_t Crc32c(const void* data, size_t size);
 // The portable implementation, for comparison in tests.
 uint32_t Crc32cPortable(const void* data, size_t size);
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer

@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-namespace uvmtrace {
+namespace uvmtrace::analyzer {
 
 class [[nodiscard]] Status {
  public:
@@ -45,4 +45,4 @@ class [[nodiscard]] Result {
   Status status_;
 };
 
-}  // namespace uvmtrace
+}  // namespace uvmtrace::analyzer
