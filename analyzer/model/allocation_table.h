@@ -113,7 +113,7 @@ class AllocationTable {
   template <typename OnPart>
   void Split(uint64_t address, uint64_t bytes, uint64_t time_ns, OnPart on_part) {
     Allocation* allocation = Find(address, time_ns);
-    if (allocation != nullptr && bytes <= allocation->reach - address) {
+    if (allocation != nullptr && address < allocation->end && bytes <= allocation->end - address) {
       on_part(allocation, address, bytes);
       return;
     }

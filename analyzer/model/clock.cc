@@ -1,5 +1,7 @@
 #include "analyzer/model/clock.h"
 
+#include <algorithm>
+
 namespace uvmtrace::analyzer {
 namespace {
 
@@ -58,7 +60,14 @@ std::optional<uint64_t> ClockConverter::Find(Track* track, uint64_t time_ns) {
   if (points.empty()) return std::nullopt;
   size_t index = points.size();
   // From the end: events are nearly always newer than the last sample but one.
-  while (index > 0 && points[index - 1].time_ns > time_ns) --index;
+  while (index > 0 && points[index - 1].time_ns > time_ns) {
+    if (index >= 2 && IsStep(points[index - 2], points[index - 1])) {
+      // The clock was set between these two samples: with the newer offset, does the event fall between them?
+      const uint64_t with_new = time_ns + (points[index - 1].monotonic_ns - points[index - 1].time_ns);
+      if (Difference(with_new, points[index - 2].monotonic_ns) >= 0) return with_new;
+    }
+    --index;
+  }
   Segment& segment = track->segment;
   if (index == 0) {
     segment = {0, points[0].time_ns, points[0].monotonic_ns - points[0].time_ns, 0};
@@ -90,10 +99,9 @@ std::optional<uint64_t> ClockConverter::Find(Track* track, uint64_t time_ns) {
     }
     return Apply(segment, time_ns);
   }
-  // The clock was set between these samples. Of the two offsets, the one that puts the event between them.
+  // The clock was set between these samples, and the event was before that.
   segment.length = 0;
-  const uint64_t with_old = time_ns + segment.offset;
-  return with_old <= after.monotonic_ns ? with_old : time_ns + after_offset;
+  return std::min(time_ns + segment.offset, after.monotonic_ns);
 }
 
 }  // namespace uvmtrace::analyzer

@@ -48,6 +48,19 @@ class TextReport {
 
   void Add(const Table& table) { text_ += table.Render(options_.width, options_.color); }
 
+  // Names and values; values are wrapped, never cut.
+  using Facts = std::vector<std::pair<std::string, std::string>>;
+  void AddFacts(const Facts& facts, Align align) {
+    size_t names = 0;
+    for (const auto& fact : facts) names = std::max(names, fact.first.size());
+    const size_t width = options_.width > 0 ? std::min(options_.width, kParagraphWidth) : kParagraphWidth;
+    for (const auto& [name, value] : facts) {
+      const std::string padding(names - name.size(), ' ');
+      const std::string first = "  " + (align == Align::kRight ? padding + name : name + padding) + "  ";
+      text_ += Wrap(Printable(value), first, std::string(first.size(), ' '), width);
+    }
+  }
+
   // Why a section is empty; false if it is not.
   bool Empty(const std::string& section) {
     for (const EmptySection& empty : report_.empty_sections()) {
@@ -75,9 +88,9 @@ class TextReport {
     Heading("CAPTURE");
     std::string command;
     for (const std::string& argument : capture.command_line()) command += (command.empty() ? "" : " ") + argument;
-    Table facts({{"", Align::kLeft}, {"", Align::kLeft}});
+    Facts facts;
     const auto fact = [&facts](const std::string& name, const std::string& value) {
-      if (!value.empty()) facts.AddRow({name, Printable(value)});
+      if (!value.empty()) facts.emplace_back(name, value);
     };
     fact("command", command);
     std::string process;
@@ -127,9 +140,7 @@ class TextReport {
     for (const LostRow& row : capture.lost()) {
       fact("lost", fmt::format("{} of {}: {}", FormatCount(row.count()), row.source(), row.reason()));
     }
-    // The same table, without a line of empty titles.
-    const std::string rendered = facts.Render(options_.width, false);
-    text_ += rendered.substr(rendered.find('\n') + 1);
+    AddFacts(facts, Align::kLeft);
   }
 
   void Memory() {
@@ -174,8 +185,10 @@ class TextReport {
     const auto& totals = report_.totals();
     Heading("FAULTS");
     if (Empty("faults")) return;
-    Table table({{"", Align::kRight}, {"", Align::kLeft}});
-    const auto fact = [&table](const std::string& number, const std::string& words) { table.AddRow({number, words}); };
+    Facts facts;
+    const auto fact = [&facts](const std::string& number, const std::string& words) {
+      facts.emplace_back(number, words);
+    };
     if (totals.has_gpu_fault_groups()) {
       fact(FormatCount(totals.gpu_fault_groups()),
            "GPU fault groups (CUPTI's count: faults of one page that were merged)");
@@ -197,8 +210,7 @@ class TextReport {
     if (totals.remote_mapped_bytes() > 0) {
       fact(FormatBytes(totals.remote_mapped_bytes()), "mapped across the link instead of migrated");
     }
-    const std::string rendered = table.Render(options_.width, false);
-    text_ += rendered.substr(rendered.find('\n') + 1);
+    AddFacts(facts, Align::kRight);
   }
 
   void Migrations() {
@@ -365,18 +377,18 @@ class TextReport {
     const auto& fit = report_.oversubscription();
     Heading("OVERSUBSCRIPTION");
     if (Empty("oversubscription")) return;
-    Table table({{"", Align::kRight}, {"", Align::kLeft}});
-    table.AddRow({FormatBytes(fit.managed_live_peak_bytes()), "managed memory alive at its peak"});
+    Facts facts;
+    facts.push_back({FormatBytes(fit.managed_live_peak_bytes()), "managed memory alive at its peak"});
     if (fit.has_device_capacity_bytes()) {
-      table.AddRow({FormatBytes(fit.device_capacity_bytes()), "of GPU memory in all"});
-      table.AddRow({fmt::format("{:.2f}", fit.peak_ratio()), "ratio of the two: above 1 it cannot all be on the GPU"});
+      facts.push_back({FormatBytes(fit.device_capacity_bytes()), "of GPU memory in all"});
+      facts.push_back(
+          {fmt::format("{:.2f}", fit.peak_ratio()), "ratio of the two: above 1 it cannot all be on the GPU"});
     }
-    if (fit.has_evicted_bytes()) table.AddRow({FormatBytes(fit.evicted_bytes()), "evicted to make room"});
+    if (fit.has_evicted_bytes()) facts.push_back({FormatBytes(fit.evicted_bytes()), "evicted to make room"});
     if (fit.has_refaulted_bytes()) {
-      table.AddRow({FormatBytes(fit.refaulted_bytes()), "came back to a GPU after leaving it"});
+      facts.push_back({FormatBytes(fit.refaulted_bytes()), "came back to a GPU after leaving it"});
     }
-    const std::string rendered = table.Render(options_.width, false);
-    text_ += rendered.substr(rendered.find('\n') + 1);
+    AddFacts(facts, Align::kRight);
   }
 
   void Processes() {

@@ -16,7 +16,7 @@ constexpr Coding D = Coding::kDelta;
 
 constexpr std::array<ColumnLayout, kEventKindCount> kLayouts = {{
     {31, 1, false, {D, D, D, D}, 4},                                    // ClockSamples
-    {32, 1, false, {D, P, P, P, P, P, P, D, P, D, P, P, Z, P, P}, 15},  // ApiCalls
+    {32, 1, false, {D, P, P, P, P, P, Z, D, P, D, P, P, Z, P, P}, 15},  // ApiCalls
     {33, 3, true, {D, P, D, Z, P, P}, 6},                               // GpuFaults
     {34, 3, true, {D, D, D, P, P}, 5},                                  // CpuFaults
     {35, 3, true, {D, P, D, P, Z, Z, P}, 7},                            // Migrations

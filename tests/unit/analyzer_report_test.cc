@@ -105,7 +105,7 @@ TEST(ReportTest, SampleTraceInNumbers) {
   EXPECT_EQ(totals.gpu_fault_groups(), 31u);
   EXPECT_EQ(totals.gpu_fault_records(), 13u);
   EXPECT_EQ(totals.fault_batches(), 7u);
-  EXPECT_EQ(totals.fault_service_ns(), 6u * 100'003 + 1000);
+  EXPECT_EQ(totals.fault_service_ns(), 6u * 100'000 + 1000);
   EXPECT_EQ(totals.cpu_faults(), 1u);
   EXPECT_EQ(totals.host_to_device_bytes(), 12 * kMiB);
   EXPECT_EQ(totals.device_to_host_bytes(), 8 * kMiB + 4096);
@@ -456,7 +456,7 @@ TEST(ReportTest, NarrowTerminalCutsTheLastColumnOnly) {
   analyzer::TextOptions options;
   options.width = 60;
   const std::string text = analyzer::RenderText(ReportOf(trace), options);
-  EXPECT_NE(text.find("touch(float*, u..."), std::string::npos) << text;
+  EXPECT_NE(text.find("touch(float*, uns..."), std::string::npos) << text;
 }
 
 TEST(CallSiteTest, FrameworkFramesAreSkipped) {

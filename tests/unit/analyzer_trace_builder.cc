@@ -1,9 +1,8 @@
 #include "tests/unit/analyzer_trace_builder.h"
 
-#include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <stdexcept>
 
 namespace uvmtrace::testing {
@@ -260,22 +259,18 @@ std::string TraceBuilder::Finish(uint64_t written_ns) {
 }
 
 TemporaryFile::TemporaryFile(std::string_view bytes) {
-  const char* folder = std::getenv("TMPDIR");
-  path_ = std::string(folder != nullptr ? folder : "/tmp") + "/uvmtrace-test-XXXXXX";
-  const int file = mkstemp(path_.data());
-  if (file < 0) throw std::runtime_error("cannot create " + path_);
-  close(file);
+  file_ = memfd_create("trace", MFD_CLOEXEC);
+  if (file_ < 0) throw std::runtime_error("memfd_create failed");
+  path_ = "/proc/" + std::to_string(getpid()) + "/fd/" + std::to_string(file_);
   Write(bytes);
 }
 
-TemporaryFile::~TemporaryFile() { unlink(path_.c_str()); }
+TemporaryFile::~TemporaryFile() { close(file_); }
 
 void TemporaryFile::Write(std::string_view bytes) {
-  const int file = open(path_.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC);
-  if (file < 0 || write(file, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size())) {
+  if (ftruncate(file_, 0) != 0 || pwrite(file_, bytes.data(), bytes.size(), 0) != static_cast<ssize_t>(bytes.size())) {
     throw std::runtime_error("cannot write " + path_);
   }
-  close(file);
 }
 
 TraceBuilder SampleTrace() {

@@ -112,7 +112,7 @@ class TraceBuilder {
   std::vector<FaultRow> gpu_faults_;
 };
 
-// Writes the bytes to a new file that is removed with this object.
+// A file in memory, with a path that child processes can open too, that goes with this object.
 class TemporaryFile {
  public:
   explicit TemporaryFile(std::string_view bytes);
@@ -124,6 +124,7 @@ class TemporaryFile {
   void Write(std::string_view bytes);
 
  private:
+  int file_ = -1;
   std::string path_;
 };
 
