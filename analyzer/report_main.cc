@@ -1,7 +1,7 @@
 // uvmtrace-report: reads traces, prints their report.
 //
 // Exit status: 0 a readable trace, even a damaged one; 2 wrong usage; 3 a file that cannot be read. The report goes to
-// stdout, everything else to stderr.
+// stdout, everything else to stderr. 1 is for what is not the trace's fault: stdout cannot be written, no memory.
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -23,6 +23,7 @@
 namespace uvmtrace::analyzer {
 namespace {
 
+constexpr int kExitFailure = 1;  // not the trace's fault: the report cannot be written, memory ran out
 constexpr int kExitUsage = 2;
 constexpr int kExitUnreadable = 3;
 
@@ -81,13 +82,20 @@ int Report(const Arguments& arguments) {
   options.top = arguments.top;
   options.symbols = arguments.symbols;
   const uvmtrace::Report report = BuildReport(run, options);
-  if (arguments.format == "json") return WriteAll(RenderJson(report)) ? 0 : 1;
+  if (arguments.format == "json") {
+    const std::string json = RenderJson(report);
+    if (json.empty()) {
+      fmt::print(stderr, "uvmtrace-report: the report cannot be written as JSON. Report this with the trace.\n");
+      return kExitFailure;
+    }
+    return WriteAll(json) ? 0 : kExitFailure;
+  }
   TextOptions text;
   text.width = TerminalWidth();
   text.color = WantsColor();
   text.stacks = arguments.stacks;
   text.top = arguments.top;
-  return WriteAll(RenderText(report, text)) ? 0 : 1;
+  return WriteAll(RenderText(report, text)) ? 0 : kExitFailure;
 }
 
 int Main(int argc, char** argv) {
@@ -124,6 +132,6 @@ int main(int argc, char** argv) {
   } catch (const std::exception& error) {
     // Memory ran out, most likely; everything that a trace can contain is handled where it is read.
     fmt::print(stderr, "uvmtrace-report: {}. Free some memory, or report this with the trace.\n", error.what());
-    return 1;
+    return uvmtrace::analyzer::kExitFailure;
   }
 }

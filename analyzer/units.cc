@@ -56,6 +56,7 @@ std::string FormatCount(uint64_t count) {
 
 std::string FormatPercent(double fraction) {
   const double percent = fraction * 100;
+  if (percent > 0 && percent < 0.05) return "<0.1 %";
   return percent < 9.95 ? fmt::format("{:.1f} %", percent) : fmt::format("{:.0f} %", percent);
 }
 

@@ -44,6 +44,26 @@ const ProcessModel& RootOf(const Run& run) {
   return *root;
 }
 
+using Losses = std::map<std::pair<std::string, std::string>, uint64_t>;
+
+// The last chunk says how many rows were written: what was not read stood in damaged chunks.
+void AddRowsThatAreMissing(const ProcessModel& process, Losses* losses) {
+  if (!process.end) return;
+  const EndDefinition& end = *process.end;
+  const std::pair<const char*, std::pair<uint64_t, uint64_t>> kinds[] = {
+      {"calls", {end.api_calls, process.api_calls}},
+      {"GPU faults", {end.gpu_faults, process.gpu_fault_rows}},
+      {"CPU faults", {end.cpu_faults, process.cpu_fault_rows}},
+      {"migrations", {end.migrations, process.migration_rows}},
+      {"region events", {end.region_events, process.region_rows}},
+      {"kernels", {end.kernels, process.kernel_rows}},
+  };
+  for (const auto& [name, counts] : kinds) {
+    if (counts.first > counts.second)
+      (*losses)[{name, "in damaged chunks of the trace"}] += counts.first - counts.second;
+  }
+}
+
 uint64_t DurationOf(const ProcessModel& process) {
   const uint64_t started_ns = process.process ? process.process->started_ns : 0;
   return process.last_ns > started_ns ? process.last_ns - started_ns : 0;
@@ -76,7 +96,7 @@ void AddCapture(const Run& run, Report* report) {
   uint64_t longest_ns = 0;
   std::set<std::string> hosts;
   std::set<std::string> source_rows;
-  std::map<std::pair<std::string, std::string>, uint64_t> losses;
+  Losses losses;
   for (const auto& process : run) {
     clean_end &= process->clean_end;
     bad_chunks += process->read.bad_chunks;
@@ -102,6 +122,7 @@ void AddCapture(const Run& run, Report* report) {
       row->set_reason(source.reason);
     }
     for (const auto& [key, count] : process->losses) losses[key] += count;
+    AddRowsThatAreMissing(*process, &losses);
   }
   if (root.process) {
     const ProcessDefinition& process = *root.process;

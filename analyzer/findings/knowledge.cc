@@ -74,9 +74,16 @@ std::string WhyNoUnifiedMemoryEvents(const Run& run, const std::string& source) 
       return "the detail is \"calls\": no unified-memory source was on; record with UVMTRACE_DETAIL=full";
     }
   }
+  const bool managed = SumOfKind(run, MemoryKind::kManaged).allocations > 0;
+  for (const auto& process : run) {
+    const auto state = process->sources.find("cupti");
+    if (managed && state != process->sources.end() && state->second.state == State::kIdle) {
+      return "cupti was never started" + (state->second.reason.empty() ? "" : ": " + state->second.reason);
+    }
+  }
   bool mentioned = false;
   for (const auto& process : run) mentioned |= process->sources.count("cupti") > 0;
-  if (SumOfKind(run, MemoryKind::kManaged).allocations == 0) return "no managed memory was allocated";
+  if (!managed) return "no managed memory was allocated";
   return mentioned ? "none happened" : "the trace does not say whether CUPTI was on";
 }
 

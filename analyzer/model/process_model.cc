@@ -77,7 +77,10 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
     if (!process) clocks.SetStart(chunk.process->started_ns, chunk.process->started_realtime_ns);
     process = chunk.process;
   }
-  if (chunk.end) clean_end = chunk.end->clean;
+  if (chunk.end) {
+    end = chunk.end;
+    clean_end = chunk.end->clean;
+  }
   // A restart repeats definitions: what is known stays.
   for (const StringDefinition& string : chunk.strings) strings.try_emplace(string.id, string.value);
   for (const FunctionDefinition& definition : chunk.functions) {

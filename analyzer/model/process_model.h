@@ -114,6 +114,7 @@ class ProcessModel {
   ReadStatistics read;
   std::optional<ProcessDefinition> process;
   bool clean_end = false;
+  std::optional<EndDefinition> end;
   uint64_t last_ns = 0;  // newest time that the trace speaks of
 
   std::unordered_map<uint32_t, FunctionStatistics> functions;

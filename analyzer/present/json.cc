@@ -10,7 +10,7 @@ std::string RenderJson(const Report& report) {
   options.preserve_proto_field_names = true;
   std::string json;
   const auto status = google::protobuf::util::MessageToJsonString(report, &json, options);
-  if (!status.ok()) return "{}\n";
+  if (!status.ok()) return "";
   if (json.empty() || json.back() != '\n') json += '\n';
   return json;
 }

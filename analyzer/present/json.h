@@ -7,7 +7,7 @@
 
 namespace uvmtrace::analyzer {
 
-// Ends with a newline.
+// Ends with a newline. Empty if protobuf refuses the message, which would be a defect of ours.
 std::string RenderJson(const Report& report);
 
 }  // namespace uvmtrace::analyzer

@@ -48,6 +48,24 @@ EndDefinition DecodeEnd(std::string_view message) {
       case 2:
         end.chunks = Number(reader);
         break;
+      case 3:
+        end.api_calls = Number(reader);
+        break;
+      case 4:
+        end.gpu_faults = Number(reader);
+        break;
+      case 5:
+        end.cpu_faults = Number(reader);
+        break;
+      case 6:
+        end.migrations = Number(reader);
+        break;
+      case 7:
+        end.region_events = Number(reader);
+        break;
+      case 8:
+        end.kernels = Number(reader);
+        break;
       default:
         reader.skip();
     }

@@ -41,6 +41,13 @@ enum class ThreadRole : uint32_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 
 struct EndDefinition {
   bool clean = false;
   uint64_t chunks = 0;
+  // Rows in the whole file.
+  uint64_t api_calls = 0;
+  uint64_t gpu_faults = 0;
+  uint64_t cpu_faults = 0;
+  uint64_t migrations = 0;
+  uint64_t region_events = 0;
+  uint64_t kernels = 0;
 };
 
 struct ProcessDefinition {

@@ -480,6 +480,8 @@ TEST(UnitsTest, ThreeDigitsAndTheRightUnit) {
   EXPECT_EQ(analyzer::FormatCount(123), "123");
   EXPECT_EQ(analyzer::FormatRate(51.2e9), "51.2 GB/s");
   EXPECT_EQ(analyzer::FormatPercent(0.123), "12 %");
+  EXPECT_EQ(analyzer::FormatPercent(0.0001), "<0.1 %");
+  EXPECT_EQ(analyzer::FormatPercent(0), "0.0 %");
 }
 
 }  // namespace

@@ -438,6 +438,32 @@ TEST(ReportTest, RandomTracesBalance) {
   }
 }
 
+TEST(ReportTest, RowsOfDamagedChunksAreCountedWhenTheEndTellsHowManyThereWere) {
+  TraceBuilder trace;
+  trace.CuptiActive();
+  trace.EndChunk();
+  trace.Migrate(kStart, kStart + 10, kBase, 4096, -1, 0);
+  trace.Migrate(kStart, kStart + 10, kBase, 4096, -1, 0);
+  trace.EndChunk();
+  trace.Migrate(kStart, kStart + 10, kBase, 4096, -1, 0);
+  trace.chunk().mutable_end()->set_migrations(3);
+  std::string bytes = trace.Finish();
+  EXPECT_EQ(ReportOf({bytes}).capture().lost_size(), 0);
+  bytes[trace.frames()[2] - 1] ^= 1;
+  const Report report = ReportOf({bytes});
+  ASSERT_EQ(report.capture().lost_size(), 1);
+  EXPECT_EQ(report.capture().lost(0).source(), "migrations");
+  EXPECT_EQ(report.capture().lost(0).count(), 2u);
+  EXPECT_EQ(report.capture().bad_chunks(), 1u);
+}
+
+TEST(ReportTest, BytesThatAreNoUtf8BecomeValidJson) {
+  TraceBuilder trace;
+  trace.Source("cupti", STATE_UNAVAILABLE, "caf\xe9 \xf0\x9f\x98\x80 ok");
+  const Report report = ReportOf(trace);
+  EXPECT_EQ(report.capture().sources(0).reason(), "caf? \xf0\x9f\x98\x80 ok");
+}
+
 TEST(ReportTest, TerminalCodesInATraceAreHarmless) {
   TraceBuilder trace;
   const uint32_t function = trace.Function("evil\033[2J\nname", OPERATION_COPY);
