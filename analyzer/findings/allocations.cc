@@ -1,0 +1,120 @@
+// Whose memory it was: one row for each allocation worth looking at, one for all others, one (id 0) for addresses that
+// no known allocation covers. The rows add up to the totals. Only what is printed is symbolized.
+#include <algorithm>
+#include <unordered_set>
+#include <vector>
+
+#include "analyzer/findings/call_site.h"
+#include "analyzer/findings/sections.h"
+
+namespace uvmtrace::analyzer {
+namespace {
+
+struct Candidate {
+  const ProcessModel* process;
+  const Allocation* allocation;
+
+  uint64_t moved() const {
+    const MemoryActivity& activity = allocation->activity;
+    return activity.host_to_device_bytes + activity.device_to_host_bytes + activity.device_to_device_bytes;
+  }
+  uint64_t faults() const { return allocation->activity.gpu_fault_groups + allocation->activity.cpu_faults; }
+};
+
+void SetActivity(const MemoryActivity& activity, const Knowledge& known, AllocationRow* row) {
+  if (known.gpu_faults) row->set_gpu_fault_groups(activity.gpu_fault_groups);
+  if (known.cpu_faults) row->set_cpu_faults(activity.cpu_faults);
+  if (known.host_to_device) row->set_host_to_device_bytes(activity.host_to_device_bytes);
+  if (known.device_to_host) row->set_device_to_host_bytes(activity.device_to_host_bytes);
+  if (known.device_to_device) row->set_device_to_device_bytes(activity.device_to_device_bytes);
+  if (known.device_to_host) row->set_evicted_bytes(activity.evicted_bytes);
+  if (known.host_to_device && known.device_to_host) row->set_refaulted_bytes(activity.refaulted_bytes);
+}
+
+// The first `top` by each of the three orders that the report shows, in the order of the first.
+std::vector<Candidate> Choose(std::vector<Candidate> candidates, size_t top) {
+  const auto tie = [](const Candidate& a, const Candidate& b) {
+    return std::pair(a.process->file, a.allocation->id) < std::pair(b.process->file, b.allocation->id);
+  };
+  const auto by_moved = [&](const Candidate& a, const Candidate& b) {
+    const auto key = [](const Candidate& c) { return std::tuple(c.moved(), c.faults(), c.allocation->bytes); };
+    return key(a) != key(b) ? key(a) > key(b) : tie(a, b);
+  };
+  const auto by_faults = [&](const Candidate& a, const Candidate& b) {
+    return a.faults() != b.faults() ? a.faults() > b.faults() : by_moved(a, b);
+  };
+  if (top == 0 || candidates.size() <= top) {
+    std::sort(candidates.begin(), candidates.end(), by_moved);
+    return candidates;
+  }
+  std::vector<Candidate> chosen;
+  std::unordered_set<const Allocation*> taken;
+  const auto take = [&](auto order, auto wanted) {
+    const auto end = candidates.begin() + static_cast<std::ptrdiff_t>(top);
+    std::partial_sort(candidates.begin(), end, candidates.end(), order);
+    for (auto candidate = candidates.begin(); candidate != end; ++candidate) {
+      if (wanted(*candidate) && taken.insert(candidate->allocation).second) chosen.push_back(*candidate);
+    }
+  };
+  take(by_faults, [](const Candidate& candidate) { return candidate.faults() > 0; });
+  take(by_moved, [](const Candidate&) { return true; });
+  std::sort(chosen.begin(), chosen.end(), by_moved);
+  return chosen;
+}
+
+}  // namespace
+
+void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,
+                    Report* report) {
+  std::vector<Candidate> candidates;
+  MemoryActivity unattributed;
+  uint64_t total = 0;
+  MemoryActivity rest;
+  for (const auto& process : run) {
+    total += process->memory.table().allocations();
+    unattributed.Add(process->unattributed);
+    rest.Add(process->totals);
+    process->memory.table().ForEach([&](const Allocation& allocation) {
+      candidates.push_back({process.get(), &allocation});
+    });
+  }
+  const std::vector<Candidate> chosen = Choose(std::move(candidates), options.top);
+  MemoryActivity shown = unattributed;
+  for (const Candidate& candidate : chosen) {
+    const Allocation& allocation = *candidate.allocation;
+    AllocationRow* row = report->add_allocations();
+    row->set_id(allocation.id);
+    row->set_kind(MemoryKindName(allocation.kind));
+    row->set_bytes(allocation.bytes);
+    row->set_address(allocation.base);
+    if (run.size() > 1 && candidate.process->process) row->set_pid(candidate.process->process->pid);
+    CallSite site = ResolveCallSite(*candidate.process, allocation.stack, symbolizer);
+    row->set_site(site.site);
+    for (std::string& frame : site.stack) row->add_stack(std::move(frame));
+    SetActivity(allocation.activity, known, row);
+    shown.Add(allocation.activity);
+  }
+  if (total > chosen.size()) {
+    AllocationRow* row = report->add_allocations();
+    row->set_site("(other allocations)");
+    row->set_allocations(total - chosen.size());
+    rest.gpu_fault_groups -= shown.gpu_fault_groups;
+    rest.gpu_fault_records -= shown.gpu_fault_records;
+    rest.cpu_faults -= shown.cpu_faults;
+    rest.host_to_device_bytes -= shown.host_to_device_bytes;
+    rest.device_to_host_bytes -= shown.device_to_host_bytes;
+    rest.device_to_device_bytes -= shown.device_to_device_bytes;
+    rest.evicted_bytes -= shown.evicted_bytes;
+    rest.refaulted_bytes -= shown.refaulted_bytes;
+    SetActivity(rest, known, row);
+  }
+  if (unattributed.any()) {
+    AllocationRow* row = report->add_allocations();
+    row->set_id(0);
+    row->set_site("(no known allocation)");
+    SetActivity(unattributed, known, row);
+  }
+  if (report->allocations_size() == 0) AddEmptySection("allocations", "no allocation was recorded", report);
+}
+
+}  // namespace uvmtrace::analyzer

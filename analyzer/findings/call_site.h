@@ -1,0 +1,22 @@
+// The frame of a stack that a person can change: the first one outside of CUDA, the Python interpreter and frameworks.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "analyzer/model/process_model.h"
+#include "analyzer/symbols/symbolizer.h"
+
+namespace uvmtrace::analyzer {
+
+struct CallSite {
+  std::string site;                // empty: no stack was recorded
+  std::vector<std::string> stack;  // innermost first
+};
+
+CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symbolizer* symbolizer);
+
+// Whether a frame belongs to CUDA, Python or a framework rather than to the program. `function` may be empty.
+bool IsFrameworkFrame(const std::string& module, const std::string& function, const std::string& file);
+
+}  // namespace uvmtrace::analyzer

@@ -1,0 +1,142 @@
+#include "analyzer/model/allocation_table.h"
+
+#include <algorithm>
+
+namespace uvmtrace::analyzer {
+namespace {
+
+// Records that arrive later than this after their memory was freed find nothing.
+constexpr uint64_t kForgetAfterNs = 10'000'000'000;
+constexpr size_t kVersionsBeforeForgetting = 8;
+constexpr int kMaximumBasesSearched = 64;
+
+uint64_t SaturatingAdd(uint64_t a, uint64_t b) { return a + b < a ? std::numeric_limits<uint64_t>::max() : a + b; }
+
+uint64_t RoundUp(uint64_t value, uint64_t granule) {
+  const uint64_t rounded = SaturatingAdd(value, granule - 1);
+  return std::max(value, rounded - rounded % granule);
+}
+
+}  // namespace
+
+AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, uint64_t time_ns, MemoryKind kind,
+                                                 uint32_t stack) {
+  auto [entry, is_new] = by_base_.try_emplace(base);
+  Versions& versions = entry->second;
+  if (is_new) new_bases_.push_back(base);
+  AddOutcome outcome{nullptr, nullptr};
+  if (!versions.empty() && versions.back()->live()) {
+    outcome.superseded = versions.back().get();
+    outcome.superseded->freed_ns = std::max(time_ns, outcome.superseded->allocated_ns);
+    outcome.superseded->superseded = true;
+  }
+  if (versions.size() >= kVersionsBeforeForgetting) Forget(&versions, time_ns);
+  auto allocation = std::make_unique<Allocation>();
+  allocation->id = next_id_++;
+  allocation->base = base;
+  allocation->bytes = bytes;
+  allocation->end = SaturatingAdd(base, bytes);
+  allocation->bytes = allocation->end - base;
+  // Only unified memory is moved by pages; other kinds keep to their bytes.
+  allocation->reach = kind == MemoryKind::kManaged ? RoundUp(allocation->end, kGranuleBytes) : allocation->end;
+  allocation->allocated_ns = time_ns;
+  allocation->kind = kind;
+  allocation->stack = stack;
+  outcome.allocation = allocation.get();
+  versions.push_back(std::move(allocation));
+  reach_is_stale_ = true;
+  last_hit_ = outcome.allocation;
+  return outcome;
+}
+
+AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start_ns, uint64_t end_ns) {
+  const auto entry = by_base_.find(base);
+  if (entry == by_base_.end()) return {};
+  Versions& versions = entry->second;
+  // The newest that existed when the free began; a free that another thread recorded late belongs to an older one.
+  for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
+    Allocation* allocation = version->get();
+    if (allocation->superseded) {
+      if (allocation->allocated_ns > SaturatingAdd(start_ns, kClockErrorNs)) continue;
+      allocation->superseded = false;
+      return {allocation, true};
+    }
+    if (!allocation->live()) continue;
+    const bool older_waits = version + 1 != versions.rend() && version[1]->superseded;
+    if (older_waits && allocation->allocated_ns > start_ns) continue;
+    allocation->freed_ns = std::max(end_ns, allocation->allocated_ns);
+    return {allocation, false};
+  }
+  return {};
+}
+
+void AllocationTable::Forget(Versions* versions, uint64_t time_ns) {
+  last_hit_ = nullptr;
+  std::erase_if(*versions, [time_ns](const std::unique_ptr<Allocation>& allocation) {
+    return !allocation->live() && !allocation->superseded && !allocation->activity.any() &&
+           time_ns > SaturatingAdd(allocation->freed_ns, kForgetAfterNs);
+  });
+}
+
+void AllocationTable::MergeNewBases() {
+  std::sort(new_bases_.begin(), new_bases_.end());
+  const size_t old_size = bases_.size();
+  for (const uint64_t base : new_bases_) bases_.push_back({base, 0, &by_base_.find(base)->second});
+  new_bases_.clear();
+  std::inplace_merge(bases_.begin(), bases_.begin() + static_cast<std::ptrdiff_t>(old_size), bases_.end(),
+                     [](const Base& a, const Base& b) { return a.address < b.address; });
+  uint64_t reach = 0;
+  for (Base& base : bases_) {
+    for (const auto& allocation : *base.versions) reach = std::max(reach, allocation->reach);
+    base.reach = reach;
+  }
+  reach_is_stale_ = false;
+}
+
+Allocation* AllocationTable::Search(uint64_t address, uint64_t time_ns) {
+  if (reach_is_stale_) MergeNewBases();
+  auto base = std::upper_bound(bases_.begin(), bases_.end(), address,
+                               [](uint64_t wanted, const Base& candidate) { return wanted < candidate.address; });
+  Allocation* nearest = nullptr;
+  uint64_t nearest_distance = kClockErrorNs + 1;
+  for (int searched = 0; base != bases_.begin() && searched < kMaximumBasesSearched; ++searched) {
+    --base;
+    if (base->reach <= address) break;
+    for (auto version = base->versions->rbegin(); version != base->versions->rend(); ++version) {
+      Allocation* allocation = version->get();
+      if (address >= allocation->reach) continue;
+      uint64_t distance = 0;
+      if (time_ns < allocation->allocated_ns) {
+        distance = allocation->allocated_ns - time_ns;
+      } else if (time_ns >= allocation->freed_ns) {
+        // After the free is more likely than before the allocation: records arrive late, never early.
+        distance = time_ns - allocation->freed_ns;
+      } else {
+        last_hit_ = allocation;
+        return allocation;
+      }
+      if (distance < nearest_distance) {
+        nearest_distance = distance;
+        nearest = allocation;
+      }
+    }
+  }
+  return nearest;
+}
+
+Allocation* AllocationTable::NextAfter(uint64_t address, uint64_t time_ns) {
+  if (reach_is_stale_) MergeNewBases();
+  auto base = std::upper_bound(bases_.begin(), bases_.end(), address,
+                               [](uint64_t wanted, const Base& candidate) { return wanted < candidate.address; });
+  for (int searched = 0; base != bases_.end() && searched < kMaximumBasesSearched; ++base, ++searched) {
+    for (const auto& allocation : *base->versions) {
+      if (time_ns + kClockErrorNs >= allocation->allocated_ns &&
+          (allocation->live() || time_ns <= SaturatingAdd(allocation->freed_ns, kClockErrorNs))) {
+        return allocation.get();
+      }
+    }
+  }
+  return nullptr;
+}
+
+}  // namespace uvmtrace::analyzer

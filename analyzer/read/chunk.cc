@@ -1,0 +1,406 @@
+#include "analyzer/read/chunk.h"
+
+#include <protozero/pbf_reader.hpp>
+
+namespace uvmtrace::analyzer {
+namespace {
+
+using protozero::pbf_reader;
+using protozero::pbf_wire_type;
+
+// A field's value if its wire type is the one that the schema gives it, else the default: protozero leaves that check
+// to us.
+uint64_t Number(pbf_reader& reader) {
+  if (reader.wire_type() == pbf_wire_type::varint) return reader.get_uint64();
+  reader.skip();
+  return 0;
+}
+
+uint32_t Number32(pbf_reader& reader) { return static_cast<uint32_t>(Number(reader)); }
+
+// Not get_bool: protozero 1.7.1 may read past the buffer there.
+bool Boolean(pbf_reader& reader) { return Number(reader) != 0; }
+
+std::string_view Bytes(pbf_reader& reader) {
+  if (reader.wire_type() == pbf_wire_type::length_delimited) {
+    const auto view = reader.get_view();
+    return {view.data(), view.size()};
+  }
+  reader.skip();
+  return {};
+}
+
+std::string Text(pbf_reader& reader) { return std::string(Bytes(reader)); }
+
+template <typename OnField>
+void ForEachField(std::string_view message, OnField on_field) {
+  pbf_reader reader(message.data(), message.size());
+  while (reader.next()) on_field(reader.tag(), reader);
+}
+
+EndDefinition DecodeEnd(std::string_view message) {
+  EndDefinition end;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        end.clean = Boolean(reader);
+        break;
+      case 2:
+        end.chunks = Number(reader);
+        break;
+      case 3:
+        end.api_calls = Number(reader);
+        break;
+      case 4:
+        end.gpu_faults = Number(reader);
+        break;
+      case 5:
+        end.cpu_faults = Number(reader);
+        break;
+      case 6:
+        end.migrations = Number(reader);
+        break;
+      case 7:
+        end.region_events = Number(reader);
+        break;
+      case 8:
+        end.kernels = Number(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return end;
+}
+
+ProcessDefinition DecodeProcess(std::string_view message) {
+  ProcessDefinition process;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        process.pid = Number32(reader);
+        break;
+      case 2:
+        process.parent_pid = Number32(reader);
+        break;
+      case 3:
+        process.host = Text(reader);
+        break;
+      case 4:
+        process.command_line.push_back(Text(reader));
+        break;
+      case 5:
+        process.executable = Text(reader);
+        break;
+      case 6:
+        process.started_ns = Number(reader);
+        break;
+      case 7:
+        process.started_realtime_ns = Number(reader);
+        break;
+      case 8:
+        process.uvmtrace_version = Text(reader);
+        break;
+      case 9:
+        process.detail = Text(reader);
+        break;
+      case 10:
+        process.simulated = Boolean(reader);
+        break;
+      case 13:
+        process.memory_total_bytes = Number(reader);
+        break;
+      case 15:
+        process.cuda_driver_version = Number32(reader);
+        break;
+      case 17:
+        process.cupti_version = Number32(reader);
+        break;
+      case 18:
+        process.kernel_driver_version = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return process;
+}
+
+StringDefinition DecodeString(std::string_view message) {
+  StringDefinition definition;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        definition.id = Number32(reader);
+        break;
+      case 2:
+        definition.value = Bytes(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return definition;
+}
+
+FunctionDefinition DecodeFunction(std::string_view message) {
+  FunctionDefinition function;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        function.id = Number32(reader);
+        break;
+      case 2:
+        function.name = Bytes(reader);
+        break;
+      case 4:
+        function.operation = static_cast<Operation>(Number32(reader));
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return function;
+}
+
+MappingDefinition DecodeMapping(std::string_view message) {
+  MappingDefinition mapping;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        mapping.id = Number32(reader);
+        break;
+      case 2:
+        mapping.start = Number(reader);
+        break;
+      case 3:
+        mapping.end = Number(reader);
+        break;
+      case 4:
+        mapping.load_bias = Number(reader);
+        break;
+      case 5:
+        mapping.path = Text(reader);
+        break;
+      case 6:
+        mapping.build_id = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return mapping;
+}
+
+StackDefinition DecodeStack(std::string_view message) {
+  StackDefinition stack;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    if (field == 1) {
+      stack.id = Number32(reader);
+    } else if (field == 2 && reader.wire_type() == pbf_wire_type::length_delimited) {
+      for (const uint64_t pc : reader.get_packed_uint64()) stack.pcs.push_back(pc);
+    } else if (field == 2) {
+      stack.pcs.push_back(Number(reader));
+    } else {
+      reader.skip();
+    }
+  });
+  return stack;
+}
+
+DeviceDefinition DecodeDevice(std::string_view message) {
+  DeviceDefinition device;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        device.ordinal = Number32(reader);
+        break;
+      case 2:
+        device.name = Text(reader);
+        break;
+      case 3:
+        device.uuid = Text(reader);
+        break;
+      case 4:
+        device.total_memory_bytes = Number(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return device;
+}
+
+KernelThreadDefinition DecodeKernelThread(std::string_view message) {
+  KernelThreadDefinition thread;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        thread.id = Number32(reader);
+        break;
+      case 2:
+        thread.tid = Number32(reader);
+        break;
+      case 3:
+        thread.start_ticks = Number(reader);
+        break;
+      case 4:
+        thread.name = Text(reader);
+        break;
+      case 5:
+        thread.role = static_cast<ThreadRole>(Number32(reader));
+        break;
+      case 6:
+        thread.device_uuid = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return thread;
+}
+
+ParameterDefinition DecodeParameter(std::string_view message) {
+  ParameterDefinition parameter;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        parameter.name = Text(reader);
+        break;
+      case 2:
+        parameter.value = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return parameter;
+}
+
+SourceStateDefinition DecodeSourceState(std::string_view message) {
+  SourceStateDefinition state;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        state.name = Text(reader);
+        break;
+      case 2:
+        state.state = static_cast<State>(Number32(reader));
+        break;
+      case 3:
+        state.reason = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return state;
+}
+
+LossDefinition DecodeLoss(std::string_view message) {
+  LossDefinition loss;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        loss.source = Text(reader);
+        break;
+      case 2:
+        loss.reason = Text(reader);
+        break;
+      case 3:
+        loss.count = Number(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return loss;
+}
+
+void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
+  switch (field) {
+    case 5:
+      chunk->written_ns = Number(reader);
+      return;
+    case 6:
+      chunk->definitions_restart = Boolean(reader);
+      return;
+    case 7:
+      chunk->end = DecodeEnd(Bytes(reader));
+      return;
+    case 8:
+      chunk->process = DecodeProcess(Bytes(reader));
+      return;
+    case 9:
+      chunk->strings.push_back(DecodeString(Bytes(reader)));
+      return;
+    case 10:
+      chunk->functions.push_back(DecodeFunction(Bytes(reader)));
+      return;
+    case 11:
+      chunk->mappings.push_back(DecodeMapping(Bytes(reader)));
+      return;
+    case 12:
+      chunk->stacks.push_back(DecodeStack(Bytes(reader)));
+      return;
+    case 14:
+      chunk->devices.push_back(DecodeDevice(Bytes(reader)));
+      return;
+    case 15:
+      chunk->kernel_threads.push_back(DecodeKernelThread(Bytes(reader)));
+      return;
+    case 16:
+      chunk->parameters.push_back(DecodeParameter(Bytes(reader)));
+      return;
+    case 17:
+      chunk->source_states.push_back(DecodeSourceState(Bytes(reader)));
+      return;
+    case 18:
+      chunk->losses.push_back(DecodeLoss(Bytes(reader)));
+      return;
+    default:
+      break;
+  }
+  for (size_t kind = 0; kind < kEventKindCount; ++kind) {
+    if (LayoutOf(static_cast<EventKind>(kind)).chunk_field != field) continue;
+    const std::string_view message = Bytes(reader);
+    if (CheckColumns(static_cast<EventKind>(kind), message) > 0) chunk->columns[kind].push_back(message);
+    return;
+  }
+  reader.skip();
+}
+
+}  // namespace
+
+void Chunk::Clear() {
+  written_ns = 0;
+  definitions_restart = false;
+  end.reset();
+  process.reset();
+  strings.clear();
+  functions.clear();
+  mappings.clear();
+  stacks.clear();
+  devices.clear();
+  kernel_threads.clear();
+  parameters.clear();
+  source_states.clear();
+  losses.clear();
+  for (auto& views : columns) views.clear();
+}
+
+Status DecodeChunk(std::string_view fields, Chunk* chunk) {
+  chunk->Clear();
+  try {
+    ForEachField(fields, [&](uint32_t field, pbf_reader& reader) { DecodeField(field, reader, chunk); });
+  } catch (const ColumnError& error) {
+    chunk->Clear();
+    return Status::Error(error.what);
+  } catch (const protozero::exception& error) {
+    chunk->Clear();
+    return Status::Error(error.what());
+  }
+  return Status::Ok();
+}
+
+}  // namespace uvmtrace::analyzer

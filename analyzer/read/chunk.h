@@ -1,0 +1,151 @@
+// A chunk's definitions as plain structs, and its column messages as views: see proto/uvmtrace.proto for what each
+// means.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "analyzer/read/columns.h"
+#include "analyzer/read/status.h"
+
+namespace uvmtrace::analyzer {
+
+enum class Operation : uint32_t {
+  kOther = 0,
+  kAllocate = 1,
+  kFree = 2,
+  kCopy = 3,
+  kSet = 4,
+  kPrefetch = 5,
+  kAdvise = 6,
+  kRegister = 7,
+  kUnregister = 8,
+  kReserve = 9,
+  kUnreserve = 10,
+  kCreate = 11,
+  kRelease = 12,
+  kMap = 13,
+  kUnmap = 14,
+  kSetAccess = 15,
+  kInitialize = 16,
+};
+
+enum class State : uint32_t { kUnknown = 0, kActive = 1, kUnavailable = 2, kDisabled = 3, kIdle = 4, kStopped = 5 };
+
+enum class ThreadRole : uint32_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
+
+struct EndDefinition {
+  bool clean = false;
+  uint64_t chunks = 0;
+  // Rows in the whole file.
+  uint64_t api_calls = 0;
+  uint64_t gpu_faults = 0;
+  uint64_t cpu_faults = 0;
+  uint64_t migrations = 0;
+  uint64_t region_events = 0;
+  uint64_t kernels = 0;
+};
+
+struct ProcessDefinition {
+  uint32_t pid = 0;
+  uint32_t parent_pid = 0;
+  std::string host;
+  std::vector<std::string> command_line;
+  std::string executable;
+  uint64_t started_ns = 0;
+  uint64_t started_realtime_ns = 0;
+  std::string uvmtrace_version;
+  std::string detail;
+  bool simulated = false;
+  uint64_t memory_total_bytes = 0;
+  uint32_t cuda_driver_version = 0;
+  uint32_t cupti_version = 0;
+  std::string kernel_driver_version;
+};
+
+struct StringDefinition {
+  uint32_t id = 0;
+  std::string_view value;
+};
+
+struct FunctionDefinition {
+  uint32_t id = 0;
+  std::string_view name;
+  Operation operation = Operation::kOther;
+};
+
+struct MappingDefinition {
+  uint32_t id = 0;
+  uint64_t start = 0;
+  uint64_t end = 0;
+  uint64_t load_bias = 0;
+  std::string path;
+  std::string build_id;
+};
+
+struct StackDefinition {
+  uint32_t id = 0;
+  std::vector<uint64_t> pcs;
+};
+
+struct DeviceDefinition {
+  uint32_t ordinal = 0;
+  std::string name;
+  std::string uuid;
+  uint64_t total_memory_bytes = 0;
+};
+
+struct KernelThreadDefinition {
+  uint32_t id = 0;
+  uint32_t tid = 0;
+  uint64_t start_ticks = 0;
+  std::string name;
+  ThreadRole role = ThreadRole::kUnknown;
+  std::string device_uuid;
+};
+
+struct ParameterDefinition {
+  std::string name;
+  std::string value;
+};
+
+struct SourceStateDefinition {
+  std::string name;
+  State state = State::kUnknown;
+  std::string reason;
+};
+
+struct LossDefinition {
+  std::string source;
+  std::string reason;
+  uint64_t count = 0;
+};
+
+// Everything with a view points into the bytes that were decoded.
+struct Chunk {
+  uint64_t written_ns = 0;
+  bool definitions_restart = false;
+  std::optional<EndDefinition> end;
+  std::optional<ProcessDefinition> process;
+  std::vector<StringDefinition> strings;
+  std::vector<FunctionDefinition> functions;
+  std::vector<MappingDefinition> mappings;
+  std::vector<StackDefinition> stacks;
+  std::vector<DeviceDefinition> devices;
+  std::vector<KernelThreadDefinition> kernel_threads;
+  std::vector<ParameterDefinition> parameters;
+  std::vector<SourceStateDefinition> source_states;
+  std::vector<LossDefinition> losses;
+  std::array<std::vector<std::string_view>, kEventKindCount> columns;  // checked: DecodeColumns succeeds on each
+
+  void Clear();
+};
+
+// Decodes the fields of a chunk after its framing. All or nothing: on an error no part of the chunk may be used.
+Status DecodeChunk(std::string_view fields, Chunk* chunk);
+
+}  // namespace uvmtrace::analyzer

@@ -1,0 +1,115 @@
+// Columns of events: packed protobuf fields decoded into arrays of 64-bit words.
+//
+// One ColumnLayout describes each column message of proto/uvmtrace.proto: which fields are columns, and how each is
+// coded. A ColumnBatch holds the decoded rows of one such message and is reused for the next, so that decoding
+// allocates nothing once it has seen the largest chunk.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace uvmtrace::analyzer {
+
+enum class TimeBase : uint8_t { kMonotonic = 0, kRealtime = 1, kMonotonicRaw = 2, kCupti = 3, kUnknown = 4 };
+inline constexpr int kTimeBaseCount = 4;  // those that a trace can name
+
+enum class EventKind : uint8_t {
+  kClockSamples,
+  kApiCalls,
+  kGpuFaults,
+  kCpuFaults,
+  kMigrations,
+  kRegionEvents,
+  kKernels,
+  kThreadSamples,
+  kProcessSamples,
+};
+inline constexpr size_t kEventKindCount = 9;
+
+// Indexes of columns, in the order of their field numbers.
+namespace clock_samples {
+enum Column { kMonotonic, kRealtime, kMonotonicRaw, kCupti };
+}
+namespace api_calls {
+enum Column {
+  kStart,
+  kDuration,
+  kTid,
+  kFunction,
+  kDriverFunction,
+  kDoor,
+  kResult,
+  kAddress,
+  kBytes,
+  kOtherAddress,
+  kFlags,
+  kStream,
+  kLocation,
+  kMemoryKind,
+  kStack
+};
+}
+namespace gpu_faults {
+enum Column { kStart, kDuration, kAddress, kDevice, kAccess, kGroups };
+}
+namespace cpu_faults {
+enum Column { kStart, kAddress, kPc, kAccess, kTid };
+}
+namespace migrations {
+enum Column { kStart, kDuration, kAddress, kBytes, kSourceDevice, kDestinationDevice, kCause };
+}
+namespace region_events {
+enum Column { kStart, kDuration, kAddress, kBytes, kKind, kSourceDevice, kDestinationDevice, kCause };
+}
+namespace kernels {
+enum Column { kStart, kDuration, kDevice, kStream, kName };
+}
+namespace thread_samples {
+enum Column { kTime, kKernelThread, kCpu, kWait };
+}
+namespace process_samples {
+enum Column { kTime, kUser, kSystem, kTool };
+}
+
+inline constexpr size_t kMaximumColumns = 15;
+
+enum class Coding : uint8_t {
+  kPlain,   // varint
+  kZigZag,  // sint
+  kDelta,   // sint, difference to the row before
+};
+
+struct ColumnLayout {
+  uint32_t chunk_field;  // of the message in Chunk
+  uint32_t first_field;  // of the first column; the others follow in order
+  bool has_clock;        // fields 1 and 2 are clock and source
+  std::array<Coding, kMaximumColumns> coding;
+  size_t columns;
+};
+
+const ColumnLayout& LayoutOf(EventKind kind);
+
+struct ColumnBatch {
+  TimeBase clock = TimeBase::kMonotonic;
+  uint32_t source = 0;
+  size_t rows = 0;
+  std::array<std::vector<uint64_t>, kMaximumColumns> columns;
+
+  std::span<const uint64_t> operator[](size_t column) const { return {columns[column].data(), rows}; }
+};
+
+// Both throw protozero::exception on bytes that are no protobuf, and ColumnError on columns that disagree.
+struct ColumnError {
+  const char* what;
+};
+
+// Checks a message without decoding it: after this, DecodeColumns succeeds. Returns the number of rows.
+size_t CheckColumns(EventKind kind, std::string_view message);
+
+void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch);
+
+}  // namespace uvmtrace::analyzer

@@ -1,0 +1,137 @@
+// uvmtrace-report: reads traces, prints their report.
+//
+// Exit status: 0 a readable trace, even a damaged one; 2 wrong usage; 3 a file that cannot be read. The report goes to
+// stdout, everything else to stderr. 1 is for what is not the trace's fault: stdout cannot be written, no memory.
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "analyzer/findings/report_builder.h"
+#include "analyzer/present/json.h"
+#include "analyzer/present/text.h"
+
+namespace uvmtrace::analyzer {
+namespace {
+
+constexpr int kExitFailure = 1;  // not the trace's fault: the report cannot be written, memory ran out
+constexpr int kExitUsage = 2;
+constexpr int kExitUnreadable = 3;
+
+struct Arguments {
+  std::vector<std::string> traces;
+  std::string format = "text";
+  size_t top = 20;
+  bool stacks = false;
+  SymbolOptions symbols;
+};
+
+size_t TerminalWidth() {
+  if (isatty(STDOUT_FILENO) == 0) return 0;
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0) return size.ws_col;
+  return 80;
+}
+
+bool WantsColor() {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* terminal = std::getenv("TERM");
+  return isatty(STDOUT_FILENO) != 0 && (no_color == nullptr || *no_color == '\0') &&
+         (terminal == nullptr || std::strcmp(terminal, "dumb") != 0);
+}
+
+// False if the reader went away or the disk is full; a reader that went away (head, less) wants no message.
+bool WriteAll(const std::string& text) {
+  const char* next = text.data();
+  size_t left = text.size();
+  while (left > 0) {
+    const ssize_t written = write(STDOUT_FILENO, next, left);
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) {
+      if (errno == EPIPE) return true;
+      fmt::print(stderr, "uvmtrace-report: stdout: {}. Check the disk that it is redirected to.\n",
+                 std::strerror(errno));
+      return false;
+    }
+    next += written;
+    left -= static_cast<size_t>(written);
+  }
+  return true;
+}
+
+int Report(const Arguments& arguments) {
+  Run run;
+  for (const std::string& path : arguments.traces) {
+    run.push_back(std::make_unique<ProcessModel>());
+    const Status status = run.back()->ReadTrace(path);
+    if (!status.ok()) {
+      fmt::print(stderr, "uvmtrace-report: {}\n", status.message());
+      return kExitUnreadable;
+    }
+  }
+  ReportOptions options;
+  options.top = arguments.top;
+  options.symbols = arguments.symbols;
+  const uvmtrace::Report report = BuildReport(run, options);
+  if (arguments.format == "json") {
+    const std::string json = RenderJson(report);
+    if (json.empty()) {
+      fmt::print(stderr, "uvmtrace-report: the report cannot be written as JSON. Report this with the trace.\n");
+      return kExitFailure;
+    }
+    return WriteAll(json) ? 0 : kExitFailure;
+  }
+  TextOptions text;
+  text.width = TerminalWidth();
+  text.color = WantsColor();
+  text.stacks = arguments.stacks;
+  text.top = arguments.top;
+  return WriteAll(RenderText(report, text)) ? 0 : kExitFailure;
+}
+
+int Main(int argc, char** argv) {
+  // A closed pipe is an error of write(2), not the end of this process.
+  std::signal(SIGPIPE, SIG_IGN);
+  Arguments arguments;
+  CLI::App app("Explains traces that libuvmtrace.so recorded. Several traces are one run.", "uvmtrace-report");
+  app.add_option("TRACE", arguments.traces, "Trace files")->required();
+  app.add_option("--format", arguments.format, "text or json")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_option("--top", arguments.top, "Rows of long tables; 0 for all")->capture_default_str();
+  app.add_flag("--stacks", arguments.stacks, "Print the call stack under each allocation");
+  app.add_option("--sysroot", arguments.symbols.sysroot, "Where the files of the traced machine are")->type_name("DIR");
+  app.add_option("--debug-dir", arguments.symbols.debug_dirs, "Where separate debug files are; may be repeated")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
+  app.set_version_flag("--version", "uvmtrace-report " UVMTRACE_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const int status = app.exit(error);
+    return status == 0 ? 0 : kExitUsage;
+  }
+  return Report(arguments);
+}
+
+}  // namespace
+}  // namespace uvmtrace::analyzer
+
+int main(int argc, char** argv) {
+  try {
+    return uvmtrace::analyzer::Main(argc, argv);
+  } catch (const std::exception& error) {
+    // Memory ran out, most likely; everything that a trace can contain is handled where it is read.
+    fmt::print(stderr, "uvmtrace-report: {}. Free some memory, or report this with the trace.\n", error.what());
+    return uvmtrace::analyzer::kExitFailure;
+  }
+}

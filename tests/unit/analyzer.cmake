@@ -1,0 +1,16 @@
+# The analyzer: traces are built with libprotobuf's classes of uvmtrace.proto, real checksums, and read back.
+add_library(uvmtrace_trace_builder STATIC ${CMAKE_CURRENT_LIST_DIR}/analyzer_trace_builder.cc)
+target_link_libraries(uvmtrace_trace_builder PUBLIC uvmtrace_trace_proto)
+
+add_executable(analyzer_test
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_reader_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_model_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_symbol_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_command_test.cc)
+target_compile_definitions(analyzer_test PRIVATE UVMTRACE_REPORT_BINARY="$<TARGET_FILE:uvmtrace_report>")
+add_dependencies(analyzer_test uvmtrace_report)
+target_link_libraries(analyzer_test PRIVATE uvmtrace_analyzer uvmtrace_trace_builder GTest::gtest_main)
+gtest_discover_tests(analyzer_test TEST_PREFIX analyzer. PROPERTIES TIMEOUT 300)
+
+add_subdirectory(${CMAKE_SOURCE_DIR}/tests/fuzz ${CMAKE_BINARY_DIR}/tests/fuzz)

@@ -1,0 +1,161 @@
+// uvmtrace-report as a command: exit statuses, streams, formats.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <array>
+#include <cstdio>
+
+#include "tests/unit/analyzer_trace_builder.h"
+
+namespace uvmtrace::testing {
+namespace {
+
+struct CommandOutcome {
+  int status = -1;
+  std::string output;
+};
+
+CommandOutcome RunCommand(const std::string& command) {
+  CommandOutcome outcome;
+  FILE* pipe = popen(command.c_str(), "r");
+  if (pipe == nullptr) return outcome;
+  std::array<char, 4096> buffer;
+  size_t got = 0;
+  while ((got = fread(buffer.data(), 1, buffer.size(), pipe)) > 0) outcome.output.append(buffer.data(), got);
+  const int status = pclose(pipe);
+  outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + status;
+  return outcome;
+}
+
+CommandOutcome RunReport(const std::string& arguments) {
+  return RunCommand(std::string(UVMTRACE_REPORT_BINARY) + " " + arguments);
+}
+
+TEST(CommandTest, ReadableTraceGivesTheReportOnStdout) {
+  const TemporaryFile file(SampleTrace().Finish());
+  const CommandOutcome outcome = RunReport("--sysroot /nonexistent " + file.path() + " 2>/dev/null");
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_EQ(outcome.output.rfind("VERDICT\n  * SIMULATED", 0), 0u) << outcome.output;
+  size_t position = 0;
+  for (const char* section :
+       {"CAPTURE", "MEMORY BY KIND", "CALLS", "FAULTS", "MIGRATIONS", "BOTTOM-HALF THREADS",
+        "ALLOCATIONS BY BYTES MIGRATED", "ALLOCATIONS BY FAULTS", "KERNELS", "OVERSUBSCRIPTION", "NOT SEEN"}) {
+    const size_t found = outcome.output.find(std::string("\n\n") + section + "\n", position);
+    EXPECT_NE(found, std::string::npos) << section;
+    position = found;
+  }
+  EXPECT_EQ(outcome.output.find('\033'), std::string::npos);
+}
+
+TEST(CommandTest, DamagedTraceIsStillReadable) {
+  std::string bytes = SampleTrace().Finish();
+  bytes[bytes.size() / 2] ^= 1;
+  const TemporaryFile file(bytes.substr(0, bytes.size() - 3));
+  EXPECT_EQ(RunReport(file.path() + " 2>&1").status, 0);
+}
+
+TEST(CommandTest, UsageErrorsExitWithTwo) {
+  const TemporaryFile file(SampleTrace().Finish());
+  EXPECT_EQ(RunReport("2>&1").status, 2);
+  EXPECT_EQ(RunReport("--format html " + file.path() + " 2>&1").status, 2);
+  EXPECT_EQ(RunReport("--no-such-option " + file.path() + " 2>&1").status, 2);
+  EXPECT_EQ(RunReport("--top minus " + file.path() + " 2>&1").status, 2);
+}
+
+TEST(CommandTest, UnreadableFilesExitWithThreeAndSayWhy) {
+  const CommandOutcome missing = RunReport("/nonexistent/t.pb 2>&1 >/dev/null");
+  EXPECT_EQ(missing.status, 3);
+  EXPECT_EQ(missing.output.rfind("uvmtrace-report: /nonexistent/t.pb: there is no such file.", 0), 0u)
+      << missing.output;
+  const TemporaryFile empty("");
+  EXPECT_EQ(RunReport(empty.path() + " 2>&1").status, 3);
+  const TemporaryFile other("not a trace at all, but a text");
+  EXPECT_EQ(RunReport(other.path() + " 2>&1").status, 3);
+  const TemporaryFile later(Frame("\x28\x01", 0, kRunId, true, 9));
+  const CommandOutcome version = RunReport(later.path() + " 2>&1");
+  EXPECT_EQ(version.status, 3);
+  EXPECT_NE(version.output.find("version 9"), std::string::npos);
+  EXPECT_EQ(RunReport("/tmp 2>&1").status, 3);
+}
+
+TEST(CommandTest, OneUnreadableFileAmongSeveralIsAnError) {
+  const TemporaryFile file(SampleTrace().Finish());
+  EXPECT_EQ(RunReport(file.path() + " /nonexistent/t.pb 2>&1").status, 3);
+}
+
+TEST(CommandTest, ClosedPipeIsQuiet) {
+  const TemporaryFile file(SampleTrace().Finish());
+  // 141 would be a death by SIGPIPE.
+  const CommandOutcome outcome =
+      RunCommand("bash -c '" + std::string(UVMTRACE_REPORT_BINARY) + " " + file.path() + " 2>&1 >/dev/full | cat; " +
+                 UVMTRACE_REPORT_BINARY + " " + file.path() + " | true; exit ${PIPESTATUS[0]}'");
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_NE(outcome.output.find("No space left on device"), std::string::npos);
+}
+
+TEST(CommandTest, VersionAndHelpExitWithZero) {
+  EXPECT_EQ(RunReport("--version").status, 0);
+  EXPECT_EQ(RunReport("--help").status, 0);
+}
+
+TEST(CommandTest, JsonHasTheNamesOfTheContract) {
+  const TemporaryFile file(SampleTrace().Finish());
+  const CommandOutcome outcome = RunReport("--format json --sysroot /nonexistent " + file.path());
+  EXPECT_EQ(outcome.status, 0);
+  for (const char* name : {"schema_version",
+                           "verdict",
+                           "capture",
+                           "simulated",
+                           "command_line",
+                           "clean_end",
+                           "bad_chunks",
+                           "torn_bytes",
+                           "sources",
+                           "lost",
+                           "devices",
+                           "total_memory_bytes",
+                           "totals",
+                           "api_calls",
+                           "gpu_fault_groups",
+                           "cpu_faults",
+                           "fault_batches",
+                           "host_to_device_bytes",
+                           "device_to_host_bytes",
+                           "device_to_device_bytes",
+                           "evicted_bytes",
+                           "remote_mapped_bytes",
+                           "migrations",
+                           "busy_ns",
+                           "bytes_per_second",
+                           "memory",
+                           "live_bytes",
+                           "peak_bytes",
+                           "calls",
+                           "p99_ns",
+                           "bh_threads",
+                           "utilization",
+                           "ns_per_batch",
+                           "ns_per_fault_group",
+                           "ns_per_mib",
+                           "allocations",
+                           "site",
+                           "stack",
+                           "oversubscription",
+                           "managed_live_peak_bytes",
+                           "device_capacity_bytes",
+                           "peak_ratio",
+                           "refaulted_bytes"}) {
+    EXPECT_NE(outcome.output.find("\"" + std::string(name) + "\":"), std::string::npos) << name;
+  }
+  EXPECT_EQ(outcome.output.find("\"gpu_faults\""), std::string::npos);
+}
+
+TEST(CommandTest, StacksAreShownOnRequest) {
+  const TemporaryFile file(SampleTrace().Finish());
+  const std::string frame = "program+0x2345";
+  EXPECT_EQ(RunReport("--sysroot /nonexistent " + file.path()).output.find(frame), std::string::npos);
+  EXPECT_NE(RunReport("--stacks --sysroot /nonexistent " + file.path()).output.find(frame), std::string::npos);
+}
+
+}  // namespace
+}  // namespace uvmtrace::testing
