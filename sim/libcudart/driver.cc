@@ -77,6 +77,10 @@ const Driver* LoadDriver() {
   pthread_mutex_lock(&g_mutex);
   driver = g_driver.load(std::memory_order_acquire);
   if (driver == nullptr && g_load_error == cudaSuccess) {
+    pthread_atfork(nullptr, nullptr, [] {
+      g_mutex = PTHREAD_MUTEX_INITIALIZER;
+      ResetRegistryLockAfterFork();
+    });
     driver = Load();
     if (driver == nullptr) g_load_error = cudaErrorInsufficientDriver;
     g_driver.store(driver, std::memory_order_release);

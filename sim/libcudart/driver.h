@@ -57,6 +57,8 @@ inline cudaError_t Return(CUresult result) { return Return(static_cast<cudaError
 const Driver* LoadDriver();
 // The driver with cuInit done and the device's context current on this thread. Null as above.
 const Driver* Ready();
+// In a forked child, by the thread that forked: locks that other threads held are free again.
+void ResetRegistryLockAfterFork();
 // What LoadDriver or Ready failed with.
 cudaError_t LoadError();
 

@@ -35,6 +35,7 @@ class Guard {
   ~Guard() { pthread_mutex_unlock(&mutex_); }
   Guard(const Guard&) = delete;
   Guard& operator=(const Guard&) = delete;
+  static void Reset() { mutex_ = PTHREAD_MUTEX_INITIALIZER; }
 
  private:
   static inline pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
@@ -53,6 +54,8 @@ Registry& GetRegistry() {
 }
 
 }  // namespace
+
+void ResetRegistryLockAfterFork() { Guard::Reset(); }
 
 cudaError_t FindKernel(const Driver& driver, const void* host_function, CUfunction* function) {
   const Guard guard;
