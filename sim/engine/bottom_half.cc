@@ -44,8 +44,8 @@ void* BottomHalf::Run(void* self_pointer) {
     // Nobody else looks at the fields below while has_work_ is set.
     const double work_ns = self->work_ns_;
     self->mutex_.Unlock();
-    // Going to sleep and waking up between the batches has cost CPU time as well; it counts as part of this one, so that the
-    // thread's sum is the modelled one.
+    // Going to sleep and waking up between the batches has cost CPU time as well; it counts as part of this one, so
+    // that the thread's sum is the modelled one.
     BurnCpuUntil(settled_ns + static_cast<uint64_t>(work_ns));
     settled_ns = ReadClockNs(CLOCK_THREAD_CPUTIME_ID);
     const uint64_t end_ns = RealtimeNs();

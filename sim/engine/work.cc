@@ -69,7 +69,7 @@ class ArgumentCopy {
   void** pointers() { return pointers_.data(); }
 
  private:
-  static constexpr size_t kMostBytes = 64 * 1024;
+  static constexpr size_t kMostBytes = size_t{64} * 1024;
 
   static char* StackTop() {
     static thread_local char* top = [] {

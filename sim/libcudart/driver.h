@@ -35,7 +35,7 @@ namespace uvmsim {
 // clang-format on
 
 struct StreamFunctions {
-#define UVMSIM_MEMBER(name) decltype(&::name) name = nullptr;
+#define UVMSIM_MEMBER(name) decltype(&::name) name = nullptr;  // NOLINT(bugprone-macro-parentheses)
   UVMSIM_DRIVER_STREAM_FUNCTIONS(UVMSIM_MEMBER)
 };
 

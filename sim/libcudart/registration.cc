@@ -135,8 +135,9 @@ EXPORT void __cudaRegisterManagedVar(void**, void** shadow, char*, const char*, 
 }
 
 EXPORT char __cudaInitModule(void**) {
-  return uvmsim::WithDriver([](const uvmsim::Driver& driver) { return uvmsim::PrepareManagedVariables(driver); }) ==
-         cudaSuccess;
+  const cudaError_t error =
+      uvmsim::WithDriver([](const uvmsim::Driver& driver) { return uvmsim::PrepareManagedVariables(driver); });
+  return error == cudaSuccess ? 1 : 0;
 }
 
 // The handle of a kernel is its host stub.

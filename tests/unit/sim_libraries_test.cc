@@ -116,6 +116,11 @@ TEST_F(SimulatedProcess, ExitWithEverythingBusyKeepsTheCode) {
   }
   EXPECT_TRUE(FolderIsEmpty());
 }
+TEST_F(SimulatedProcess, WithoutMappingsItSaysSoAndDoesNotHang) {
+  const Ending ending = Run("no-mappings-left");
+  EXPECT_TRUE(ending.Exited(0) || ending.Killed(SIGSEGV)) << ending.status;
+  EXPECT_NE(ending.output.find("vm.max_map_count"), std::string::npos) << ending.output;
+}
 TEST_F(SimulatedProcess, TheNextProcessRemovesWhatAKilledOneLeft) {
   EXPECT_TRUE(Run("segmentation-fault").Killed(SIGSEGV));
   EXPECT_FALSE(FolderIsEmpty());
@@ -128,6 +133,12 @@ TEST_F(SimulatedProfile, EnvironmentChoosesTheMachine) {
   EXPECT_EQ(Run("profile", {{"UVMTRACE_SIM_PROFILE", "a100-80g"}}).output, "Simulated A100 80GB 80000057344\n");
   EXPECT_EQ(Run("profile", {{"UVMTRACE_SIM_MEMORY", "128MiB"}}).output, "Simulated Tiny GPU 134217728\n");
   EXPECT_EQ(Run("profile", {{"UVMTRACE_SIM_MEMORY", "134217728"}}).output, "Simulated Tiny GPU 134217728\n");
+}
+TEST_F(SimulatedProfile, WithoutWaitingTheCountsAreTheSame) {
+  for (const char* name : {"known-bytes", "oversubscribe", "cupti-complete"}) {
+    const Ending ending = Run(name, {{"UVMTRACE_SIM_TIME_SCALE", "0"}});
+    EXPECT_TRUE(ending.Exited(0)) << name << "\n" << ending.output;
+  }
 }
 TEST_F(SimulatedProfile, MalformedValuesAreNamedAndIgnored) {
   for (const char* bad : {"many", "-5", "12XB", "1e400", "1", "64 MiB "}) {

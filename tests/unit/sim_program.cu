@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -742,6 +743,22 @@ void ExitWhileBusy() {
   exit(7);
 }
 
+// With no mapping to spare the pages of a block cannot get protections of their own: that ends, one way or the other.
+void NoMappingsLeft() {
+  int* data = Managed<int>(4 * kMiB);
+  for (size_t i = 0; i < kMiB; ++i) data[i] = 1;
+  Launch(data, kMiB, 1);
+  CUDA(cudaDeviceSynchronize());
+  for (;;) {  // neighbours that cannot be merged
+    const int protection = rand() % 2 != 0 ? PROT_READ : PROT_READ | PROT_WRITE;
+    static bool shared = false;
+    shared = !shared;
+    if (mmap(nullptr, 4096, protection, MAP_ANONYMOUS | (shared ? MAP_SHARED : MAP_PRIVATE), -1, 0) == MAP_FAILED)
+      break;
+  }
+  for (size_t i = 0; i < kMiB; i += 4096) CHECK_EQ(data[i], 2);
+}
+
 // --- CUPTI ---
 
 std::map<int, unsigned long long> g_sums;  // by counter kind
@@ -921,6 +938,7 @@ const std::map<std::string, std::function<void()>> kCases = {
     {"fork", Fork},
     {"fork-first", ForkFirst},
     {"exit-while-busy", ExitWhileBusy},
+    {"no-mappings-left", NoMappingsLeft},
     {"cupti-complete", CuptiComplete},
     {"cupti-unflushed", CuptiUnflushed},
     {"cupti-drained", CuptiDrained},
