@@ -15,13 +15,14 @@ inline uint64_t ReadClockNs(clockid_t clock) {
 // What CUPTI's records and cuptiGetTimestamp count in on Linux.
 inline uint64_t RealtimeNs() { return ReadClockNs(CLOCK_REALTIME); }
 
-// Spins until the calling thread has used `ns` of CPU time, as the driver's threads spin on their copies. CPU time, not
-// wall time: on a loaded machine the thread's schedstat still says what was modelled.
-inline void BurnCpuNs(double ns) {
-  if (ns <= 0) return;
-  const uint64_t end = ReadClockNs(CLOCK_THREAD_CPUTIME_ID) + static_cast<uint64_t>(ns);
-  while (ReadClockNs(CLOCK_THREAD_CPUTIME_ID) < end) {
+// Spins until the calling thread has used that much CPU time, as the driver's threads spin on their copies. CPU time,
+// not wall time: on a loaded machine the thread's schedstat still says what was modelled.
+inline void BurnCpuUntil(uint64_t thread_cpu_ns) {
+  while (ReadClockNs(CLOCK_THREAD_CPUTIME_ID) < thread_cpu_ns) {
   }
+}
+inline void BurnCpuNs(double ns) {
+  if (ns > 0) BurnCpuUntil(ReadClockNs(CLOCK_THREAD_CPUTIME_ID) + static_cast<uint64_t>(ns));
 }
 
 inline void SleepNs(double ns) {

@@ -49,12 +49,12 @@ void Engine::ApplyProtections(const Outcome& outcome) {
   for (const ProtectionChange& change : outcome.protections) {
     if (window_.Protect(change.address, change.bytes, change.protection) || protection_failed_) continue;
     protection_failed_ = true;
-    const uint64_t block = change.address / kBlockBytes * kBlockBytes;
-    fprintf(stderr,
-            "uvmsim: the process has too many memory mappings (sysctl vm.max_map_count): from now on some CPU faults "
-            "are not "
-            "simulated, first in the block at 0x%llx.\n",
-            static_cast<unsigned long long>(block));
+    // write, not stdio: this may be a signal handler.
+    static constexpr char kText[] =
+        "uvmsim: the process has too many memory mappings (sysctl vm.max_map_count): from now on some CPU faults are "
+        "not "
+        "simulated, or cannot be, and the program dies of SIGSEGV.\n";
+    [[maybe_unused]] const ssize_t ignored = write(2, kText, sizeof kText - 1);
   }
 }
 
@@ -209,6 +209,7 @@ CUresult Engine::Advise(uint64_t address, uint64_t bytes, Advice advice, int pro
 bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_counter) {
   if (!window_.Contains(address)) return false;
   Outcome* outcome = nullptr;
+  bool accessible = true;
   {
     Lock lock(&mutex_);
     const auto it = FindLocked(address / kPageBytes * kPageBytes);
@@ -218,11 +219,10 @@ bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_co
     model_.CpuAccess(address, access, outcome);
     ApplyProtections(*outcome);
     if (protection_failed_) {
-      // Whatever happens, this page must become accessible.
+      // The page must become accessible, alone or with its block: the access would fault again, for ever.
       const uint64_t page = address / kPageBytes * kPageBytes;
-      if (!window_.Protect(page, kPageBytes, CpuProtection::kReadWrite)) {
-        window_.Protect(page / kBlockBytes * kBlockBytes, kBlockBytes, CpuProtection::kReadWrite);
-      }
+      accessible = window_.Protect(page, kPageBytes, CpuProtection::kReadWrite) ||
+                   window_.Protect(page / kBlockBytes * kBlockBytes, kBlockBytes, CpuProtection::kReadWrite);
     }
   }
   Finish(*outcome, program_counter, [](double ns) {
@@ -233,7 +233,7 @@ bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_co
     return interval;
   });
   GiveOutcome(outcome);
-  return true;
+  return accessible;
 }
 
 uint64_t Engine::ResidentBytes(int processor, uint64_t address, uint64_t bytes) {

@@ -6,6 +6,9 @@
 
 namespace uvmsim {
 
+// What a thread's name holds of "UVM Tools Event Queue".
+constexpr char kThreadName[] = "UVM Tools Event";
+
 // Events wait here for a thread that only has to wake up.
 constexpr uint32_t kPendingEntries = 1 << 16;
 
@@ -34,7 +37,7 @@ void ToolsQueue::Enable(uint32_t counter_kinds) {
     start = counter_kinds != 0 && !running_;
     running_ |= start;
   }
-  if (start && !StartThread("UVM Tools Event", &ToolsQueue::Run, this)) {
+  if (start && !StartThread(kThreadName, &ToolsQueue::Run, this)) {
     Lock lock(&mutex_);
     running_ = false;
     enabled_ = 0;
@@ -62,6 +65,7 @@ size_t ToolsQueue::Read(CuptiMemoryRecord* records, size_t capacity) {
 
 void* ToolsQueue::Run(void* self_pointer) {
   auto* self = static_cast<ToolsQueue*>(self_pointer);
+  pthread_setname_np(pthread_self(), kThreadName);  // before anybody can look for it
   self->started_(gettid());
   Lock lock(&self->mutex_);
   for (;;) {

@@ -69,7 +69,7 @@ class ArgumentCopy {
   void** pointers() { return pointers_.data(); }
 
  private:
-  static constexpr size_t kMostBytes = 64 * 1024;
+  static constexpr size_t kMostBytes = size_t{64} * 1024;
 
   static char* StackTop() {
     static thread_local char* top = [] {
@@ -256,7 +256,7 @@ double Engine::CopyTimeNs(uint64_t destination, uint64_t source, uint64_t bytes)
   const bool to_known = Find(destination, &to);
   const bool from_known = Find(source, &from);
   const auto on_gpu = [](bool known, const Allocation& allocation) {
-    return known && (allocation.kind == AllocationKind::kDevice || allocation.kind == AllocationKind::kReserved);
+    return known && allocation.kind != AllocationKind::kPinned && allocation.kind != AllocationKind::kRegistered;
   };
   const bool to_gpu = on_gpu(to_known, to);
   if (to_gpu == on_gpu(from_known, from)) return 0;

@@ -23,63 +23,60 @@
 #pragma once
 
 #include <dlfcn.h>
-#include <stddef.h>
-#include <stdint.h>
 
-#ifdef __cplusplus
+#include <cstddef>
+#include <cstdint>
+
 extern "C" {
-#endif
 
-typedef struct UvmsimDim {
+struct UvmsimDim {
   unsigned x, y, z;
-} UvmsimDim;
+};
 
-typedef struct UvmsimLaunch {
+struct UvmsimLaunch {
   void** arguments;  // as cudaLaunchKernel gets them: arguments[i] points to the value of argument i
   UvmsimDim grid;
   UvmsimDim block;
   int device;
   void* engine;  // the simulator's own
-} UvmsimLaunch;
+};
 
 typedef void (*UvmsimKernelModel)(const UvmsimLaunch* launch);
 
 enum { UVMSIM_READ = 1, UVMSIM_WRITE = 2, UVMSIM_READ_WRITE = 3 };
 
-// A function of the simulated libcudart.so.13; NULL with the real one. dlsym, and not a weak symbol: a linker may
-// settle an undefined weak symbol of an executable as NULL for ever.
-static inline void* UvmsimFind(const char* name) {
+}  // extern "C"
+
+// A function of the simulated libcudart.so.13; null with the real one. dlsym, and not a weak symbol: a linker may
+// settle an undefined weak symbol of an executable as null for ever.
+inline void* UvmsimFind(const char* name) {
   void* function = dlsym(RTLD_DEFAULT, name);
-  if (function == NULL) {
+  if (function == nullptr) {
     // A program whose libcudart was loaded RTLD_LOCAL, by a Python module for instance.
     void* library = dlopen("libcudart.so.13", RTLD_NOW | RTLD_NOLOAD);
-    if (library != NULL) function = dlsym(library, name);
+    if (library != nullptr) function = dlsym(library, name);
   }
   return function;
 }
 
 // Registers `model` as the behaviour of the kernel whose host stub is `host_function`. Nothing happens on a real GPU.
-static inline void uvmsim_register_kernel(const void* host_function, UvmsimKernelModel model) {
-  typedef void (*Function)(const void*, UvmsimKernelModel);
-  Function function = (Function)UvmsimFind("uvmsim_cudart_register_kernel");
-  if (function != NULL) function(host_function, model);
+inline void uvmsim_register_kernel(const void* host_function, UvmsimKernelModel model) {
+  using Function = void (*)(const void*, UvmsimKernelModel);
+  const auto function = reinterpret_cast<Function>(UvmsimFind("uvmsim_cudart_register_kernel"));
+  if (function != nullptr) function(host_function, model);
 }
 
 // The kernel touches [address, address + bytes), device memory, pinned host memory or managed memory; what is not
 // resident on the GPU faults, migrates or is mapped, as the driver would. Returns a pointer through which the model may
 // read and write these bytes without a fault; it is good until the next call of uvmsim_access. At most one 2 MiB block
-// should be touched by one call: bytes touched together fault together. NULL for an address that the GPU cannot reach:
+// should be touched by one call: bytes touched together fault together. Null for an address that the GPU cannot reach:
 // the launch then fails with cudaErrorIllegalAddress. Call it from within a model only, and touch memory through it
 // only: the CPU has no access to device memory.
-static inline void* uvmsim_access(const UvmsimLaunch* launch, const void* address, size_t bytes, int access) {
-  typedef void* (*Function)(const UvmsimLaunch*, const void*, size_t, int);
-  static Function function = NULL;
-  if (function == NULL) function = (Function)UvmsimFind("uvmsim_cudart_access");
-  return function == NULL ? NULL : function(launch, address, bytes, access);
+inline void* uvmsim_access(const UvmsimLaunch* launch, const void* address, size_t bytes, int access) {
+  using Function = void* (*)(const UvmsimLaunch*, const void*, size_t, int);
+  static const auto function = reinterpret_cast<Function>(UvmsimFind("uvmsim_cudart_access"));
+  return function == nullptr ? nullptr : function(launch, address, bytes, access);
 }
-
-#ifdef __cplusplus
-}  // extern "C"
 
 template <typename T>
 inline T UvmsimArgument(const UvmsimLaunch* launch, int index) {
@@ -91,7 +88,7 @@ inline T UvmsimArgument(const UvmsimLaunch* launch, int index) {
 // offset + n).
 template <typename T, typename Body>
 inline void UvmsimForEachSpan(const UvmsimLaunch* launch, T* first, size_t count, int access, Body body) {
-  constexpr uintptr_t kPiece = 64 * 1024;
+  constexpr uintptr_t kPiece = uintptr_t{64} * 1024;
   size_t offset = 0;
   while (offset < count) {
     const uintptr_t at = reinterpret_cast<uintptr_t>(first + offset);
@@ -113,4 +110,3 @@ inline void UvmsimForEachSpan(const UvmsimLaunch* launch, T* first, size_t count
     uvmsim_register_kernel(reinterpret_cast<const void*>(&kernel), &model);              \
     return true;                                                                         \
   }()
-#endif

@@ -20,12 +20,14 @@ struct EntryPoint {
   void* per_thread_function;
 };
 
+// NOLINTBEGIN(bugprone-macro-parentheses): names, not expressions
 const EntryPoint kEntryPoints[] = {
 #define ENTRY(name, version, function, per_thread) \
   {#name, version, reinterpret_cast<void*>(&function), reinterpret_cast<void*>(&per_thread)},
 #include "sim/libcuda/entry_points.inc"
 #undef ENTRY
 };
+// NOLINTEND(bugprone-macro-parentheses)
 
 // The newest function of that name that a program written for `version` expects.
 CUresult Find(const char* symbol, void** function, int version, cuuint64_t flags,

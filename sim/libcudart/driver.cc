@@ -32,7 +32,8 @@ void Ask(decltype(&::cuGetProcAddress) get_proc_address, const char* name, cuuin
 const Driver* Load() {
   void* library = dlopen("libcuda.so.1", RTLD_NOW);
   if (library == nullptr) return nullptr;
-  auto* driver = new Driver;
+  static Driver loaded;  // one for the process; filled in once, under g_mutex
+  Driver* driver = &loaded;
   driver->get_proc_address = reinterpret_cast<decltype(&::cuGetProcAddress)>(dlsym(library, "cuGetProcAddress_v2"));
   if (driver->get_proc_address == nullptr) return nullptr;
 
@@ -77,6 +78,10 @@ const Driver* LoadDriver() {
   pthread_mutex_lock(&g_mutex);
   driver = g_driver.load(std::memory_order_acquire);
   if (driver == nullptr && g_load_error == cudaSuccess) {
+    pthread_atfork(nullptr, nullptr, [] {
+      g_mutex = PTHREAD_MUTEX_INITIALIZER;
+      ResetRegistryLockAfterFork();
+    });
     driver = Load();
     if (driver == nullptr) g_load_error = cudaErrorInsufficientDriver;
     g_driver.store(driver, std::memory_order_release);

@@ -35,7 +35,7 @@ namespace uvmsim {
 // clang-format on
 
 struct StreamFunctions {
-#define UVMSIM_MEMBER(name) decltype(&::name) name = nullptr;
+#define UVMSIM_MEMBER(name) decltype(&::name) name = nullptr;  // NOLINT(bugprone-macro-parentheses)
   UVMSIM_DRIVER_STREAM_FUNCTIONS(UVMSIM_MEMBER)
 };
 
@@ -57,6 +57,8 @@ inline cudaError_t Return(CUresult result) { return Return(static_cast<cudaError
 const Driver* LoadDriver();
 // The driver with cuInit done and the device's context current on this thread. Null as above.
 const Driver* Ready();
+// In a forked child, by the thread that forked: locks that other threads held are free again.
+void ResetRegistryLockAfterFork();
 // What LoadDriver or Ready failed with.
 cudaError_t LoadError();
 

@@ -35,6 +35,7 @@ class Guard {
   ~Guard() { pthread_mutex_unlock(&mutex_); }
   Guard(const Guard&) = delete;
   Guard& operator=(const Guard&) = delete;
+  static void Reset() { mutex_ = PTHREAD_MUTEX_INITIALIZER; }
 
  private:
   static inline pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
@@ -53,6 +54,8 @@ Registry& GetRegistry() {
 }
 
 }  // namespace
+
+void ResetRegistryLockAfterFork() { Guard::Reset(); }
 
 cudaError_t FindKernel(const Driver& driver, const void* host_function, CUfunction* function) {
   const Guard guard;
@@ -132,8 +135,9 @@ EXPORT void __cudaRegisterManagedVar(void**, void** shadow, char*, const char*, 
 }
 
 EXPORT char __cudaInitModule(void**) {
-  return uvmsim::WithDriver([](const uvmsim::Driver& driver) { return uvmsim::PrepareManagedVariables(driver); }) ==
-         cudaSuccess;
+  const cudaError_t error =
+      uvmsim::WithDriver([](const uvmsim::Driver& driver) { return uvmsim::PrepareManagedVariables(driver); });
+  return error == cudaSuccess ? 1 : 0;
 }
 
 // The handle of a kernel is its host stub.

@@ -217,7 +217,7 @@ PageMask Model::PagesToPrefetch(Block* block, int processor, const PageMask& fau
   }
   block->fault_migrations += static_cast<uint32_t>(faulted.Count());
   if (!options_.prefetch_enable) return {};
-  const int preferred = block->policy.preferred;
+  const int preferred{block->policy.preferred};
   if (preferred != kNoProcessor && preferred != processor) return {};
   if (preferred == processor && block->populated.Empty()) return block->All() - faulted;
   if (block->fault_migrations < static_cast<uint32_t>(options_.prefetch_min_faults)) return {};

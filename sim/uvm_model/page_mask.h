@@ -12,8 +12,8 @@
 namespace uvmsim {
 
 inline constexpr uint64_t kPageBytes = 4096;
-inline constexpr uint64_t kBigPageBytes = 64 * 1024;
-inline constexpr uint64_t kBlockBytes = 2 * 1024 * 1024;
+inline constexpr uint64_t kBigPageBytes = uint64_t{64} * 1024;
+inline constexpr uint64_t kBlockBytes = uint64_t{2} * 1024 * 1024;
 inline constexpr int kPagesPerBlock = static_cast<int>(kBlockBytes / kPageBytes);
 inline constexpr int kPagesPerBigPage = static_cast<int>(kBigPageBytes / kPageBytes);
 

@@ -125,7 +125,8 @@ bool Model::MakeRoom(int device, uint64_t bytes, const Block* keep, Recorder* re
     if (victim == keep && victim != nullptr) victim = victim->devices[device].next;
     if (victim == nullptr) victim = memory.used.head();
     if (victim == keep && victim != nullptr) victim = victim->devices[device].next;
-    Evict(victim, device, recorder);
+    // There is one: UsedBytes is more than what cannot be evicted.
+    if (victim != nullptr) Evict(victim, device, recorder);
   }
   return true;
 }
@@ -186,7 +187,7 @@ void Model::ReleaseDeviceMemory(int device, uint64_t bytes) { devices_[device].r
 
 // One copy of each page stays: the one at the preferred location, else the CPU's.
 void Model::UnsetReadMostly(Block* block) {
-  const int preferred = block->policy.preferred;
+  const int preferred{block->policy.preferred};
   if (preferred >= 0) {
     const PageMask& kept = block->devices[preferred].resident;
     block->cpu_resident -= kept;
