@@ -31,16 +31,25 @@ class GenerationQueue:
     def __init__(self, generator):
         self._generator = generator
         self._worker = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
-        self._slots = threading.BoundedSemaphore(MAX_WAITING_REQUESTS)
+        self._lock = threading.Lock()
+        self._waiting = 0
+
+    @property
+    def waiting(self):
+        """Requests that are worked on or wait for it."""
+        return self._waiting
 
     def generate(self, prompt, max_tokens, session):
         """Waits for its turn and returns the generator's answer, or raises what it raised."""
-        if not self._slots.acquire(blocking=False):
-            raise Busy(f"{MAX_WAITING_REQUESTS} requests are waiting already")
+        with self._lock:
+            if self._waiting == MAX_WAITING_REQUESTS:
+                raise Busy(f"{MAX_WAITING_REQUESTS} requests are waiting already")
+            self._waiting += 1
         try:
             return self._worker.submit(self._generator.generate, prompt, max_tokens, session).result()
         finally:
-            self._slots.release()
+            with self._lock:
+                self._waiting -= 1
 
     def close(self):
         self._worker.shutdown(wait=True)
@@ -125,9 +134,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Silent: a line for each request on stderr would be most of what the program prints."""
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    daemon_threads = True
+    # The default of 5 drops connections in a burst, and their clients wait seconds before they try again.
+    request_queue_size = 2 * MAX_WAITING_REQUESTS
+
+
 def make_server(queue, port):
-    """A ThreadingHTTPServer on 127.0.0.1; port 0 picks a free one (server.server_port)."""
+    """A server, not yet started, on 127.0.0.1; port 0 picks a free one (server.server_port)."""
     handler = type("Handler", (_Handler,), {"queue": queue})
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-    server.daemon_threads = True
-    return server
+    return _Server(("127.0.0.1", port), handler)
