@@ -1,12 +1,13 @@
 // How an example tells the simulator what its kernels do, so that the same binary runs with and without a GPU.
 //
 // The simulator cannot run GPU code. A program that wants to run on it registers, for each kernel, a host function: the
-// simulator calls it instead of the kernel, on the simulated GPU's thread, in stream order, with the launch's arguments.
-// The host function names the bytes that the kernel reads and writes, page by page in the order of the kernel, and really
-// reads and writes them through the pointers that it gets back, so that results are right and can be verified.
+// simulator calls it instead of the kernel, on the simulated GPU's thread, in stream order, with the launch's
+// arguments. The host function names the bytes that the kernel reads and writes, page by page in the order of the
+// kernel, and really reads and writes them through the pointers that it gets back, so that results are right and can be
+// verified.
 //
-// All functions here are weak: on a real GPU none of them exists, UVMSIM_REGISTER does nothing, and nothing of the
-// simulator is linked. Example:
+// Nothing of the simulator is linked: the functions are looked up in the process. On a real GPU they do not exist, and
+// UVMSIM_REGISTER does nothing. Example:
 //
 //   __global__ void Add(int* data, size_t count, int value) { ... }
 //
@@ -21,6 +22,7 @@
 //   UVMSIM_REGISTER(Add, AddOnHost);
 #pragma once
 
+#include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,22 +39,44 @@ typedef struct UvmsimLaunch {
   UvmsimDim grid;
   UvmsimDim block;
   int device;
-  void* engine;      // the simulator's own
+  void* engine;  // the simulator's own
 } UvmsimLaunch;
 
 typedef void (*UvmsimKernelModel)(const UvmsimLaunch* launch);
 
 enum { UVMSIM_READ = 1, UVMSIM_WRITE = 2, UVMSIM_READ_WRITE = 3 };
 
-// Registers `model` as the behaviour of the kernel whose host stub is `host_function`.
-__attribute__((weak)) void uvmsim_register_kernel(const void* host_function, UvmsimKernelModel model);
+// A function of the simulated libcudart.so.13; NULL with the real one. dlsym, and not a weak symbol: a linker may
+// settle an undefined weak symbol of an executable as NULL for ever.
+static inline void* UvmsimFind(const char* name) {
+  void* function = dlsym(RTLD_DEFAULT, name);
+  if (function == NULL) {
+    // A program whose libcudart was loaded RTLD_LOCAL, by a Python module for instance.
+    void* library = dlopen("libcudart.so.13", RTLD_NOW | RTLD_NOLOAD);
+    if (library != NULL) function = dlsym(library, name);
+  }
+  return function;
+}
 
-// The kernel touches [address, address + bytes), device memory, pinned host memory or managed memory; what is not resident
-// on the GPU faults, migrates or is mapped, as the driver would. Returns a pointer through which the model may read and
-// write these bytes without a fault; it is good until the next call of uvmsim_access. At most one 2 MiB block should be
-// touched by one call: bytes touched together fault together. NULL for an address that the GPU cannot reach: the launch
-// then fails with cudaErrorIllegalAddress.
-__attribute__((weak)) void* uvmsim_access(const UvmsimLaunch* launch, const void* address, size_t bytes, int access);
+// Registers `model` as the behaviour of the kernel whose host stub is `host_function`. Nothing happens on a real GPU.
+static inline void uvmsim_register_kernel(const void* host_function, UvmsimKernelModel model) {
+  typedef void (*Function)(const void*, UvmsimKernelModel);
+  Function function = (Function)UvmsimFind("uvmsim_cudart_register_kernel");
+  if (function != NULL) function(host_function, model);
+}
+
+// The kernel touches [address, address + bytes), device memory, pinned host memory or managed memory; what is not
+// resident on the GPU faults, migrates or is mapped, as the driver would. Returns a pointer through which the model may
+// read and write these bytes without a fault; it is good until the next call of uvmsim_access. At most one 2 MiB block
+// should be touched by one call: bytes touched together fault together. NULL for an address that the GPU cannot reach:
+// the launch then fails with cudaErrorIllegalAddress. Call it from within a model only, and touch memory through it
+// only: the CPU has no access to device memory.
+static inline void* uvmsim_access(const UvmsimLaunch* launch, const void* address, size_t bytes, int access) {
+  typedef void* (*Function)(const UvmsimLaunch*, const void*, size_t, int);
+  static Function function = NULL;
+  if (function == NULL) function = (Function)UvmsimFind("uvmsim_cudart_access");
+  return function == NULL ? NULL : function(launch, address, bytes, access);
+}
 
 #ifdef __cplusplus
 }  // extern "C"
@@ -62,8 +86,9 @@ inline T UvmsimArgument(const UvmsimLaunch* launch, int index) {
   return *static_cast<T*>(launch->arguments[index]);
 }
 
-// Walks `count` elements from `first`, touching a 64 KiB piece at a time, in address order: the walk of a streaming kernel
-// that faults one big page after the other. `body(span, n, offset)` gets a writable view of elements [offset, offset + n).
+// Walks `count` elements from `first`, touching a 64 KiB piece at a time, in address order: the walk of a streaming
+// kernel that faults one big page after the other. `body(span, n, offset)` gets a writable view of elements [offset,
+// offset + n).
 template <typename T, typename Body>
 inline void UvmsimForEachSpan(const UvmsimLaunch* launch, T* first, size_t count, int access, Body body) {
   constexpr uintptr_t kPiece = 64 * 1024;
@@ -80,11 +105,12 @@ inline void UvmsimForEachSpan(const UvmsimLaunch* launch, T* first, size_t count
   }
 }
 
-#define UVMSIM_REGISTER(kernel, model)                                                  \
-  [[maybe_unused]] static const bool uvmsim_registered_##kernel = [] {                  \
-    if (uvmsim_register_kernel != nullptr) {                                            \
-      uvmsim_register_kernel(reinterpret_cast<const void*>(&kernel), &model);           \
-    }                                                                                   \
-    return true;                                                                        \
+#define UVMSIM_JOIN_EXPANDED(a, b) a##b
+#define UVMSIM_JOIN(a, b) UVMSIM_JOIN_EXPANDED(a, b)
+// At namespace scope. `kernel` may be an instance of a template: UVMSIM_REGISTER(Scale<float>, ScaleOnHost).
+#define UVMSIM_REGISTER(kernel, model)                                                   \
+  [[maybe_unused]] static const bool UVMSIM_JOIN(uvmsim_registered_, __COUNTER__) = [] { \
+    uvmsim_register_kernel(reinterpret_cast<const void*>(&kernel), &model);              \
+    return true;                                                                         \
   }()
 #endif

@@ -1,0 +1,120 @@
+// Start, fork and end of the simulated GPU.
+#include "sim/engine/engine.h"
+
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "sim/engine/clock.h"
+#include "sim/include/uvmsim_host.h"
+
+namespace uvmsim {
+namespace {
+
+std::atomic<Engine*> g_engine{nullptr};
+std::atomic<bool> g_forked{false};  // a forked child of a process that had a GPU
+Mutex g_initialize_mutex;
+
+// What uvmsim_host shows; filled in when the engine starts.
+char g_root[512];
+char g_profile[32] = "tiny";
+
+ModelOptions OptionsFor(const Profile& profile) {
+  ModelOptions options;
+  options.device_bytes = profile.memory_bytes;
+  options.cost = profile.cost;
+  return options;
+}
+
+std::string MakeUuid() {
+  // The GPU of a profile is always the same one.
+  return "GPU-75766d73-696d-4000-8000-000000000001";
+}
+
+}  // namespace
+
+Engine* Engine::Get() { return g_engine.load(std::memory_order_acquire); }
+
+Engine::Engine()
+    : profile_(LoadProfile()),
+      uuid_(MakeUuid()),
+      model_(OptionsFor(profile_)),
+      tools_(profile_.tools_queue_entries, [](int tid) {
+        if (Engine* engine = Get()) engine->root_.AddThread(tid);
+      }) {
+  for (int i = 0; i < 16; ++i) {
+    outcomes_.push_back(std::make_unique<Outcome>());
+    outcomes_.back()->Reserve();
+    free_outcomes_.push_back(outcomes_.back().get());
+  }
+}
+
+bool Engine::Start() {
+  if (!window_.Create()) {
+    perror("uvmsim: cannot map the simulated GPU's memory (memfd_create, mmap)");
+    return false;
+  }
+  root_.Create(uuid_, profile_.gpu_name, model_.options());
+  snprintf(g_root, sizeof g_root, "%s", root_.path().c_str());
+  snprintf(g_profile, sizeof g_profile, "%s", profile_.name);
+  if (!bottom_half_.Start(1) || !queue_.Start()) {
+    perror("uvmsim: cannot start a thread");
+    return false;
+  }
+  root_.AddThread(bottom_half_.tid());
+  totals_.bottom_half_tid = bottom_half_.tid();
+  return true;
+}
+
+CUresult Engine::Initialize() {
+  if (g_forked) return CUDA_ERROR_NOT_INITIALIZED;
+  if (Get() != nullptr) return CUDA_SUCCESS;
+  Lock lock(&g_initialize_mutex);
+  if (Get() != nullptr) return CUDA_SUCCESS;
+  auto* engine = new Engine;
+  if (!engine->Start()) return CUDA_ERROR_OPERATING_SYSTEM;  // the engine is leaked: its threads may run
+  g_engine.store(engine, std::memory_order_release);
+  pthread_atfork(nullptr, nullptr, &Engine::ForgetAfterFork);
+  // Before the destructors of the host's own statics: kernel models must not run on what those have destroyed.
+  atexit([] {
+    if (Engine* live = Get()) live->queue_.Freeze();
+  });
+  return CUDA_SUCCESS;
+}
+
+// The threads and the mappings are gone; locks may be held by threads that are no more. Nothing is touched but the
+// flags.
+void Engine::ForgetAfterFork() {
+  g_engine.store(nullptr, std::memory_order_release);
+  g_forked = true;
+}
+
+void Engine::Shutdown() {
+  queue_.Freeze();
+  root_.Remove();
+}
+
+void Engine::Totals(EngineTotals* totals) {
+  Lock lock(&totals_mutex_);
+  *totals = totals_;
+}
+
+void Engine::SetError(CUresult error) {
+  int none = CUDA_SUCCESS;
+  error_.compare_exchange_strong(none, error);
+}
+
+namespace {
+
+// Runs when the process ends, behind the host's atexit functions.
+__attribute__((destructor)) void ShutdownAtUnload() {
+  if (Engine* engine = Engine::Get()) engine->Shutdown();
+}
+
+}  // namespace
+}  // namespace uvmsim
+
+extern "C" __attribute__((visibility("default"))) const UvmsimHost uvmsim_host = {1, uvmsim::g_profile, uvmsim::g_root};

@@ -1,0 +1,249 @@
+// Who touches what: faults of the GPU and of the CPU, prefetches and advice. The model decides; here it gets its time,
+// its page protections and its records.
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+
+#include "sim/engine/clock.h"
+#include "sim/engine/engine.h"
+
+namespace uvmsim {
+namespace {
+
+// CUpti_ActivityUnifiedMemoryCounterKind; libcupti's tests compare them with the header.
+enum CounterKind : uint32_t {
+  kHostToDevice = 1,
+  kDeviceToHost = 2,
+  kCpuFault = 3,
+  kGpuFault = 4,
+  kRemoteMap = 7,
+  kDeviceToDevice = 8
+};
+
+uint32_t CuptiProcessor(int processor) { return static_cast<uint32_t>(processor); }  // kCpu becomes 0xFFFFFFFF
+
+}  // namespace
+
+Outcome* Engine::TakeOutcomeLocked() {
+  if (free_outcomes_.empty()) {
+    // More threads are in the engine at once than ever before: the one place where a page fault may call malloc.
+    outcomes_.push_back(std::make_unique<Outcome>());
+    outcomes_.back()->Reserve();
+    free_outcomes_.reserve(outcomes_.size());
+    free_outcomes_.push_back(outcomes_.back().get());
+  }
+  Outcome* outcome = free_outcomes_.back();
+  free_outcomes_.pop_back();
+  outcome->Clear();
+  return outcome;
+}
+
+void Engine::GiveOutcome(Outcome* outcome) {
+  Lock lock(&mutex_);
+  free_outcomes_.push_back(outcome);
+}
+
+void Engine::ApplyProtections(const Outcome& outcome) {
+  for (const ProtectionChange& change : outcome.protections) {
+    if (window_.Protect(change.address, change.bytes, change.protection) || protection_failed_) continue;
+    protection_failed_ = true;
+    const uint64_t block = change.address / kBlockBytes * kBlockBytes;
+    fprintf(stderr,
+            "uvmsim: the process has too many memory mappings (sysctl vm.max_map_count): from now on some CPU faults "
+            "are not "
+            "simulated, first in the block at 0x%llx.\n",
+            static_cast<unsigned long long>(block));
+  }
+}
+
+template <typename Spend>
+void Engine::Finish(const Outcome& outcome, uint64_t program_counter, Spend spend) {
+  for (const Batch& batch : outcome.batches) {
+    const Interval interval = spend(Scaled(batch.time.Total()));
+    Report(outcome, batch, interval, program_counter);
+  }
+}
+
+void Engine::FinishInCaller(const Outcome& outcome) {
+  Finish(outcome, 0, [](double ns) {
+    Interval interval;
+    interval.start_ns = RealtimeNs();
+    BurnCpuNs(ns);
+    interval.end_ns = RealtimeNs();
+    return interval;
+  });
+}
+
+// Lays the batch's events over the interval that it really took, in proportion to their modelled times.
+void Engine::Report(const Outcome& outcome, const Batch& batch, Interval interval, uint64_t program_counter) {
+  const double modelled_ns = batch.time.Total();
+  const double stretch = modelled_ns > 0 ? static_cast<double>(interval.end_ns - interval.start_ns) / modelled_ns : 0;
+  EngineTotals sum = {};
+  uint64_t last_fault_big_page = ~uint64_t{0};
+  for (uint32_t i = batch.first_event; i < batch.first_event + batch.event_count; ++i) {
+    const Event& event = outcome.events[i];
+    CuptiMemoryRecord record = {};
+    record.value = event.bytes;
+    record.address = event.address;
+    record.start_ns = interval.start_ns + static_cast<uint64_t>(event.start_ns * stretch);
+    record.source = CuptiProcessor(event.source);
+    record.destination = CuptiProcessor(event.destination);
+    record.flags = event.cause;
+    switch (event.kind) {
+      case EventKind::kGpuFault:
+        ++sum.gpu_faults;
+        // The driver's faults on one big page are one fault group for CUPTI.
+        if (event.address / kBigPageBytes == last_fault_big_page) continue;
+        last_fault_big_page = event.address / kBigPageBytes;
+        record.counter_kind = kGpuFault;
+        record.value = 1;
+        record.start_ns = interval.start_ns;
+        record.end_ns = interval.end_ns;  // the replay: the same for all faults of a batch
+        record.flags = static_cast<uint32_t>(event.access);
+        break;
+      case EventKind::kCpuFault:
+        ++sum.cpu_faults;
+        record.counter_kind = kCpuFault;
+        record.value = program_counter;
+        record.start_ns = interval.start_ns;
+        record.flags = static_cast<uint32_t>(event.access);
+        break;
+      case EventKind::kMigration:
+        ++sum.migrations;
+        record.end_ns = record.start_ns + static_cast<uint64_t>(event.duration_ns * stretch) + 1;
+        if (event.source == kCpu) {
+          record.counter_kind = kHostToDevice;
+          sum.host_to_device_bytes += event.bytes;
+        } else if (event.destination == kCpu) {
+          record.counter_kind = kDeviceToHost;
+          sum.device_to_host_bytes += event.bytes;
+          if (event.cause == static_cast<uint8_t>(MigrationCause::kEviction)) sum.evicted_bytes += event.bytes;
+        } else {
+          record.counter_kind = kDeviceToDevice;
+        }
+        break;
+      case EventKind::kRemoteMap:
+        record.counter_kind = kRemoteMap;
+        break;
+    }
+    tools_.Push(record);
+  }
+  Lock lock(&totals_mutex_);
+  totals_.host_to_device_bytes += sum.host_to_device_bytes;
+  totals_.device_to_host_bytes += sum.device_to_host_bytes;
+  totals_.evicted_bytes += sum.evicted_bytes;
+  totals_.gpu_faults += sum.gpu_faults;
+  totals_.cpu_faults += sum.cpu_faults;
+  totals_.migrations += sum.migrations;
+  if (batch.kind == BatchKind::kGpuFaults) {
+    ++totals_.gpu_fault_batches;
+    totals_.bottom_half_ns += Scaled(modelled_ns);
+  }
+}
+
+void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, bool any_host) {
+  queue_.StopHereIfFrozen();
+  void* const host = reinterpret_cast<void*>(address);
+  if (bytes == 0) return host;
+  Outcome* outcome = nullptr;
+  {
+    Lock lock(&mutex_);
+    const auto it = FindLocked(address);
+    if (it == allocations_.end()) return any_host && !window_.Contains(address) ? host : nullptr;
+    const Allocation& allocation = it->second;
+    if (allocation.kind == AllocationKind::kReserved) {
+      return ReservedAccessibleLocked(address, bytes) ? window_.Alias(address) : nullptr;
+    }
+    const bool inside = bytes <= allocation.address + allocation.bytes - address;
+    if (allocation.kind == AllocationKind::kPinned || allocation.kind == AllocationKind::kRegistered) {
+      return inside || any_host ? host : nullptr;
+    }
+    if (!inside) return nullptr;
+    if (allocation.kind == AllocationKind::kDevice) return window_.Alias(address);
+    outcome = TakeOutcomeLocked();
+    model_.GpuAccess(0, address, bytes, access, outcome);
+    ApplyProtections(*outcome);
+  }
+  Finish(*outcome, 0, [this](double ns) { return bottom_half_.Service(ns); });
+  if (outcome->remote_bytes != 0) {
+    {
+      Lock lock(&totals_mutex_);
+      totals_.remote_bytes += outcome->remote_bytes;
+    }
+    SleepNs(Scaled(static_cast<double>(outcome->remote_bytes) / profile_.cost.host_to_device_bytes_per_ns));
+  }
+  const bool reachable = !outcome->out_of_memory && !outcome->invalid;
+  GiveOutcome(outcome);
+  return reachable ? window_.Alias(address) : nullptr;
+}
+
+void Engine::Prefetch(uint64_t address, uint64_t bytes, int destination) {
+  queue_.StopHereIfFrozen();
+  Outcome* outcome = nullptr;
+  {
+    Lock lock(&mutex_);
+    outcome = TakeOutcomeLocked();
+    model_.Prefetch(address, bytes, destination, outcome);
+    ApplyProtections(*outcome);
+  }
+  FinishInCaller(*outcome);
+  GiveOutcome(outcome);
+}
+
+CUresult Engine::Advise(uint64_t address, uint64_t bytes, Advice advice, int processor) {
+  Outcome* outcome = nullptr;
+  {
+    Lock lock(&mutex_);
+    outcome = TakeOutcomeLocked();
+    model_.Advise(address, bytes, advice, processor, outcome);
+    ApplyProtections(*outcome);
+  }
+  FinishInCaller(*outcome);
+  const bool valid = !outcome->invalid;
+  GiveOutcome(outcome);
+  return valid ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+
+bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_counter) {
+  if (!window_.Contains(address)) return false;
+  Outcome* outcome = nullptr;
+  {
+    Lock lock(&mutex_);
+    const auto it = FindLocked(address / kPageBytes * kPageBytes);
+    // The last page of an allocation is accessible as a whole.
+    if (it == allocations_.end() || it->second.kind != AllocationKind::kManaged) return false;
+    outcome = TakeOutcomeLocked();
+    model_.CpuAccess(address, access, outcome);
+    ApplyProtections(*outcome);
+    if (protection_failed_) {
+      // Whatever happens, this page must become accessible.
+      const uint64_t page = address / kPageBytes * kPageBytes;
+      if (!window_.Protect(page, kPageBytes, CpuProtection::kReadWrite)) {
+        window_.Protect(page / kBlockBytes * kBlockBytes, kBlockBytes, CpuProtection::kReadWrite);
+      }
+    }
+  }
+  Finish(*outcome, program_counter, [](double ns) {
+    Interval interval;
+    interval.start_ns = RealtimeNs();
+    BurnCpuNs(ns);
+    interval.end_ns = RealtimeNs();
+    return interval;
+  });
+  GiveOutcome(outcome);
+  return true;
+}
+
+uint64_t Engine::ResidentBytes(int processor, uint64_t address, uint64_t bytes) {
+  Lock lock(&mutex_);
+  return model_.ResidentBytes(processor, address, bytes);
+}
+
+Policy Engine::PolicyAt(uint64_t address) {
+  Lock lock(&mutex_);
+  return model_.PolicyAt(address);
+}
+
+}  // namespace uvmsim
