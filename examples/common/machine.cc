@@ -47,6 +47,10 @@ Machine ReadMachine() {
       "; this example needs an NVIDIA GPU, or the simulator: uvmtrace run --simulate=tiny -- PROGRAM";
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error != cudaSuccess && IsSimulator()) {
+    throw Refused(std::string("the simulator does not work here: ") + cudaGetErrorString(error) +
+                  "; a program that was linked with the static CUDA runtime needs a GPU, take the one without _static");
+  }
   if (error != cudaSuccess) {
     throw Refused(std::string("no usable GPU: ") + cudaGetErrorString(error) + kNoGpuHint);
   }

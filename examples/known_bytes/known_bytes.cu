@@ -104,7 +104,7 @@ int Main(int argc, char** argv) {
                             " of free device memory: pages would be evicted and the bytes no longer known");
   }
   examples::RequireDemandPaging();
-  examples::RequireHostMemory(machine.simulated ? bytes + machine.total_bytes : bytes, "known_bytes");
+  examples::RequireHostMemory(machine.simulated ? 2 * bytes : bytes, "known_bytes");
 
   const uint64_t expected_bytes = bytes * static_cast<uint64_t>(repetitions);
   std::printf("expected host_to_device_bytes: %" PRIu64 "\nexpected device_to_host_bytes: %" PRIu64 "\n",

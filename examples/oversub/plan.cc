@@ -61,9 +61,10 @@ Plan MakePlan(const Arguments& arguments, const examples::Machine& machine) {
     RefuseUnsafeManagedSize(plan, arguments, machine);
     examples::RequireDemandPaging();
   }
-  // The simulator's GPU memory is host memory too.
+  // What is on a simulated GPU lies in host memory too.
+  const uint64_t simulated_bytes = machine.simulated ? plan.resident_chunks * plan.chunk_bytes : 0;
   examples::RequireHostMemory(
-      plan.total_bytes() + (machine.simulated ? machine.total_bytes : 0),
+      plan.total_bytes() + simulated_bytes,
       "an experiment of m = " + std::to_string(plan.chunks) + " chunks of " + FormatBytes(plan.chunk_bytes));
   return plan;
 }

@@ -163,7 +163,7 @@ int Main(int argc, char** argv) {
                             examples::FormatBytes(machine.free_bytes) + " of free device memory");
   }
   examples::RequireDemandPaging();
-  examples::RequireHostMemory(machine.simulated ? bytes + machine.total_bytes : bytes, "zero_copy");
+  examples::RequireHostMemory(machine.simulated ? 2 * bytes : bytes, "zero_copy");
 
   Comparison comparison(bytes, passes);
   comparison.ReadPinned();
