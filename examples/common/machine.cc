@@ -12,10 +12,10 @@
 namespace examples {
 namespace {
 
-// The simulator's libcuda says what it is by exporting this symbol. The library is already open, brought in by the
-// runtime: a static runtime opens it without making it global, so the default scope is not enough.
+// The simulator's libcuda says what it is by exporting this symbol. The runtime has opened the library without making
+// it global, so the default scope is not enough; and a runtime that found no GPU has closed it again.
 bool IsSimulator() {
-  void* driver = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_NOLOAD);
+  void* driver = dlopen("libcuda.so.1", RTLD_LAZY);
   if (driver == nullptr) return false;
   const bool simulated = dlsym(driver, "uvmsim_host") != nullptr;
   dlclose(driver);
