@@ -1,0 +1,100 @@
+"""A small decoder-only transformer over bytes with random weights.
+
+It generates nonsense, at the cost and with the memory traffic of sense: what matters here is that keys and values are
+written once for each position and all read again for each further token.
+"""
+
+import dataclasses
+import math
+
+import torch
+import torch.nn.functional as functional
+
+VOCABULARY = 256
+FIRST_PRINTABLE, LAST_PRINTABLE = 32, 126
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    layers: int = 8
+    hidden: int = 1024
+    heads: int = 16
+
+    @property
+    def head_size(self):
+        return self.hidden // self.heads
+
+    def kv_bytes_per_token(self, bytes_per_element):
+        return 2 * self.layers * self.hidden * bytes_per_element
+
+
+class Transformer:
+    """Weights are normal device memory. `device` and `dtype` as for torch.empty."""
+
+    def __init__(self, config, device, dtype, seed):
+        self.config = config
+        self._device = device
+        self._dtype = dtype
+        generator = torch.Generator().manual_seed(seed)  # on the CPU: the same weights on every GPU
+
+        def weight(rows, columns, scale):
+            values = torch.randn(rows, columns, generator=generator) * scale
+            return values.to(device=device, dtype=dtype)
+
+        scale = 1 / math.sqrt(config.hidden)
+        self._embedding = weight(VOCABULARY, config.hidden, 1.0)
+        self._layers = [
+            {
+                "qkv": weight(3 * config.hidden, config.hidden, scale),
+                "out": weight(config.hidden, config.hidden, scale),
+                "up": weight(4 * config.hidden, config.hidden, scale),
+                "down": weight(config.hidden, 4 * config.hidden, scale / 2),
+            }
+            for _ in range(config.layers)
+        ]
+        # Its own matrix and not the embedding again: with random weights that would repeat the last byte for ever, and
+        # the text would say nothing about the cache.
+        self._unembedding = weight(VOCABULARY, config.hidden, 2 * scale)
+        # Only printable bytes may be drawn, so that the answer can be looked at.
+        self._mask = torch.full((VOCABULARY,), -math.inf, device=device)
+        self._mask[FIRST_PRINTABLE : LAST_PRINTABLE + 1] = 0
+
+    def forward(self, tokens, cache, slot, start):
+        """Runs `tokens` [count] at positions start, start + 1, ... of a slot; returns the last one's logits [256]."""
+        config = self.config
+        count = tokens.shape[0]
+        x = self._embedding[tokens] + self._positions(start, count)
+        mask = self._causal_mask(start, count)
+        for index, layer in enumerate(self._layers):
+            qkv = functional.linear(self._normalise(x), layer["qkv"]).view(count, 3, config.heads, config.head_size)
+            cache.write(slot, index, start, qkv[:, 1], qkv[:, 2])
+            keys, values = cache.read(slot, index, start + count)
+            attended = functional.scaled_dot_product_attention(
+                qkv[:, 0].transpose(0, 1).unsqueeze(0),
+                keys.transpose(0, 1).unsqueeze(0),
+                values.transpose(0, 1).unsqueeze(0),
+                attn_mask=mask,
+            )
+            attended = attended.squeeze(0).transpose(0, 1).reshape(count, config.hidden)
+            x = x + functional.linear(attended, layer["out"])
+            expanded = functional.gelu(functional.linear(self._normalise(x), layer["up"]))
+            x = x + functional.linear(expanded, layer["down"])
+        return functional.linear(self._normalise(x[-1:]), self._unembedding)[0].float() + self._mask
+
+    def _normalise(self, x):
+        return functional.layer_norm(x, (self.config.hidden,))
+
+    def _positions(self, start, count):
+        """Sines and cosines of the position, as in the first transformer."""
+        half = self.config.hidden // 2
+        frequencies = torch.exp(torch.arange(half, device=self._device) * (-math.log(10000.0) / half))
+        angles = torch.arange(start, start + count, device=self._device).unsqueeze(1) * frequencies
+        return torch.cat((angles.sin(), angles.cos()), dim=1).to(self._dtype)
+
+    def _causal_mask(self, start, count):
+        """True where row i (position start + i) may look at column j; None when it may look at everything."""
+        if count == 1:
+            return None
+        columns = torch.arange(start + count, device=self._device)
+        rows = torch.arange(start, start + count, device=self._device)
+        return columns.unsqueeze(0) <= rows.unsqueeze(1)

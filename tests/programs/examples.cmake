@@ -1,0 +1,60 @@
+# The examples by themselves, nobody tracing them: what they decline, and whether their data is right on the simulator and
+# their checks find it when it is not.
+find_package(Python3 COMPONENTS Interpreter REQUIRED)
+
+add_test(NAME examples.serve COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/serve_test.py)
+set_tests_properties(examples.serve PROPERTIES TIMEOUT 120)
+
+# uvmtrace_example_test(NAME EXAMPLE EXIT-CODE REGULAR-EXPRESSION ARGUMENT...): exit code and message must both be right.
+function(uvmtrace_example_test name example code expression)
+  add_test(NAME examples.${name}
+    COMMAND ${CMAKE_COMMAND} -DPROGRAM=$<TARGET_FILE:${example}> "-DARGUMENTS=${ARGN}" -DCODE=${code}
+            "-DEXPRESSION=${expression}" -P ${CMAKE_CURRENT_SOURCE_DIR}/expect_exit.cmake)
+  set_tests_properties(examples.${name} PROPERTIES TIMEOUT 60)
+endfunction()
+
+uvmtrace_example_test(oversub_unknown_mode oversub 2 "--mode: x not in" --mode x)
+uvmtrace_example_test(oversub_no_room oversub 2 "-k: Value 0 not in range" -k 0)
+uvmtrace_example_test(oversub_bad_size oversub 2 "--capacity: .*unit not recognized" --capacity 2parsecs)
+uvmtrace_example_test(known_bytes_bad_size known_bytes 2 "--bytes: .*unit not recognized" --bytes 3parsecs)
+uvmtrace_example_test(zero_copy_bad_passes zero_copy 2 "--passes" --passes 0)
+
+# A sanitizer's runtime wants the page faults that the simulator lives on, and to be preloaded first.
+if(UVMTRACE_SANITIZE STREQUAL "")
+  set(simulator "LD_LIBRARY_PATH=${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/uvmtrace/sim" "UVMTRACE_SIM_PROFILE=tiny")
+
+  function(uvmtrace_simulated_test name)
+    uvmtrace_example_test(simulated.${name} ${ARGN})
+    set_tests_properties(examples.simulated.${name} PROPERTIES ENVIRONMENT "${simulator}")
+  endfunction()
+
+  # 62 MiB of 64 are free beside the counter: 4 chunks of 14 MiB, 16 chunks in, 12 out.
+  set(four_modes "total .* 234881024 . 176160768 .*total .* 234881024 . 176160768 .*total .* 234881024 . 176160768 ")
+  string(APPEND four_modes ".*total .* 234881024 . 176160768 ")
+  uvmtrace_simulated_test(oversub oversub 0 "${four_modes}" -k 4 -m 8 --verify-host)
+  uvmtrace_simulated_test(oversub_by_the_program oversub 0 "total .* 134217728 . 100663296 .*data: ok"
+    --mode uvm -k 4 -m 8 --capacity 32MiB)
+  uvmtrace_simulated_test(oversub_clean_chunks_are_dropped_by_hand oversub 0 "total .* 234881024 . 0 .*data: ok"
+    --mode manual --readonly --verify-host)
+  uvmtrace_simulated_test(oversub_that_fits oversub 0 "total .* 44040192 . 0 .*data: ok" --mode uvm -k 4 -m 3)
+  uvmtrace_simulated_test(oversub_too_large oversub 2 "more than the .* of free device memory" --capacity 1GiB)
+  uvmtrace_simulated_test(oversub_time_limit oversub 1 "longer than --time-limit" --time-limit 0.000001)
+  uvmtrace_simulated_test(known_bytes known_bytes 0 "host_to_device_bytes: 67108864.*data: ok")
+  uvmtrace_simulated_test(known_bytes_too_large known_bytes 2 "no longer known" --bytes 66MiB)
+  uvmtrace_simulated_test(zero_copy zero_copy 0 "data: ok")
+
+  uvmtrace_simulated_test(a_static_runtime_is_told_apart known_bytes_static 2 "without _static")
+
+  # A check that cannot fail proves nothing: one word is changed behind the program's back.
+  add_library(uvmtrace_corrupting_cuda MODULE corrupting_cuda.cc)
+  target_include_directories(uvmtrace_corrupting_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(uvmtrace_corrupting_cuda PRIVATE ${CMAKE_DL_LIBS})
+  function(uvmtrace_corruption_test name)
+    uvmtrace_simulated_test(finds_${name} ${ARGN})
+    set_tests_properties(examples.simulated.finds_${name} PROPERTIES
+      ENVIRONMENT "${simulator};LD_PRELOAD=$<TARGET_FILE:uvmtrace_corrupting_cuda>")
+  endfunction()
+  uvmtrace_corruption_test(a_wrong_managed_word oversub 1 "the kernel found 1 wrong words.*word 12345:" --mode uvm)
+  uvmtrace_corruption_test(a_wrong_copied_word oversub 1 "the kernel found 1 wrong words.*word 12345:" --mode manual)
+  uvmtrace_corruption_test(a_wrong_word_on_the_host known_bytes 1 "word 12345 of repetition 2" --repeat 2)
+endif()
