@@ -61,8 +61,12 @@ void RecordMigration(const UnifiedMemoryRecord& record) {
   event.end_ns = KnownEnd(record.start_ns, record.end_ns);
   event.address = record.address;
   event.bytes = record.value;
-  event.source_device = DeviceOf(record.source_id);
-  event.destination_device = DeviceOf(record.destination_id);
+  // The counter tells on which side the CPU is. The ids must not: CUPTI 13.0 was seen to leave 0 for the CPU, where its
+  // documentation promises 0xFFFFFFFF.
+  const bool from_cpu = record.counter_kind == CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_BYTES_TRANSFER_HTOD;
+  const bool to_cpu = record.counter_kind == CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_BYTES_TRANSFER_DTOH;
+  event.source_device = from_cpu ? int16_t{kCpu} : DeviceOf(record.source_id);
+  event.destination_device = to_cpu ? int16_t{kCpu} : DeviceOf(record.destination_id);
   event.cause = static_cast<uint8_t>(record.flags);
   Recorder::Get().Record(event);
 }
