@@ -99,11 +99,13 @@ void AddressWindow::Discard(uint64_t address, uint64_t bytes) {
             static_cast<off_t>(bytes));
 }
 
-void AddressWindow::RestoreAlias(uint64_t address, uint64_t bytes) {
-  mmap(Alias(address), bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, file_,
-       static_cast<off_t>(address - base_));
-  madvise(Alias(address), bytes, MADV_DONTFORK);
-  madvise(Alias(address), bytes, MADV_DONTDUMP);
+bool AddressWindow::RestoreAlias(uint64_t address, uint64_t bytes) {
+  void* const restored = mmap(Alias(address), bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED,
+                              file_, static_cast<off_t>(address - base_));
+  if (restored == MAP_FAILED) return false;
+  madvise(restored, bytes, MADV_DONTFORK);
+  madvise(restored, bytes, MADV_DONTDUMP);
+  return true;
 }
 
 bool AddressWindow::Protect(uint64_t address, uint64_t bytes, CpuProtection protection) {

@@ -38,7 +38,7 @@ class AddressWindow {
   // Gives the memory back; the bytes are zero afterwards.
   void Discard(uint64_t address, uint64_t bytes);
   // Undoes a mapping that somebody laid over the alias.
-  void RestoreAlias(uint64_t address, uint64_t bytes);
+  bool RestoreAlias(uint64_t address, uint64_t bytes);
   void* Alias(uint64_t address) const { return reinterpret_cast<void*>(address + alias_distance_); }
   // False if the kernel refuses, which happens when the process has too many mappings (vm.max_map_count).
   bool Protect(uint64_t address, uint64_t bytes, CpuProtection protection);

@@ -203,7 +203,7 @@ CUresult Engine::UnmapPhysical(uint64_t address, uint64_t bytes) {
       ++end;
     }
     if (covered != address + bytes || released.empty()) return CUDA_ERROR_INVALID_VALUE;
-    window_.RestoreAlias(address, bytes);
+    if (!window_.RestoreAlias(address, bytes)) return CUDA_ERROR_OUT_OF_MEMORY;
     mappings_.erase(first, end);
   }
   for (PhysicalMemory* memory : released) ReleasePhysical(memory);

@@ -104,9 +104,11 @@ inline void UvmsimForEachSpan(const UvmsimLaunch* launch, T* first, size_t count
 
 #define UVMSIM_JOIN_EXPANDED(a, b) a##b
 #define UVMSIM_JOIN(a, b) UVMSIM_JOIN_EXPANDED(a, b)
+// NOLINTBEGIN(bugprone-macro-parentheses): names, not expressions
 // At namespace scope. `kernel` may be an instance of a template: UVMSIM_REGISTER(Scale<float>, ScaleOnHost).
 #define UVMSIM_REGISTER(kernel, model)                                                   \
   [[maybe_unused]] static const bool UVMSIM_JOIN(uvmsim_registered_, __COUNTER__) = [] { \
     uvmsim_register_kernel(reinterpret_cast<const void*>(&kernel), &model);              \
     return true;                                                                         \
   }()
+// NOLINTEND(bugprone-macro-parentheses)

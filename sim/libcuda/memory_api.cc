@@ -98,7 +98,7 @@ CUresult Advise(CUdeviceptr address, size_t bytes, CUmem_advise advice, int proc
 
 template <typename T>
 CUresult Store(void* data, T value) {
-  memcpy(data, &value, sizeof value);
+  memcpy(data, &value, sizeof value);  // NOLINT(bugprone-sizeof-expression): handles are pointers
   return CUDA_SUCCESS;
 }
 
