@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "analyzer/present/allocation_table.h"
+#include "analyzer/present/short_name.h"
 #include "analyzer/present/table.h"
 #include "analyzer/units.h"
 
@@ -293,57 +295,6 @@ class TextReport {
     }
   }
 
-  void AllocationTable(const std::string& title, bool by_faults) {
-    const auto moved = [](const AllocationRow& row) {
-      return row.host_to_device_bytes() + row.device_to_host_bytes() + row.device_to_device_bytes();
-    };
-    std::vector<const AllocationRow*> named;
-    std::vector<const AllocationRow*> sums;
-    for (const AllocationRow& row : report_.allocations()) {
-      if (!row.has_id() || row.id() == 0) {
-        sums.push_back(&row);
-      } else if (!by_faults || row.gpu_fault_groups() + row.cpu_faults() > 0) {
-        named.push_back(&row);
-      }
-    }
-    if (by_faults) {
-      std::stable_sort(named.begin(), named.end(), [](const AllocationRow* a, const AllocationRow* b) {
-        return a->gpu_fault_groups() + a->cpu_faults() > b->gpu_fault_groups() + b->cpu_faults();
-      });
-    } else {
-      std::stable_sort(named.begin(), named.end(),
-                       [&moved](const AllocationRow* a, const AllocationRow* b) { return moved(*a) > moved(*b); });
-    }
-    if (options_.top > 0 && named.size() > options_.top) named.resize(options_.top);
-    if (named.empty() && by_faults) return;
-    Heading(title);
-    Table table({{"id"},
-                 {"pid"},
-                 {"kind", Align::kLeft},
-                 {"size"},
-                 {"to GPU"},
-                 {"to host"},
-                 {"evicted"},
-                 {"came back"},
-                 {"GPU groups"},
-                 {"CPU faults"},
-                 {"allocated in", Align::kLeft}});
-    named.insert(named.end(), sums.begin(), sums.end());
-    for (const AllocationRow* row : named) {
-      const auto bytes = [](uint64_t value) { return value > 0 ? FormatBytes(value) : std::string(); };
-      const auto count = [](uint64_t value) { return value > 0 ? FormatCount(value) : std::string(); };
-      std::string site = row->site().empty() ? "(no stack was recorded)" : row->site();
-      if (row->has_allocations()) site = fmt::format("({} other allocations)", FormatCount(row->allocations()));
-      table.AddRow({row->id() > 0 ? std::to_string(row->id()) : "-", row->has_pid() ? std::to_string(row->pid()) : "",
-                    row->kind(), bytes(row->bytes()), bytes(row->host_to_device_bytes()),
-                    bytes(row->device_to_host_bytes()), bytes(row->evicted_bytes()), bytes(row->refaulted_bytes()),
-                    count(row->gpu_fault_groups()), count(row->cpu_faults()), Printable(site)});
-      if (!options_.stacks) continue;
-      for (const std::string& frame : row->stack()) table.AddNote(Printable(frame));
-    }
-    Add(table);
-  }
-
   void Allocations() {
     const bool anything =
         std::any_of(report_.allocations().begin(), report_.allocations().end(), [](const AllocationRow& row) {
@@ -355,8 +306,12 @@ class TextReport {
       Empty("allocations");
       return;
     }
-    AllocationTable(anything ? "ALLOCATIONS BY BYTES MIGRATED" : "ALLOCATIONS BY SIZE", false);
-    if (anything) AllocationTable("ALLOCATIONS BY FAULTS", true);
+    Heading(anything ? "ALLOCATIONS BY BYTES MIGRATED" : "ALLOCATIONS BY SIZE");
+    Add(*AllocationTable(report_, options_, AllocationOrder::kByBytesMoved));
+    if (const auto by_faults = AllocationTable(report_, options_, AllocationOrder::kByFaults)) {
+      Heading("ALLOCATIONS BY FAULTS");
+      Add(*by_faults);
+    }
   }
 
   void Kernels() {
@@ -364,10 +319,11 @@ class TextReport {
     if (Empty("kernels")) return;
     Table table({{"launches"}, {"time"}, {"fault groups"}, {"to GPU"}, {"kernel", Align::kLeft}});
     for (const KernelRow& row : report_.kernels()) {
-      table.AddRow(
-          {row.has_count() ? FormatCount(row.count()) : "", row.has_total_ns() ? FormatDuration(row.total_ns()) : "",
-           row.gpu_fault_groups() > 0 ? FormatCount(row.gpu_fault_groups()) : "",
-           row.host_to_device_bytes() > 0 ? FormatBytes(row.host_to_device_bytes()) : "", Printable(row.name())});
+      table.AddRow({row.has_count() ? FormatCount(row.count()) : "",
+                    row.has_total_ns() ? FormatDuration(row.total_ns()) : "",
+                    row.gpu_fault_groups() > 0 ? FormatCount(row.gpu_fault_groups()) : "",
+                    row.host_to_device_bytes() > 0 ? FormatBytes(row.host_to_device_bytes()) : "",
+                    ShortName(Printable(row.name()))});
     }
     Add(table);
     Paragraph("Faults and bytes are laid on the kernel that ran on the same device when they started.");

@@ -37,9 +37,8 @@ TEST(CommandTest, ReadableTraceGivesTheReportOnStdout) {
   EXPECT_EQ(outcome.status, 0);
   EXPECT_EQ(outcome.output.rfind("VERDICT\n  * SIMULATED", 0), 0u) << outcome.output;
   size_t position = 0;
-  for (const char* section :
-       {"CAPTURE", "MEMORY BY KIND", "CALLS", "FAULTS", "MIGRATIONS", "BOTTOM-HALF THREADS",
-        "ALLOCATIONS BY BYTES MIGRATED", "ALLOCATIONS BY FAULTS", "KERNELS", "OVERSUBSCRIPTION", "NOT SEEN"}) {
+  for (const char* section : {"CAPTURE", "MEMORY BY KIND", "CALLS", "FAULTS", "MIGRATIONS", "BOTTOM-HALF THREADS",
+                              "ALLOCATIONS BY BYTES MIGRATED", "KERNELS", "OVERSUBSCRIPTION", "NOT SEEN"}) {
     const size_t found = outcome.output.find(std::string("\n\n") + section + "\n", position);
     EXPECT_NE(found, std::string::npos) << section;
     position = found;

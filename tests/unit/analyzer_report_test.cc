@@ -477,14 +477,6 @@ TEST(ReportTest, TerminalCodesInATraceAreHarmless) {
   EXPECT_EQ(text.find('\007'), std::string::npos);
 }
 
-TEST(ReportTest, NarrowTerminalCutsTheLastColumnOnly) {
-  TraceBuilder trace = SampleTrace();
-  analyzer::TextOptions options;
-  options.width = 60;
-  const std::string text = analyzer::RenderText(ReportOf(trace), options);
-  EXPECT_NE(text.find("touch(float*, uns..."), std::string::npos) << text;
-}
-
 TEST(CallSiteTest, FrameworkFramesAreSkipped) {
   using analyzer::IsFrameworkFrame;
   EXPECT_TRUE(IsFrameworkFrame("libuvmtrace.so", "", ""));
