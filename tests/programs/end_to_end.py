@@ -1,0 +1,185 @@
+#!/usr/bin/env python3
+"""The whole road on the simulator: a workload under uvmtrace, its trace, its report, and what they must say.
+
+  tests/programs/end_to_end.py --build BUILD --source SOURCE CASE
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+MIB = 1 << 20
+
+
+def expect(condition, message):
+    if not condition:
+        sys.exit(f"FAILED: {message}")
+
+
+def equal(seen, expected, what):
+    expect(int(seen) == expected, f"{what} is {seen}, not {expected}")
+
+
+class Road:
+    """The built programs, and a folder of its own to run them in."""
+
+    def __init__(self, build, source, folder):
+        self.build = build
+        self.source = source
+        self.folder = folder
+        self.trace = folder / "trace.pb"
+        self.bin = build / "bin"
+
+    def run(self, command, **environment):
+        done = subprocess.run([str(word) for word in command], cwd=self.folder, capture_output=True, text=True,
+                              env=dict(os.environ, **environment), timeout=120)
+        expect(done.returncode == 0, f"{command} exited with {done.returncode}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def record(self, program, *arguments, options=()):
+        self.run([self.bin / "uvmtrace", "run", "--simulate=tiny", "-o", self.trace, *options, "--",
+                  self.bin / "examples" / program, *arguments])
+        return self.report()
+
+    def report(self):
+        return json.loads(self.run([self.bin / "uvmtrace-report", "--format", "json", "--top", "0", self.trace]))
+
+
+def balanced(report):
+    """Every total is the sum of its rows."""
+    totals = report["totals"]
+    for name in ("host_to_device_bytes", "device_to_host_bytes", "gpu_fault_groups", "cpu_faults"):
+        rows = sum(int(row.get(name, 0)) for row in report["allocations"])
+        equal(rows, int(totals[name]), f"sum of allocations[].{name}")
+    for direction in ("host_to_device", "device_to_host"):
+        rows = sum(int(row["bytes"]) for row in report["migrations"] if row["direction"] == direction)
+        equal(rows, int(totals[direction + "_bytes"]), f"sum of migrations[] {direction}")
+    expect("lost" not in report["capture"], f"lost: {report['capture'].get('lost')}")
+    expect(report["capture"]["clean_end"], "no clean end")
+    expect(report["capture"]["simulated"], "the trace is not marked as simulated")
+
+
+def known_bytes(road):
+    report = road.record("known_bytes")
+    balanced(report)
+    equal(report["totals"]["host_to_device_bytes"], 64 * MIB, "host_to_device_bytes")
+    equal(report["totals"]["device_to_host_bytes"], 64 * MIB, "device_to_host_bytes")
+    equal(report["totals"]["evicted_bytes"], 0, "evicted_bytes")
+
+
+def oversubscribed(road):
+    cycles, k, m, chunk = 2, 4, 8, 14 * MIB
+    report = road.record("oversub", "--mode", "uvm", "-k", k, "-m", m)
+    balanced(report)
+    totals = report["totals"]
+    # m chunks of which k fit, walked through in a circle: least recently used is always the next one needed.
+    equal(totals["host_to_device_bytes"], cycles * m * chunk, "host_to_device_bytes")
+    equal(totals["device_to_host_bytes"], (cycles * m - k) * chunk, "device_to_host_bytes")
+    equal(totals["evicted_bytes"], (cycles * m - k) * chunk, "evicted_bytes")
+    equal(report["oversubscription"]["refaulted_bytes"], (cycles - 1) * m * chunk, "refaulted_bytes")
+    expect(report["oversubscription"]["peak_ratio"] > 1.5, "not reported as oversubscribed")
+    expect(int(totals["gpu_fault_groups"]) > 0 and int(totals["fault_batches"]) > 0, "no faults")
+    for row in report["migrations"]:
+        expect(row["bytes_per_second"] > 0, f"no bandwidth in {row}")
+    bottom_half = [row for row in report["bh_threads"] if row["visible"]]
+    expect(len(bottom_half) == 1 and bottom_half[0]["name"] == "UVM GPU1 BH", f"bh_threads: {report['bh_threads']}")
+    expect(int(bottom_half[0]["cpu_ns"]) > 1_000_000 and bottom_half[0]["ns_per_batch"] > 0, "the BH thread cost nothing")
+    sites = [row for row in report["allocations"] if row.get("kind") == "managed"]
+    expect(len(sites) == m, f"{len(sites)} managed allocations")
+    for row in sites:
+        expect("managed_modes.cc:" in row["site"], f"the call site is {row['site']}")
+
+
+def prefetched(road):
+    report = road.record("oversub", "--mode", "prefetch", "-k", 4, "-m", 8)
+    balanced(report)
+    equal(report["totals"]["host_to_device_bytes"], 2 * 8 * 14 * MIB, "host_to_device_bytes")
+    equal(report["totals"]["gpu_fault_groups"], 0, "gpu_fault_groups")
+
+
+def zero_copy(road):
+    report = road.record("zero_copy")
+    balanced(report)
+    pinned = [row for row in report["memory"] if row["kind"] == "pinned"]
+    expect(pinned and int(pinned[0]["peak_bytes"]) >= MIB, "no pinned memory")
+
+
+def calls_only(road):
+    report = road.record("known_bytes", options=("--detail", "calls"))
+    expect("host_to_device_bytes" not in report["totals"], "a number that is not known is printed")
+    expect(int(report["totals"]["api_calls"]) > 0, "no calls")
+    reasons = {row["section"]: row["reason"] for row in report["empty_sections"]}
+    expect("migrations" in reasons and "faults" in reasons, f"empty sections do not say why: {reasons}")
+
+
+def text_report(road):
+    road.record("oversub", "--mode", "uvm", "-k", 4, "-m", 8)
+    text = road.run([road.bin / "uvmtrace-report", road.trace])
+    expect(text.startswith("VERDICT\n  * SIMULATED"), f"the first line is not that it is simulated:\n{text[:200]}")
+    for word in ("MIGRATIONS", "eviction", "GB/s", "UVM GPU1 BH", "managed_modes.cc"):
+        expect(word in text, f"'{word}' is missing from the text")
+
+
+def protoc_reads_it(road):
+    road.record("known_bytes")
+    with open(road.trace, "rb") as trace:
+        done = subprocess.run(["protoc", "--decode=uvmtrace.Trace", f"-I{road.source / 'proto'}", "uvmtrace.proto"],
+                              stdin=trace, capture_output=True, text=True)
+    expect(done.returncode == 0, done.stderr)
+    expect("migrations {" in done.stdout and "clean: true" in done.stdout, "the decoded trace lacks events or its end")
+
+
+def old_traces(road):
+    """A further run keeps the trace before it; a further process of a run has a file of its own."""
+    road.record("known_bytes", "--bytes", "2MiB")
+    road.record("known_bytes", "--bytes", "4MiB")
+    equal(road.report()["totals"]["host_to_device_bytes"], 4 * MIB, "the newer trace")
+    old = road.folder / "trace.pb.old"
+    expect(old.exists(), "the older trace is gone")
+    program = road.bin / "examples" / "known_bytes"
+    road.run([road.bin / "uvmtrace", "run", "--simulate=tiny", "-o", road.folder / "shell.pb", "--", "/bin/sh", "-c",
+              f"{program} --bytes 2MiB && {program} --bytes 2MiB"])
+    files = sorted(road.folder.glob("shell*.pb"))
+    expect(len(files) == 2, f"two processes of one run left {files}")
+    report = json.loads(road.run([road.bin / "uvmtrace-report", "--format", "json", *files]))
+    equal(report["totals"]["host_to_device_bytes"], 4 * MIB, "the sum over both processes")
+    expect(len(report["processes"]) == 2, "no row for each process")
+
+
+def installed(road):
+    """After an installation the two lines of the README work word for word."""
+    prefix = road.folder / "prefix"
+    road.run(["cmake", "--install", road.build, "--prefix", prefix])
+    libraries = next(prefix.glob("lib*/**/libuvmtrace.so")).parent
+    program = shutil.copy(road.bin / "examples" / "known_bytes", road.folder)
+    search = f"{libraries / 'uvmtrace' / 'sim'}:{libraries}"
+    road.run([program, "--bytes", "2MiB"], LD_PRELOAD="libuvmtrace.so", LD_LIBRARY_PATH=search)
+    report = json.loads(road.run([prefix / "bin" / "uvmtrace-report", "--format", "json", "trace.pb"]))
+    equal(report["totals"]["host_to_device_bytes"], 2 * MIB, "host_to_device_bytes")
+    (road.folder / "elsewhere").mkdir()
+    road.run([prefix / "bin" / "uvmtrace", "run", "--simulate=tiny", "-o", "launched.pb", "--", program, "--bytes", "2MiB"])
+    expect((road.folder / "launched.pb").exists(), "the installed launcher did not find its library")
+
+
+CASES = (known_bytes, oversubscribed, prefetched, zero_copy, calls_only, text_report, protoc_reads_it, old_traces, installed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=pathlib.Path, required=True)
+    parser.add_argument("--source", type=pathlib.Path, required=True)
+    parser.add_argument("case", choices=[case.__name__ for case in CASES])
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        road = Road(arguments.build.resolve(), arguments.source.resolve(), pathlib.Path(folder))
+        next(case for case in CASES if case.__name__ == arguments.case)(road)
+    print(f"{arguments.case}: ok")
+
+
+if __name__ == "__main__":
+    main()
