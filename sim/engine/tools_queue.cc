@@ -37,11 +37,15 @@ void ToolsQueue::Enable(uint32_t counter_kinds) {
     start = counter_kinds != 0 && !running_;
     running_ |= start;
   }
-  if (start && !StartThread(kThreadName, &ToolsQueue::Run, this)) {
-    Lock lock(&mutex_);
+  if (!start) return;
+  const bool started = StartThread(kThreadName, &ToolsQueue::Run, this);
+  Lock lock(&mutex_);
+  if (!started) {
     running_ = false;
     enabled_ = 0;
   }
+  // The driver's thread is there before any profiler asks for it; who looks for this one now must find it.
+  while (started && !visible_) changed_.Wait(&lock);
 }
 
 void ToolsQueue::Push(const CuptiMemoryRecord& record) {
@@ -68,6 +72,7 @@ void* ToolsQueue::Run(void* self_pointer) {
   pthread_setname_np(pthread_self(), kThreadName);  // before anybody can look for it
   self->started_(gettid());
   Lock lock(&self->mutex_);
+  self->visible_ = true;
   for (;;) {
     CuptiMemoryRecord record;
     while (self->pending_.Pop(&record)) {

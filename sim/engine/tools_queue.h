@@ -46,6 +46,7 @@ class ToolsQueue {
   std::atomic<uint32_t> enabled_{0};
   std::atomic<uint64_t> dropped_{0};
   bool running_ = false;
+  bool visible_ = false;  // the thread has its name, and its place in the simulated /proc
   void (*started_)(int tid);
 };
 
