@@ -107,6 +107,17 @@ std::string MigrationSentence(const Report& report) {
   return Join(parts) + ".";
 }
 
+// Whether it was mostly the program that sent memory to the host, not the CPU that touched it there.
+bool MovedAwayByPrefetchCalls(const Report& report) {
+  uint64_t by_calls = 0;
+  uint64_t otherwise = 0;
+  for (const MigrationRow& row : report.migrations()) {
+    if (row.direction() != "device_to_host") continue;
+    (row.cause() == "user" ? by_calls : otherwise) += row.bytes();
+  }
+  return by_calls > otherwise;
+}
+
 std::string FitSentence(const Report& report) {
   const Oversubscription& fit = report.oversubscription();
   if (fit.managed_live_peak_bytes() == 0) return "";
@@ -126,10 +137,11 @@ std::string FitSentence(const Report& report) {
         ratio.empty() ? "" : ratio + "; ", FormatBytes(fit.evicted_bytes()));
   }
   if (fit.refaulted_bytes() > 0) {
-    return fmt::format(
-        "{}{} came back to the GPU after leaving it without any eviction: the CPU and the GPU take turns on the "
-        "same memory (ping-pong).",
-        ratio.empty() ? "" : ratio + "; ", FormatBytes(fit.refaulted_bytes()));
+    return fmt::format("{}{} came back to the GPU after leaving it without any eviction: {}.",
+                       ratio.empty() ? "" : ratio + "; ", FormatBytes(fit.refaulted_bytes()),
+                       MovedAwayByPrefetchCalls(report)
+                           ? "the program's own prefetch calls had moved it to the host"
+                           : "the CPU and the GPU take turns on the same memory (ping-pong)");
   }
   if (ratio.empty()) return "";
   if (fit.peak_ratio() > 1) return ratio + ": oversubscribed, though no eviction was recorded.";

@@ -258,6 +258,21 @@ TEST(ReportTest, RefaultsOfAnAddressUsedAgainAreNotInvented) {
   EXPECT_EQ(report.oversubscription().refaulted_bytes(), 0u);
 }
 
+TEST(ReportTest, TheVerdictTellsPrefetchedAwayFromTouchedByTheCpu) {
+  for (const MigrationCause cause : {MIGRATION_CAUSE_USER, MIGRATION_CAUSE_COHERENCE}) {
+    TraceBuilder trace;
+    trace.CuptiActive();
+    trace.Allocate(MEMORY_KIND_MANAGED, kBase, 2 * kMiB, kStart + 10'000'000);
+    trace.Migrate(kStart + 20'000'000, kStart + 20'001'000, kBase, 2 * kMiB, -1, 0);
+    trace.Migrate(kStart + 21'000'000, kStart + 21'001'000, kBase, 2 * kMiB, 0, -1, cause);
+    trace.Migrate(kStart + 22'000'000, kStart + 22'001'000, kBase, 2 * kMiB, -1, 0);
+    const std::string verdict = Verdict(ReportOf(trace));
+    const bool by_calls = cause == MIGRATION_CAUSE_USER;
+    EXPECT_EQ(verdict.find("prefetch calls had moved it") != std::string::npos, by_calls) << verdict;
+    EXPECT_EQ(verdict.find("ping-pong") != std::string::npos, !by_calls) << verdict;
+  }
+}
+
 TEST(ReportTest, BusyTimeIsAUnionAndBandwidthFollows) {
   TraceBuilder trace;
   trace.CuptiActive();
