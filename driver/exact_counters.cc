@@ -158,7 +158,12 @@ void ExactCounters::Open(const ToolsCalls& calls) {
   page_ = static_cast<uint64_t*>(page);
   memset(last_, 0, sizeof last_);
   uint64_t values[kToolsCounterCount];
-  if (!Read(values)) return Stop("the driver's first values cannot be counters; its interface is another one");
+  if (!Read(values)) {
+    Close();
+    return TellUnavailable(
+        "the driver's first values cannot be counters: its interface is another one; use a driver "
+        "from 515 to 595, or a later uvmtrace");
+  }
   memcpy(last_, values, sizeof last_);
   Recorder::Get().SetSourceState(kSource, SourceStateKind::kActive);
 }
