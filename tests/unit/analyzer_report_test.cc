@@ -353,7 +353,7 @@ TEST(ReportTest, WhatCuptiDeliveredIsComparedWithTheDriversCounters) {
   EXPECT_EQ(report.capture().lost_size(), 0);
   EXPECT_EQ(Verdict(report).find("CUPTI delivered"), std::string::npos);
   EXPECT_EQ(NotSeen(report).find("could not be checked"), std::string::npos);
-  const std::string text = RenderText(report, {});
+  const std::string text = analyzer::RenderText(report, {});
   EXPECT_NE(text.find("17,500  GPU faults (the driver's count"), std::string::npos) << text;
   EXPECT_NE(text.find("CUPTI delivered 100.00 % of 1.00 GiB to the GPU and 100.00 % of 100 MiB to the host"),
             std::string::npos)
@@ -421,7 +421,7 @@ TEST(ReportTest, WithoutCountersTheReportSaysThatNothingWasChecked) {
     if (state != STATE_UNKNOWN) {
       EXPECT_NE(text.find("because of a test"), std::string::npos) << text;
     }
-    EXPECT_EQ(RenderText(report, {}).find("completeness"), std::string::npos);
+    EXPECT_EQ(analyzer::RenderText(report, {}).find("completeness"), std::string::npos);
   }
 }
 
@@ -437,7 +437,7 @@ TEST(ReportTest, CountersWithoutCuptiAreShownAndNotCompared) {
   EXPECT_EQ(report.capture().exact_host_to_device_bytes(), kGiB);
   EXPECT_FALSE(report.capture().has_delivered_share());
   EXPECT_EQ(report.capture().lost_size(), 0);
-  EXPECT_NE(RenderText(report, {}).find("1.00 GiB to the GPU moved, as the driver counted it; CUPTI was off"),
+  EXPECT_NE(analyzer::RenderText(report, {}).find("1.00 GiB to the GPU moved, as the driver counted it; CUPTI was off"),
             std::string::npos);
 }
 
