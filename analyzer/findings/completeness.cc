@@ -110,9 +110,13 @@ std::string CompletenessSentence(const Report& report) {
   const Capture& capture = report.capture();
   const LostRow* missing = MissingBytesOf(capture);
   if (missing == nullptr) return "";
+  // Of the missing bytes: a surplus of the other direction makes up for none of them.
+  const uint64_t exact = capture.exact_host_to_device_bytes() + capture.exact_device_to_host_bytes();
+  const double share = 1 - static_cast<double>(missing->count()) / static_cast<double>(exact);
   std::string sentence = fmt::format("{} only {} of the bytes that the driver moved: the totals below miss {}.",
                                      LostOnTheWayToTheFile(capture) ? "The trace holds" : "CUPTI delivered",
-                                     FormatPercent(capture.delivered_share()), FormatBytes(missing->count()));
+                                     share < 0.99 ? FormatPercent(share) : fmt::format("{:.2f} %", 100 * share),
+                                     FormatBytes(missing->count()));
   if (LostOnTheWayToTheFile(capture)) return sentence;
   if (SourceOf(capture, "cupti.flush", "active") != nullptr) {
     sentence += " A blocking call, such as cudaMemcpy, held up CUPTI while pages faulted";
