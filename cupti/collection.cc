@@ -41,7 +41,8 @@ void Collection::TellAll(SourceStateKind state, const char* reason) {
   Recorder::Get().SetSourceState(kKernelSource, state, reason);
 }
 
-bool Collection::Open(const char* cudart_path, bool simulated) {
+bool Collection::Open(const char* cudart_path, bool simulated, bool kernels) {
+  kernels_ = kernels;
   char reason[768];
   CuptiLibrary library;
   FindCupti(cudart_path, simulated, &library);
@@ -89,13 +90,15 @@ bool Collection::Arm() {
     return false;
   }
   EnableUnifiedMemory();
-  if (version_ >= kOldestVersionForKernels) kernel_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
+  if (KernelsPossible()) kernel_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
   TellResults();
   return AnythingEnabled();
 }
 
+bool Collection::KernelsPossible() const { return kernels_ && version_ >= kOldestVersionForKernels; }
+
 bool Collection::AnythingEnabled() const {
-  if (version_ >= kOldestVersionForKernels && kernel_result_ == CUPTI_SUCCESS) return true;
+  if (KernelsPossible() && kernel_result_ == CUPTI_SUCCESS) return true;
   return std::any_of(std::begin(counter_results_), std::end(counter_results_),
                      [](CUptiResult result) { return result == CUPTI_SUCCESS; });
 }
@@ -136,7 +139,8 @@ void Collection::TellResults() const {
     Tell(source, SourceStateKind::kUnavailable, reason);
   };
   for (size_t i = 0; i < kCounterKindCount; ++i) tell(kCounterKinds[i].source, counter_results_[i]);
-  if (version_ >= kOldestVersionForKernels) return tell(kKernelSource, kernel_result_);
+  if (KernelsPossible()) return tell(kKernelSource, kernel_result_);
+  if (!kernels_) return Tell(kKernelSource, SourceStateKind::kDisabled, "UVMTRACE_KERNELS=0");
   char reason[256];
   snprintf(
       reason, sizeof reason,
@@ -150,7 +154,7 @@ void Collection::TellStopped(const char* reason) const {
   for (size_t i = 0; i < kCounterKindCount; ++i) {
     if (counter_results_[i] == CUPTI_SUCCESS) Tell(kCounterKinds[i].source, SourceStateKind::kStopped, reason);
   }
-  if (version_ >= kOldestVersionForKernels && kernel_result_ == CUPTI_SUCCESS) {
+  if (KernelsPossible() && kernel_result_ == CUPTI_SUCCESS) {
     Tell(kKernelSource, SourceStateKind::kStopped, reason);
   }
 }

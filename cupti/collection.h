@@ -22,7 +22,7 @@ class Collection {
  public:
   // Loads libcupti, registers the callbacks, enables what can be enabled and tells each result as a source state.
   // Returns whether there is anything to drain.
-  bool Open(const char* cudart_path, bool simulated);
+  bool Open(const char* cudart_path, bool simulated, bool kernels);
 
   // Registers, configures and enables; once more after another client shut CUPTI down. Returns whether anything is on.
   bool Arm();
@@ -53,9 +53,12 @@ class Collection {
   void ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid);
   void EnableUnifiedMemory();
   bool AnythingEnabled() const;
+  // Whether kernel records are wanted and their layout is known.
+  bool KernelsPossible() const;
 
   CuptiApi api_;
   uint32_t version_ = 0;
+  bool kernels_ = true;
   CUptiResult counter_results_[kCounterKindCount] = {};
   CUptiResult kernel_result_ = CUPTI_SUCCESS;
   char description_[768] = {};

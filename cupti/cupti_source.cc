@@ -21,6 +21,8 @@ constexpr uint64_t kSecondNs = 1'000'000'000;
 // allocation is freed, and the last flush waits as long for latecomers.
 constexpr uint64_t kLateRecordsNs = 30'000'000;
 constexpr uint64_t kLastFlushStepNs = 5'000'000;
+// While faults stream in a flush takes 10 to 30 ms.
+constexpr uint64_t kHeldUpNs = 50'000'000;
 
 constinit Collection g_collection;
 constinit SourceThread g_thread;
@@ -82,14 +84,43 @@ class Watch {
   uint64_t next_try_ns_ = 0;
 };
 
+// Flushes that took so long that the driver's queue for CUPTI may have run over meanwhile.
+class HeldUpFlushes {
+ public:
+  CUptiResult Flush() {
+    const uint64_t start_ns = NowNs();
+    const CUptiResult result = g_collection.Flush(false);
+    const uint64_t took_ns = NowNs() - start_ns;
+    if (took_ns > kHeldUpNs) Tell(took_ns);
+    return result;
+  }
+
+ private:
+  void Tell(uint64_t took_ns) {
+    ++count_;
+    longest_ns_ = std::max(longest_ns_, took_ns);
+    char reason[400];
+    snprintf(reason, sizeof reason,
+             "%llu flush%s held up, the longest for %llu ms: a call of the program that waits for the GPU, such as "
+             "cudaMemcpy, held a lock that CUPTI needs for kernel records, and what the driver's queue could not keep "
+             "meanwhile was lost without a count; UVMTRACE_KERNELS=0 avoids most of it",
+             static_cast<unsigned long long>(count_), count_ == 1 ? " was" : "es were",
+             static_cast<unsigned long long>(longest_ns_ / 1'000'000));
+    Recorder::Get().SetSourceState("cupti.flush", SourceStateKind::kActive, reason);
+  }
+
+  uint64_t count_ = 0;
+  uint64_t longest_ns_ = 0;
+};
+
 // Latecomers first, then everything, complete or not. cuptiFinalize and disabling are left out: up to CUDA 13.3 they
 // take two seconds.
-void LastFlush(Watch* watch, bool recently_live) {
+void LastFlush(Watch* watch, HeldUpFlushes* flushes, bool recently_live) {
   if (recently_live) {
     const uint64_t limit_ns = std::min(kLateRecordsNs, g_last_flush_limit_ns.load(std::memory_order_acquire));
     const uint64_t end_ns = NowNs() + limit_ns;
     while (NowNs() < end_ns) {
-      if (g_collection.Flush(false) != CUPTI_SUCCESS) break;
+      if (flushes->Flush() != CUPTI_SUCCESS) break;
       const timespec step{0, static_cast<long>(kLastFlushStepNs)};
       nanosleep(&step, nullptr);
     }
@@ -101,6 +132,7 @@ void LastFlush(Watch* watch, bool recently_live) {
 void DrainThread() {
   Recorder::Get().BecomeSource();
   Watch watch;
+  HeldUpFlushes flushes;
   uint64_t live_until_ns = 0;
   g_clocks.Tick(&g_collection.api(), true);
   while (true) {
@@ -109,10 +141,10 @@ void DrainThread() {
     const bool live = g_thread.live();
     if (live) live_until_ns = now_ns + kLateRecordsNs;
     if (g_thread.finish_requested()) {
-      LastFlush(&watch, now_ns < live_until_ns + kSecondNs);
+      LastFlush(&watch, &flushes, now_ns < live_until_ns + kSecondNs);
       return;
     }
-    watch.FlushResult(g_collection.Flush(false));
+    watch.FlushResult(flushes.Flush());
     g_clocks.Tick(&g_collection.api(), false);
     g_thread.PublishCpuTime();
     // Without managed memory there are still kernels, and clocks that run apart: once a second is enough for those.
@@ -129,7 +161,7 @@ void StartCupti(const CuptiOptions& options) {
   ErrnoKeeper keep_errno;
   SignalBlocker blocked;  // CUPTI's own threads start in here
   g_period_us.store(std::max(options.drain_period_us, 50u), std::memory_order_relaxed);
-  if (!g_collection.Open(options.cudart_path, options.simulated)) return;
+  if (!g_collection.Open(options.cudart_path, options.simulated, options.kernels)) return;
   Log(LogLevel::kInfo, "using %s", g_collection.description());
   if (!g_thread.Start("uvmtrace-cupti", &DrainThread)) {
     Recorder::Get().SetSourceState(

@@ -13,6 +13,8 @@ struct CuptiOptions {
   const char* cudart_path = nullptr;  // file of the loaded libcudart: libcupti is looked for beside it; may be null
   uint32_t drain_period_us = 1000;
   bool simulated = false;
+  // Kernels as well. Without them CUPTI flushes without the context's lock, which a blocking call of the program holds.
+  bool kernels = true;
 };
 
 // Finds and configures CUPTI, starts the drain thread. Call once, from a host thread, after cuInit has succeeded and

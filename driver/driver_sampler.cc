@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "driver/exact_counters.h"
 #include "driver/module_parameters.h"
 #include "driver/thread_sampler.h"
 #include "record/recorder.h"
@@ -18,6 +19,7 @@ constinit DriverSamplerOptions g_options;
 constinit char g_root[512] = {};
 constinit SourceThread g_thread;
 constinit ThreadSampler g_threads;
+constinit ExactCounters g_counters;
 
 uint64_t ToNs(const timeval& time) {
   return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_usec) * 1000;
@@ -36,8 +38,9 @@ void SampleProcess(uint64_t now_ns) {
   Recorder::Get().Record(event);
 }
 
-void SampleAll() {
+void SampleAll(bool first_or_last) {
   const uint64_t now_ns = NowNs();
+  g_counters.Sample(now_ns, first_or_last);
   g_threads.Sample(now_ns);
   SampleProcess(now_ns);
 }
@@ -51,7 +54,7 @@ void SamplerThread() {
   bool was_live = g_thread.live();
   bool ever_live = was_live;
   g_threads.Search(ever_live);
-  SampleAll();
+  SampleAll(true);
   const uint64_t period_ns = static_cast<uint64_t>(std::max(g_options.period_us, 100u)) * 1000;
   while (true) {
     const uint32_t taken = g_thread.take();
@@ -63,9 +66,25 @@ void SamplerThread() {
     // The transition is when the driver's thread comes into being. At the end a short program gets its last chance.
     const bool search = finish ? !g_threads.HasBottomHalf() : live && (changed || g_threads.SearchDue(NowNs()));
     if (search) g_threads.Search(ever_live);
-    if (live || changed || finish) SampleAll();
-    if (finish) return;
+    if (live || changed || finish) SampleAll(finish);
+    if (finish) {
+      g_counters.Close();
+      return;
+    }
     g_thread.Sleep(taken, live ? NowNs() + period_ns : Bell::kForever);
+  }
+}
+
+void OpenCounters() {
+  Recorder& recorder = Recorder::Get();
+  if (g_options.exact_counters_off != nullptr) {
+    recorder.SetSourceState("exact_counters", SourceStateKind::kDisabled, g_options.exact_counters_off);
+  } else if (g_options.tools != nullptr) {
+    g_counters.Open(*g_options.tools);
+  } else if (g_root[0] != '\0') {
+    recorder.SetSourceState("exact_counters", SourceStateKind::kUnavailable, "the simulator has no driver counters");
+  } else {
+    g_counters.Open(kKernelTools);
   }
 }
 
@@ -76,8 +95,11 @@ void StartDriverSampler(const DriverSamplerOptions& options) {
   g_options = options;
   snprintf(g_root, sizeof g_root, "%s", options.root == nullptr ? "" : options.root);
   g_options.root = g_root;
+  OpenCounters();
   if (g_thread.Start("uvmtrace-sample", &SamplerThread)) return;
-  for (const char* source : {"bh_threads", "tools_event_queue", "module_parameters", "process_time"}) {
+  g_counters.Close();
+  for (const char* source :
+       {"bh_threads", "tools_event_queue", "module_parameters", "process_time", "exact_counters"}) {
     Recorder::Get().SetSourceState(source, SourceStateKind::kUnavailable,
                                    "no thread could be created for it; raise the limit of threads (ulimit -u)");
   }
@@ -94,6 +116,7 @@ void FinishDriverSampler(int timeout_ms) {
 void AbandonDriverSamplerAfterFork() {
   g_threads.CloseFiles();
   g_threads = ThreadSampler();
+  g_counters.Abandon();
   g_thread.Abandon();
 }
 

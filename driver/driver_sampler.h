@@ -1,5 +1,5 @@
 // What the kernel tells about the nvidia-uvm driver without privileges: the CPU time of its threads, its parameters,
-// and the CPU time of this process.
+// the CPU time of this process, and the driver's own counters of what this process moved (exact_counters.h).
 //
 // "UVM GPU<n> BH" services the page faults of one GPU for every process on the machine; "UVM Tools Event Queue" works
 // only because a profiler is attached, so its time is our own cost. A sampler thread reads their schedstat, and the
@@ -11,16 +11,21 @@
 
 namespace uvmtrace {
 
+struct ToolsCalls;  // driver/exact_counters.h
+
 struct DriverSamplerOptions {
   const char* root = "";  // "" or the folder that the simulator shows instead of /
   uint32_t period_us = 10'000;
   // CPU time of uvmtrace's other threads, for ProcessSampleEvent::tool_ns. May be null.
   uint64_t (*other_tool_threads_cpu_ns)() = nullptr;
+  // Why the driver's own counters are not wanted; null: they are. They add about 3 % to a fault-driven phase.
+  const char* exact_counters_off = nullptr;
+  const ToolsCalls* tools = nullptr;  // null: the kernel's, and none under a root
 };
 
-// Reads module parameters, finds the threads and their GPUs, starts the sampler thread. Call once, after cuInit
-// succeeded: a BH thread exists only while a process uses unified memory on its GPU, so the search goes on until one is
-// found.
+// Opens the driver's counters before it returns. Its thread then reads module parameters, finds the driver's threads
+// and their GPUs, and samples. Call once, after cuInit succeeded and before the first managed allocation is handed out:
+// a BH thread exists only while a process uses unified memory on its GPU, so the search goes on until one is found.
 void StartDriverSampler(const DriverSamplerOptions& options);
 
 void SetDriverManagedMemoryLive(bool live);

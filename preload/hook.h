@@ -113,11 +113,11 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
 
   ApiCallEvent event;
   const bool outermost = thread.depth == 0;
-  uint64_t released_bytes = 0;
+  uint64_t managed_bytes = 0;
   if constexpr (kFree) {
     // Before the call: once it has returned, another thread may own the address.
     describe(event, false, reinterpret_cast<const void*>(real));
-    released_bytes = ManagedMemoryReleased(event.address);
+    managed_bytes = ManagedMemoryBeginFree(event.address);
   }
   if constexpr (kManaged && kLayer == Layer::kDriver) EnsureManagedSources();
 
@@ -148,7 +148,7 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
     }
   }
   if constexpr (kFree) {
-    if (!ok && released_bytes != 0) ManagedMemoryAllocated(event.address, released_bytes);
+    ManagedMemoryEndFree(event.address, managed_bytes, ok);
   }
   if (outermost) {
     event.result = static_cast<int32_t>(result);

@@ -55,16 +55,20 @@ bool ManagedMemory::Insert(uint64_t address, uint64_t bytes) {
   return false;
 }
 
-uint64_t ManagedMemory::Remove(uint64_t address) {
+uint64_t ManagedMemory::BeginFree(uint64_t address) {
   if (address <= kClaimed || live_count.load(std::memory_order_relaxed) == 0) return 0;
   Slot* const slot = Find(address);
   if (slot == nullptr) return 0;
   const uint64_t bytes = slot->bytes.load(std::memory_order_relaxed);
   uint64_t expected = address;
   if (!slot->address.compare_exchange_strong(expected, kRemoved, std::memory_order_acq_rel)) return 0;
+  return bytes;
+}
+
+void ManagedMemory::EndFree(uint64_t bytes) {
+  if (bytes == 0) return;
   live_bytes.fetch_sub(bytes, std::memory_order_relaxed);
   live_count.fetch_sub(1, std::memory_order_acq_rel);
-  return bytes;
 }
 
 bool ManagedMemory::Live() const {

@@ -14,9 +14,13 @@ class ManagedMemory {
   // that was seen already) changes nothing.
   bool Insert(uint64_t address, uint64_t bytes);
 
-  // Returns the bytes that lived at the address, 0 if none did. Called before the real free: once that has returned,
-  // another thread may own the address.
-  uint64_t Remove(uint64_t address);
+  // Before the real free, for once that has returned another thread may own the address. Returns the bytes that lived
+  // there, 0 if none did. The memory counts as alive on: a kernel may fault on it until the real free, which waits for
+  // that kernel, has returned.
+  uint64_t BeginFree(uint64_t address);
+
+  // After the real free, with what BeginFree returned.
+  void EndFree(uint64_t bytes);
 
   bool Live() const;
   uint64_t LiveBytes() const;

@@ -300,11 +300,14 @@ void EnsureManagedSources() {
     if (session.config.detail == Detail::kFull) {
       StartCupti({.cudart_path = RuntimePath(),
                   .drain_period_us = session.config.drain_period_us,
-                  .simulated = simulator_root != nullptr});
+                  .simulated = simulator_root != nullptr,
+                  .kernels = session.config.kernels});
     }
-    StartDriverSampler({.root = simulator_root != nullptr ? simulator_root : "",
-                        .period_us = session.config.sample_period_us,
-                        .other_tool_threads_cpu_ns = &OtherThreadsCpuNs});
+    StartDriverSampler(
+        {.root = simulator_root != nullptr ? simulator_root : "",
+         .period_us = session.config.sample_period_us,
+         .other_tool_threads_cpu_ns = &OtherThreadsCpuNs,
+         .exact_counters_off = session.config.detail == Detail::kFull ? nullptr : "UVMTRACE_DETAIL=calls"});
     DescribeProcess();
     // Registered after CUDA's own handlers, so it runs before them, while CUPTI can still be flushed.
     if (!session.exit_handler.exchange(true)) atexit(&FinishSources);
@@ -317,10 +320,16 @@ void ManagedMemoryAllocated(uint64_t address, uint64_t bytes) {
   SetManagedMemoryLive(true);
 }
 
-uint64_t ManagedMemoryReleased(uint64_t address) {
-  const uint64_t bytes = managed_memory.Remove(address);
-  if (bytes != 0 && !managed_memory.Live()) SetManagedMemoryLive(false);
-  return bytes;
+uint64_t ManagedMemoryBeginFree(uint64_t address) { return managed_memory.BeginFree(address); }
+
+void ManagedMemoryEndFree(uint64_t address, uint64_t bytes, bool freed) {
+  if (bytes == 0) return;
+  if (!freed) managed_memory.Insert(address, bytes);  // before the end, so that the count never drops
+  managed_memory.EndFree(bytes);
+  if (managed_memory.Live()) return;
+  SetManagedMemoryLive(false);
+  // Another thread may have allocated between the question and the answer, and have been overruled.
+  if (managed_memory.Live()) SetManagedMemoryLive(true);
 }
 
 void FinishSources() {

@@ -38,9 +38,13 @@ void AfterInitialize(CUresult result);
 // faults and migrations. Later calls return at once.
 void EnsureManagedSources();
 
-// A managed allocation came to life or is about to be freed. Released returns its bytes, 0 if it was none.
+// A managed allocation came to life.
 void ManagedMemoryAllocated(uint64_t address, uint64_t bytes);
-uint64_t ManagedMemoryReleased(uint64_t address);
+
+// Around the real free. BeginFree returns the bytes of a managed allocation, 0 if it is none; the sources go on
+// watching until EndFree, since the real free waits for kernels that may fault on the memory until then.
+uint64_t ManagedMemoryBeginFree(uint64_t address);
+void ManagedMemoryEndFree(uint64_t address, uint64_t bytes, bool freed);
 
 // Ends the sources, within their share of the time that an exit may take. Once.
 void FinishSources();

@@ -19,6 +19,7 @@ constexpr std::array<uint8_t, 8> kRegionFields = {3, 4, 5, 6, 7, 8, 9, 10};
 constexpr std::array<uint8_t, 5> kKernelFields = {3, 4, 5, 6, 7};
 constexpr std::array<uint8_t, 4> kThreadSampleFields = {1, 2, 3, 4};
 constexpr std::array<uint8_t, 4> kProcessSampleFields = {1, 2, 3, 4};
+constexpr std::array<uint8_t, 5> kCounterSampleFields = {1, 2, 3, 4, 5};
 
 uint64_t Duration(uint64_t start_ns, uint64_t end_ns) { return end_ns > start_ns ? end_ns - start_ns : 0; }
 
@@ -135,6 +136,16 @@ size_t ChunkEncoder::AddProcessSample(const ProcessSampleEvent& event) {
   return process_samples_.EndRow();
 }
 
+size_t ChunkEncoder::AddCounterSample(const CounterSampleEvent& event) {
+  if (!counter_samples_.BeginRow()) return 0;
+  counter_samples_.Delta(0, event.time_ns);
+  counter_samples_.Unsigned(1, event.host_to_device_bytes);
+  counter_samples_.Unsigned(2, event.device_to_host_bytes);
+  counter_samples_.Unsigned(3, event.cpu_faults);
+  counter_samples_.Unsigned(4, event.gpu_faults);
+  return counter_samples_.EndRow();
+}
+
 size_t ChunkEncoder::AddClockSample(const ClockSampleEvent& event) {
   if (!clock_samples_.BeginRow()) return 0;
   clock_samples_.Delta(0, event.monotonic_ns);
@@ -176,6 +187,9 @@ bool ChunkEncoder::Add(EventType type, const void* event, size_t event_bytes, ui
     case EventType::kProcessSample:
       add(ProcessSampleEvent(), [&](const ProcessSampleEvent& copy) { return AddProcessSample(copy); });
       break;
+    case EventType::kCounterSample:
+      add(CounterSampleEvent(), [&](const CounterSampleEvent& copy) { return AddCounterSample(copy); });
+      break;
     case EventType::kClockSample:
       add(ClockSampleEvent(), [&](const ClockSampleEvent& copy) { return AddClockSample(copy); });
       break;
@@ -200,6 +214,7 @@ void ChunkEncoder::AppendAndClear(WireBuffer& out) {
   }
   thread_samples_.Append(out, chunk_field::kThreadSamples, kThreadSampleFields, 0, 0);
   process_samples_.Append(out, chunk_field::kProcessSamples, kProcessSampleFields, 0, 0);
+  counter_samples_.Append(out, chunk_field::kCounterSamples, kCounterSampleFields, 0, 0);
   rows_ = {};
   data_bytes_ = 0;
 }

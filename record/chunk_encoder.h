@@ -50,6 +50,7 @@ class ChunkEncoder {
   size_t AddKernel(const KernelEvent& event);
   size_t AddThreadSample(const ThreadSampleEvent& event);
   size_t AddProcessSample(const ProcessSampleEvent& event);
+  size_t AddCounterSample(const CounterSampleEvent& event);
   size_t AddClockSample(const ClockSampleEvent& event);
 
   ColumnSet<4> clock_samples_;
@@ -61,6 +62,7 @@ class ChunkEncoder {
   ColumnSet<5> kernels_[kGroups];
   ColumnSet<4> thread_samples_;
   ColumnSet<4> process_samples_;
+  ColumnSet<5> counter_samples_;
   RowCounts rows_;
   size_t data_bytes_ = 0;
 };

@@ -57,6 +57,7 @@ inline constexpr uint32_t kRegionEvents = 36;
 inline constexpr uint32_t kKernels = 37;
 inline constexpr uint32_t kThreadSamples = 38;
 inline constexpr uint32_t kProcessSamples = 39;
+inline constexpr uint32_t kCounterSamples = 40;
 }  // namespace chunk_field
 
 // Writes the fixed part over the first kChunkFrameBytes of an encoded chunk of `size` bytes. The CRC comes last.

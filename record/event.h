@@ -19,8 +19,9 @@ enum class EventType : uint8_t {
   kThreadSample = 7,
   kProcessSample = 8,
   kClockSample = 9,
+  kCounterSample = 10,
 };
-inline constexpr int kEventTypeCount = 10;  // one past the last
+inline constexpr int kEventTypeCount = 11;  // one past the last
 
 // The values of the enums below are those of proto/uvmtrace.proto: a test compares them.
 enum class TimeBase : uint8_t { kMonotonic = 0, kRealtime = 1, kMonotonicRaw = 2, kCupti = 3 };
@@ -174,6 +175,16 @@ struct ProcessSampleEvent {
   uint64_t user_ns = 0;
   uint64_t system_ns = 0;
   uint64_t tool_ns = 0;
+};
+
+// The driver's own counters of this process, cumulative since they were opened.
+struct CounterSampleEvent {
+  static constexpr EventType kType = EventType::kCounterSample;
+  uint64_t time_ns = 0;
+  uint64_t host_to_device_bytes = 0;
+  uint64_t device_to_host_bytes = 0;
+  uint64_t cpu_faults = 0;
+  uint64_t gpu_faults = 0;
 };
 
 struct ClockSampleEvent {

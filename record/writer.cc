@@ -19,8 +19,8 @@ namespace {
 
 // The name of an event kind in a Loss: its field in Chunk.
 constexpr const char* kLossSource[kEventTypeCount] = {
-    "recorder",      "api_calls", "gpu_faults",     "cpu_faults",      "migrations",
-    "region_events", "kernels",   "thread_samples", "process_samples", "clock_samples",
+    "recorder", "api_calls",      "gpu_faults",      "cpu_faults",    "migrations",      "region_events",
+    "kernels",  "thread_samples", "process_samples", "clock_samples", "counter_samples",
 };
 
 constexpr const char* kRingLossReason[Ring::kLossReasonCount] = {

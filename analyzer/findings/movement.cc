@@ -44,6 +44,8 @@ void AddTotals(const Run& run, const Knowledge& known, Totals* totals) {
     totals->set_fault_batches(batches);
     totals->set_fault_service_ns(service_ns);
   }
+  const ExactSums exact = SumExactCounters(run);
+  if (exact.known && exact.all_processes) totals->set_gpu_faults(exact.gpu_faults);
   if (known.cpu_faults) totals->set_cpu_faults(sum.cpu_faults);
   if (known.host_to_device) totals->set_host_to_device_bytes(sum.host_to_device_bytes);
   if (known.device_to_host) totals->set_device_to_host_bytes(sum.device_to_host_bytes);
@@ -125,7 +127,8 @@ std::string CauseName(MigrationCause cause) {
 
 void AddMovement(const Run& run, const Knowledge& known, Report* report) {
   AddTotals(run, known, report->mutable_totals());
-  if (report->totals().gpu_fault_records() == 0 && report->totals().cpu_faults() == 0) {
+  if (report->totals().gpu_fault_records() == 0 && report->totals().cpu_faults() == 0 &&
+      report->totals().gpu_faults() == 0) {
     AddEmptySection("faults", WhyNoUnifiedMemoryEvents(run, "cupti.gpu_page_faults"), report);
   }
   AddMigrations(run, known, report);

@@ -41,6 +41,7 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
     two_sources |= process->fault_sources[1] && process->fault_sources[2];
     two_sources |= process->migration_sources[1] && process->migration_sources[2];
     for (const auto& [name, source] : process->sources) {
+      if (name == "exact_counters") continue;  // below, with what it means
       const std::string reason = source.reason.empty() ? "no reason was recorded" : source.reason;
       if (source.state == State::kUnavailable) lines.push_back(fmt::format("{} was unavailable: {}", name, reason));
       if (source.state == State::kStopped) lines.push_back(fmt::format("{} stopped before the end: {}", name, reason));
@@ -108,10 +109,12 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
   }
   if (report->totals().gpu_fault_groups() > 0) {
     lines.push_back(
-        "The driver's own fault counters (gpu_faults, gpu_fault_entries) were not read: fault groups, as CUPTI counts "
-        "them, "
-        "are fewer, because several faults of one page are one group.");
+        report->totals().has_gpu_faults()
+            ? "Entries of the GPU's fault buffer before duplicates were merged (gpu_fault_entries) were not counted."
+            : "The driver's own count of GPU faults (gpu_faults) is not known: fault groups, as CUPTI counts them, are "
+              "fewer, because several faults of one page are one group.");
   }
+  AddCompletenessNotSeen(run, *report, &lines);
   for (const std::string& problem : symbolizer.problems()) lines.push_back(problem);
   // Two processes of a run usually miss the same.
   std::set<std::string> seen;

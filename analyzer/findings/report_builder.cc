@@ -70,6 +70,7 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   AddMemory(run, &report);
   AddCalls(run, &report);
   AddMovement(run, known, &report);
+  AddCompleteness(run, &report);
   AddBottomHalf(run, known, &report);
   AddAllocations(run, known, options, &symbolizer, &report);
   AddKernels(run, known, options, &report);

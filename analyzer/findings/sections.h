@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "analyzer/findings/report_builder.h"
 
@@ -39,6 +40,24 @@ struct GpuSums {
 // By uuid; by "ordinal N" for a device that no process described.
 std::map<std::string, GpuSums> SumByGpu(const Run& run);
 
+// The driver's own counters, and what CUPTI delivered of the same processes.
+struct ExactSums {
+  bool known = false;          // at least one process has them
+  bool all_processes = false;  // so does every process that CUPTI watched
+  bool comparable = false;     // CUPTI was on wherever they are
+  uint64_t host_to_device_bytes = 0;
+  uint64_t device_to_host_bytes = 0;
+  uint64_t cpu_faults = 0;
+  uint64_t gpu_faults = 0;
+  uint64_t delivered_host_to_device_bytes = 0;
+  uint64_t delivered_device_to_host_bytes = 0;
+};
+ExactSums SumExactCounters(const Run& run);
+// Whether the row counts bytes that CUPTI did not deliver; other rows count events.
+bool IsMissingBytes(const LostRow& row);
+std::string CompletenessSentence(const Report& report);
+void AddCompletenessNotSeen(const Run& run, const Report& report, std::vector<std::string>* lines);
+
 // Why there are no unified-memory events: the first reason that applies.
 std::string WhyNoUnifiedMemoryEvents(const Run& run, const std::string& source);
 
@@ -53,6 +72,7 @@ void AddProcesses(const Run& run, Report* report);
 void AddMemory(const Run& run, Report* report);
 void AddCalls(const Run& run, Report* report);
 void AddMovement(const Run& run, const Knowledge& known, Report* report);    // totals, migrations, oversubscription
+void AddCompleteness(const Run& run, Report* report);                        // after the capture
 void AddBottomHalf(const Run& run, const Knowledge& known, Report* report);  // after devices
 void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,
                     Report* report);

@@ -216,6 +216,7 @@ std::string LossSentence(const Report& report) {
   uint64_t lost = 0;
   const LostRow* worst = nullptr;
   for (const LostRow& row : capture.lost()) {
+    if (IsMissingBytes(row)) continue;  // has a sentence of its own
     lost += row.count();
     if (worst == nullptr || row.count() > worst->count()) worst = &row;
   }
@@ -248,6 +249,7 @@ void AddVerdict(Report* report) {
         "policy; "
         "times say nothing about any hardware.");
   }
+  add(CompletenessSentence(*report));
   add(MemorySentence(*report));
   add(MigrationSentence(*report));
   add(FitSentence(*report));

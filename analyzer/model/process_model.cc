@@ -69,6 +69,7 @@ void ProcessModel::Apply(const Chunk& chunk) {
   each(EventKind::kKernels, [this](const ColumnBatch& batch) { ApplyKernels(batch); });
   each(EventKind::kThreadSamples, [this](const ColumnBatch& batch) { ApplyThreadSamples(batch); });
   each(EventKind::kProcessSamples, [this](const ColumnBatch& batch) { ApplyProcessSamples(batch); });
+  each(EventKind::kCounterSamples, [this](const ColumnBatch& batch) { ApplyCounterSamples(batch); });
 }
 
 void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
@@ -314,6 +315,20 @@ void ProcessModel::ApplyProcessSamples(const ColumnBatch& batch) {
     times.last_system_ns = std::max(times.last_system_ns, system_ns);
     times.tool_ns = std::max(times.tool_ns, batch[process_samples::kTool][row]);
     last_ns = std::max(last_ns, batch[process_samples::kTime][row]);
+  }
+}
+
+void ProcessModel::ApplyCounterSamples(const ColumnBatch& batch) {
+  counters.samples += batch.rows;
+  const auto raise = [&batch](uint64_t* counter, size_t column, size_t row) {
+    *counter = std::max(*counter, batch[column][row]);
+  };
+  for (size_t row = 0; row < batch.rows; ++row) {
+    raise(&counters.host_to_device_bytes, counter_samples::kHostToDeviceBytes, row);
+    raise(&counters.device_to_host_bytes, counter_samples::kDeviceToHostBytes, row);
+    raise(&counters.cpu_faults, counter_samples::kCpuFaults, row);
+    raise(&counters.gpu_faults, counter_samples::kGpuFaults, row);
+    last_ns = std::max(last_ns, batch[counter_samples::kTime][row]);
   }
 }
 

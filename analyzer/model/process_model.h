@@ -89,6 +89,15 @@ struct ProcessTimes {
   uint64_t tool_ns = 0;
 };
 
+// The driver's own counters: cumulative, so the last sample is all of it.
+struct DriverCounters {
+  uint64_t samples = 0;
+  uint64_t host_to_device_bytes = 0;
+  uint64_t device_to_host_bytes = 0;
+  uint64_t cpu_faults = 0;
+  uint64_t gpu_faults = 0;
+};
+
 struct RegionStatistics {
   uint64_t thrashing_events = 0;
   uint64_t throttling_events = 0;
@@ -127,6 +136,7 @@ class ProcessModel {
   std::map<std::pair<std::string, std::string>, uint64_t> losses;
   std::map<uint32_t, SampledThread> kernel_threads;
   ProcessTimes times;
+  DriverCounters counters;
 
   MemoryLedger memory;
   ClockConverter clocks;
@@ -157,6 +167,7 @@ class ProcessModel {
   void ApplyKernels(const ColumnBatch& batch);
   void ApplyThreadSamples(const ColumnBatch& batch);
   void ApplyProcessSamples(const ColumnBatch& batch);
+  void ApplyCounterSamples(const ColumnBatch& batch);
 
   uint64_t Monotonic(TimeBase clock, uint64_t time_ns);
   MemoryActivity& ActivityOf(Allocation* allocation) { return allocation ? allocation->activity : unattributed; }

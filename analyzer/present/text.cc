@@ -122,6 +122,7 @@ class TextReport {
       fact("damage", fmt::format("{} chunks damaged or missing, {} unreadable", FormatCount(capture.bad_chunks()),
                                  FormatBytes(capture.torn_bytes())));
     }
+    fact("completeness", Completeness(capture));
     std::string cost;
     if (capture.has_tool_cpu_ns()) cost = FormatDuration(capture.tool_cpu_ns()) + " of CPU in uvmtrace's own threads";
     if (capture.has_tools_event_queue_cpu_ns()) {
@@ -143,6 +144,26 @@ class TextReport {
       fact("lost", fmt::format("{} of {}: {}", FormatCount(row.count()), row.source(), row.reason()));
     }
     AddFacts(facts, Align::kLeft);
+  }
+
+  // "CUPTI delivered 100.00 % of 1.00 GiB to the GPU and ..."; empty without the driver's counters.
+  static std::string Completeness(const uvmtrace::Capture& capture) {
+    if (!capture.has_exact_host_to_device_bytes()) return "";
+    const uint64_t exact[] = {capture.exact_host_to_device_bytes(), capture.exact_device_to_host_bytes()};
+    const uint64_t delivered[] = {capture.delivered_host_to_device_bytes(), capture.delivered_device_to_host_bytes()};
+    if (exact[0] + exact[1] == 0) return "nothing moved, as the driver counted it";
+    std::string text;
+    for (int direction = 0; direction < 2; ++direction) {
+      if (exact[direction] == 0) continue;
+      if (!text.empty()) text += " and ";
+      if (capture.has_delivered_share()) {
+        text += fmt::format("{:.2f} % of ",
+                            100.0 * static_cast<double>(delivered[direction]) / static_cast<double>(exact[direction]));
+      }
+      text += FormatBytes(exact[direction]) + (direction == 0 ? " to the GPU" : " to the host");
+    }
+    if (!capture.has_delivered_share()) return text + " moved, as the driver counted it; CUPTI was off";
+    return "CUPTI delivered " + text + ", as the driver counted them";
   }
 
   void Memory() {
@@ -191,6 +212,10 @@ class TextReport {
     const auto fact = [&facts](const std::string& number, const std::string& words) {
       facts.emplace_back(number, words);
     };
+    if (totals.has_gpu_faults()) {
+      fact(FormatCount(totals.gpu_faults()),
+           "GPU faults (the driver's count: entries of the fault buffer after merging duplicates)");
+    }
     if (totals.has_gpu_fault_groups()) {
       fact(FormatCount(totals.gpu_fault_groups()),
            "GPU fault groups (CUPTI's count: faults of one page that were merged)");

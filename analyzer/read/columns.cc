@@ -24,6 +24,7 @@ constexpr std::array<ColumnLayout, kEventKindCount> kLayouts = {{
     {37, 3, true, {D, P, Z, P, P}, 5},                                  // Kernels
     {38, 1, false, {D, P, P, P}, 4},                                    // ThreadSamples
     {39, 1, false, {D, P, P, P}, 4},                                    // ProcessSamples
+    {40, 1, false, {D, P, P, P, P}, 5},                                 // CounterSamples
 }};
 
 uint64_t ZigZag(uint64_t value) { return (value >> 1) ^ (~(value & 1) + 1); }

@@ -27,8 +27,9 @@ enum class EventKind : uint8_t {
   kKernels,
   kThreadSamples,
   kProcessSamples,
+  kCounterSamples,
 };
-inline constexpr size_t kEventKindCount = 9;
+inline constexpr size_t kEventKindCount = 10;
 
 // Indexes of columns, in the order of their field numbers.
 namespace clock_samples {
@@ -73,6 +74,9 @@ enum Column { kTime, kKernelThread, kCpu, kWait };
 }
 namespace process_samples {
 enum Column { kTime, kUser, kSystem, kTool };
+}
+namespace counter_samples {
+enum Column { kTime, kHostToDeviceBytes, kDeviceToHostBytes, kCpuFaults, kGpuFaults };
 }
 
 inline constexpr size_t kMaximumColumns = 15;

@@ -30,6 +30,7 @@ struct Options {
   std::string stacks;
   std::string buffer_mb;
   std::string log;
+  std::string kernels;
   std::string simulate;
   std::string sim_memory;
   std::string sim_h2d_gbps;
@@ -108,6 +109,7 @@ int Run(const Options& options) {
   SetIfGiven("UVMTRACE_STACKS", options.stacks);
   SetIfGiven("UVMTRACE_BUFFER_MB", options.buffer_mb);
   SetIfGiven("UVMTRACE_LOG", options.log);
+  if (!options.kernels.empty()) setenv("UVMTRACE_KERNELS", options.kernels == "on" ? "1" : "0", 1);
   Prepend("LD_PRELOAD", library_folder + "/libuvmtrace.so");
   if (!options.simulate.empty()) {
     const std::string simulator = library_folder + "/uvmtrace/sim";
@@ -151,6 +153,9 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(4, 4096));
   run->add_option("--log", options.log, "Lines on stderr (default warn)")
       ->check(CLI::IsMember({"quiet", "warn", "info", "debug"}));
+  run->add_option("--kernels", options.kernels,
+                  "Record kernels (default on); off: CUPTI cannot be held up by calls that wait for the GPU")
+      ->check(CLI::IsMember({"on", "off"}));
   CLI::Option* const simulate =
       run->add_option("--simulate", options.simulate, "Run on a simulated GPU: a100-80g, h200 or tiny");
   run->add_option("--sim-memory", options.sim_memory, "Memory of the simulated GPU, such as 64MiB")->needs(simulate);

@@ -188,6 +188,16 @@ void TraceBuilder::ProcessSample(uint64_t time_ns, uint64_t user_ns, uint64_t sy
   samples->add_tool_ns(tool_ns);
 }
 
+void TraceBuilder::CounterSample(uint64_t time_ns, uint64_t host_to_device_bytes, uint64_t device_to_host_bytes,
+                                 uint64_t cpu_faults, uint64_t gpu_faults) {
+  CounterSamples* samples = chunk_.add_counter_samples();
+  samples->add_time_delta_ns(static_cast<int64_t>(time_ns));
+  samples->add_host_to_device_bytes(host_to_device_bytes);
+  samples->add_device_to_host_bytes(device_to_host_bytes);
+  samples->add_cpu_faults(cpu_faults);
+  samples->add_gpu_faults(gpu_faults);
+}
+
 void TraceBuilder::ClockSample(uint64_t monotonic_ns, uint64_t realtime_ns, uint64_t monotonic_raw_ns,
                                uint64_t cupti_ns) {
   ClockSamples* samples = chunk_.add_clock_samples();

@@ -71,6 +71,8 @@ class TraceBuilder {
                     char uuid_byte = 0x11);
   void ThreadSample(uint32_t id, uint64_t time_ns, uint64_t cpu_ns, uint64_t wait_ns);
   void ProcessSample(uint64_t time_ns, uint64_t user_ns, uint64_t system_ns, uint64_t tool_ns);
+  void CounterSample(uint64_t time_ns, uint64_t host_to_device_bytes, uint64_t device_to_host_bytes,
+                     uint64_t cpu_faults, uint64_t gpu_faults);
   void ClockSample(uint64_t monotonic_ns, uint64_t realtime_ns, uint64_t monotonic_raw_ns, uint64_t cupti_ns);
   // Clock of all events of the open chunk.
   void SetClock(TimeBase clock) { clock_ = clock; }

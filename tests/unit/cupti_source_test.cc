@@ -550,6 +550,50 @@ TEST(CuptiSource, T13_AHangingFlushIsGivenUpAndCounted) {
   EXPECT_EQ(trace.states.at("cupti").state, sources_test::kStopped);
 }
 
+TEST(CuptiSource, FlushesThatAreHeldUpAreCounted) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    StartCupti(Options());
+    SetCuptiManagedMemoryLive(true);
+    for (int round = 0; round < 2; ++round) {
+      const int before = fake->flushes;
+      if (!WaitFor([&] { return fake->flushes > before + 3; })) return "no flushes";
+      fake->flush_hangs = true;
+      SleepMs(round == 0 ? 200 : 120);
+      fake->flush_hangs = false;
+    }
+    FinishCupti(2000);
+    return "";
+  });
+  const sources_test::State& state = trace.states.at("cupti.flush");
+  EXPECT_EQ(state.state, sources_test::kActive);
+  unsigned long long count = 0;
+  unsigned long long longest_ms = 0;
+  ASSERT_EQ(sscanf(state.reason.c_str(), "%llu flushes were held up, the longest for %llu ms", &count, &longest_ms), 2)
+      << state.reason;
+  EXPECT_GE(count, 2u);
+  EXPECT_GE(longest_ms, 150u);
+  EXPECT_EQ(trace.states.at("cupti").state, sources_test::kActive);
+}
+
+TEST(CuptiSource, KernelsThatAreNotWantedAreNotEnabled) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    CuptiOptions options = Options();
+    options.kernels = false;
+    StartCupti(options);
+    SetCuptiManagedMemoryLive(true);
+    if (!WaitFor([&] { return fake->flushes > 3; })) return "no flushes";
+    FinishCupti(2000);
+    if (!fake->unified_memory_enabled) return "unified memory is off";
+    return fake->kernels_enabled ? "kernels are on" : "";
+  });
+  EXPECT_EQ(trace.states.at("cupti.kernels").state, sources_test::kDisabled);
+  EXPECT_EQ(trace.states.at("cupti.kernels").reason, "UVMTRACE_KERNELS=0");
+  EXPECT_EQ(trace.states.at("cupti").state, sources_test::kActive);
+  EXPECT_EQ(trace.states.count("cupti.flush"), 0u);
+}
+
 TEST(CuptiSource, T14_AForkedChildRecordsNothingOfItsParent) {
   const TraceContents trace = RecordInChild([]() -> std::string {
     FakeCupti* fake = Fake();

@@ -320,8 +320,11 @@ TEST_F(RecorderTest, SamplesRoundTrip) {
   recorder.Record(ThreadSampleEvent{1000, 2000, UINT64_MAX, thread});
   recorder.Record(ThreadSampleEvent{900, 0, 1, thread});
   recorder.Record(ProcessSampleEvent{10, 20, 30, 40});
+  recorder.Record(CounterSampleEvent{10, 1ull << 40, UINT64_MAX, 3, 4});
+  recorder.Record(CounterSampleEvent{30, 2ull << 40, 0, 5, 6});
   recorder.Record(ClockSampleEvent{5, 6, 7, 8});
   const pb::Trace trace = Finish();
+  bool counter_samples = false;
   bool thread_samples = false;
   bool process_samples = false;
   bool cupti_clock = false;
@@ -350,6 +353,16 @@ TEST_F(RecorderTest, SamplesRoundTrip) {
       EXPECT_EQ(samples.system_ns(0), 30u);
       EXPECT_EQ(samples.tool_ns(0), 40u);
     }
+    for (const pb::CounterSamples& samples : chunk.counter_samples()) {
+      counter_samples = true;
+      EXPECT_EQ(Undelta(samples.time_delta_ns(), 2), (std::vector<uint64_t>{10, 30}));
+      EXPECT_EQ(samples.host_to_device_bytes(0), 1ull << 40);
+      EXPECT_EQ(samples.host_to_device_bytes(1), 2ull << 40);
+      EXPECT_EQ(samples.device_to_host_bytes(0), UINT64_MAX);
+      EXPECT_EQ(samples.device_to_host_bytes(1), 0u);
+      EXPECT_EQ(samples.cpu_faults(1), 5u);
+      EXPECT_EQ(samples.gpu_faults(1), 6u);
+    }
     for (const pb::ClockSamples& samples : chunk.clock_samples()) {
       const int rows = samples.monotonic_delta_ns_size();
       clock_rows += rows;
@@ -360,6 +373,7 @@ TEST_F(RecorderTest, SamplesRoundTrip) {
   }
   EXPECT_TRUE(thread_samples);
   EXPECT_TRUE(process_samples);
+  EXPECT_TRUE(counter_samples);
   EXPECT_TRUE(cupti_clock);
   EXPECT_TRUE(kernel_thread);
   EXPECT_GE(clock_rows, 3) << "one of ours at the start, one at the end, one from the test";

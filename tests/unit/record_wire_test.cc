@@ -174,6 +174,7 @@ TEST(ChunkFields, AreThoseOfTheSchema) {
   EXPECT_EQ(chunk_field::kKernels, number("kernels"));
   EXPECT_EQ(chunk_field::kThreadSamples, number("thread_samples"));
   EXPECT_EQ(chunk_field::kProcessSamples, number("process_samples"));
+  EXPECT_EQ(chunk_field::kCounterSamples, number("counter_samples"));
 }
 
 TEST(ChunkEncoder, RefusesWhatTheSchemaCannotHold) {

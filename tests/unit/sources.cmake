@@ -18,6 +18,7 @@ add_executable(uvmtrace_sources_test
   cupti_library_search_test.cc
   cupti_source_test.cc
   driver_kernel_threads_test.cc
+  driver_exact_counters_test.cc
   driver_sampler_test.cc
   sources_child.cc
   sources_trace.cc)

@@ -85,6 +85,13 @@ void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& s
           {Sum(rows.time_delta_ns(), i), At(rows.user_ns(), i), At(rows.system_ns(), i), At(rows.tool_ns(), i)});
     }
   }
+  for (const auto& rows : chunk.counter_samples()) {
+    for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
+      contents->counter_samples.push_back({Sum(rows.time_delta_ns(), i), At(rows.host_to_device_bytes(), i),
+                                           At(rows.device_to_host_bytes(), i), At(rows.cpu_faults(), i),
+                                           At(rows.gpu_faults(), i)});
+    }
+  }
   for (const auto& rows : chunk.clock_samples()) {
     for (int i = 0; i < rows.monotonic_delta_ns_size(); ++i) {
       contents->clock_samples.push_back(

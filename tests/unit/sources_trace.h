@@ -63,6 +63,13 @@ struct ProcessSample {
   uint64_t system_ns;
   uint64_t tool_ns;
 };
+struct CounterSample {
+  int64_t time_ns;
+  uint64_t host_to_device_bytes;
+  uint64_t device_to_host_bytes;
+  uint64_t cpu_faults;
+  uint64_t gpu_faults;
+};
 struct ClockSample {
   int64_t monotonic_ns;
   int64_t realtime_ns;
@@ -87,6 +94,7 @@ struct TraceContents {
   std::map<uint32_t, KernelThread> kernel_threads;
   std::vector<ThreadSample> thread_samples;
   std::vector<ProcessSample> process_samples;
+  std::vector<CounterSample> counter_samples;
   std::vector<ClockSample> clock_samples;
   std::map<std::string, State> states;                // in force at the end
   std::map<std::string, std::vector<State>> history;  // in the order of the file

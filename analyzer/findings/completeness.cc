@@ -1,0 +1,153 @@
+// Did CUPTI deliver what the driver moved? The driver's own counters are exact; CUPTI's records pass through a queue
+// that runs over without a count. Where both are known, what is missing is said in bytes, as a loss.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "analyzer/findings/sections.h"
+#include "analyzer/units.h"
+
+namespace uvmtrace::analyzer {
+namespace {
+
+constexpr const char* kSource = "exact_counters";
+// Below both of these the difference is one of timing: the last records of one side, the last sample of the other.
+constexpr double kCompleteShare = 0.995;
+constexpr uint64_t kNegligibleBytes = uint64_t{1} << 20;
+
+const SourceStateDefinition* StateOf(const ProcessModel& process, const std::string& name) {
+  const auto source = process.sources.find(name);
+  return source == process.sources.end() ? nullptr : &source->second;
+}
+
+// Counters that stopped midway say nothing about the whole.
+bool HasCounters(const ProcessModel& process) {
+  const SourceStateDefinition* state = StateOf(process, kSource);
+  return process.counters.samples > 0 && (state == nullptr || state->state == State::kActive);
+}
+
+uint64_t Missing(uint64_t exact, uint64_t delivered) {
+  if (exact <= delivered || exact - delivered <= kNegligibleBytes) return 0;
+  return static_cast<double>(delivered) < kCompleteShare * static_cast<double>(exact) ? exact - delivered : 0;
+}
+
+bool LostOnTheWayToTheFile(const Capture& capture) {
+  return capture.bad_chunks() > 0 || std::any_of(capture.lost().begin(), capture.lost().end(),
+                                                 [](const LostRow& row) { return row.source() == "migrations"; });
+}
+
+const SourceRow* SourceOf(const Capture& capture, const std::string& name, const std::string& state) {
+  for (const SourceRow& row : capture.sources()) {
+    if (row.name() == name && row.state() == state) return &row;
+  }
+  return nullptr;
+}
+
+const LostRow* MissingBytesOf(const Capture& capture) {
+  for (const LostRow& row : capture.lost()) {
+    if (IsMissingBytes(row)) return &row;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+bool IsMissingBytes(const LostRow& row) { return row.source() == "cupti" && row.reason().rfind("bytes that ", 0) == 0; }
+
+ExactSums SumExactCounters(const Run& run) {
+  ExactSums sums;
+  sums.all_processes = true;
+  sums.comparable = true;
+  for (const auto& process : run) {
+    const Knowledge known = WhatIsKnown(*process);
+    if (!HasCounters(*process)) {
+      sums.all_processes &= !known.any_migration() && !known.gpu_faults;
+      continue;
+    }
+    const DriverCounters& counters = process->counters;
+    sums.known = true;
+    sums.host_to_device_bytes += counters.host_to_device_bytes;
+    sums.device_to_host_bytes += counters.device_to_host_bytes;
+    sums.cpu_faults += counters.cpu_faults;
+    sums.gpu_faults += counters.gpu_faults;
+    sums.delivered_host_to_device_bytes += process->totals.host_to_device_bytes;
+    sums.delivered_device_to_host_bytes += process->totals.device_to_host_bytes;
+    // Where CUPTI was off nothing was to be delivered.
+    const bool moved = counters.host_to_device_bytes + counters.device_to_host_bytes > 0;
+    sums.comparable &= !moved || (known.host_to_device && known.device_to_host);
+  }
+  return sums;
+}
+
+void AddCompleteness(const Run& run, Report* report) {
+  const ExactSums sums = SumExactCounters(run);
+  if (!sums.known) return;
+  Capture* capture = report->mutable_capture();
+  capture->set_exact_host_to_device_bytes(sums.host_to_device_bytes);
+  capture->set_exact_device_to_host_bytes(sums.device_to_host_bytes);
+  capture->set_exact_cpu_faults(sums.cpu_faults);
+  const uint64_t exact = sums.host_to_device_bytes + sums.device_to_host_bytes;
+  if (!sums.comparable || exact == 0) return;
+  capture->set_delivered_host_to_device_bytes(sums.delivered_host_to_device_bytes);
+  capture->set_delivered_device_to_host_bytes(sums.delivered_device_to_host_bytes);
+  capture->set_delivered_share(
+      static_cast<double>(sums.delivered_host_to_device_bytes + sums.delivered_device_to_host_bytes) /
+      static_cast<double>(exact));
+  const uint64_t missing = Missing(sums.host_to_device_bytes, sums.delivered_host_to_device_bytes) +
+                           Missing(sums.device_to_host_bytes, sums.delivered_device_to_host_bytes);
+  if (missing == 0) return;
+  const bool ours = LostOnTheWayToTheFile(*capture);
+  LostRow* row = capture->add_lost();
+  row->set_source("cupti");
+  row->set_reason(
+      ours ? "bytes that moved and that no record in the trace tells: CUPTI did not deliver them, or they are "
+             "among the other losses"
+           : "bytes that moved and that CUPTI did not deliver");
+  row->set_count(missing);
+}
+
+std::string CompletenessSentence(const Report& report) {
+  const Capture& capture = report.capture();
+  const LostRow* missing = MissingBytesOf(capture);
+  if (missing == nullptr) return "";
+  // Of the missing bytes: a surplus of the other direction makes up for none of them.
+  const uint64_t exact = capture.exact_host_to_device_bytes() + capture.exact_device_to_host_bytes();
+  const double share = 1 - static_cast<double>(missing->count()) / static_cast<double>(exact);
+  std::string sentence = fmt::format("{} only {} of the bytes that the driver moved: the totals below miss {}.",
+                                     LostOnTheWayToTheFile(capture) ? "The trace holds" : "CUPTI delivered",
+                                     share < 0.99 ? FormatPercent(share) : fmt::format("{:.2f} %", 100 * share),
+                                     FormatBytes(missing->count()));
+  if (LostOnTheWayToTheFile(capture)) return sentence;
+  if (SourceOf(capture, "cupti.flush", "active") != nullptr) {
+    sentence += " A blocking call, such as cudaMemcpy, held up CUPTI while pages faulted";
+  } else {
+    sentence +=
+        " Its queue in the driver ran over; most often a blocking call, such as cudaMemcpy, holds up CUPTI while "
+        "pages fault";
+  }
+  const bool kernels_off = SourceOf(capture, "cupti.kernels", "disabled") != nullptr;
+  return sentence + (kernels_off ? "." : "; UVMTRACE_KERNELS=0 avoids most of it.");
+}
+
+void AddCompletenessNotSeen(const Run& run, const Report& report, std::vector<std::string>* lines) {
+  const std::string unchecked = "Bytes and faults could not be checked against the driver's own counters: ";
+  for (const auto& process : run) {
+    const SourceStateDefinition* state = StateOf(*process, kSource);
+    if (HasCounters(*process)) continue;
+    const std::string reason = state == nullptr || state->reason.empty() ? "no reason was recorded" : state->reason;
+    if (state != nullptr && state->state == State::kStopped) {
+      lines->push_back(unchecked + "they stopped before the end: " + reason);
+    } else if (state != nullptr && state->state == State::kUnavailable) {
+      lines->push_back(unchecked + reason);
+    } else if (state != nullptr && state->state == State::kDisabled) {
+      lines->push_back(fmt::format("{} was off: {}", kSource, reason));
+    } else if (WhatIsKnown(*process).any_migration() && SumOfKind(run, MemoryKind::kManaged).allocations > 0) {
+      lines->push_back(unchecked + "the trace has none");
+    }
+  }
+  const SourceRow* held_up = SourceOf(report.capture(), "cupti.flush", "active");
+  const bool complete = report.capture().has_delivered_share() && MissingBytesOf(report.capture()) == nullptr;
+  if (held_up != nullptr && !complete) lines->push_back("CUPTI was not emptied in time: " + held_up->reason());
+}
+
+}  // namespace uvmtrace::analyzer
