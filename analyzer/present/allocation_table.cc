@@ -66,7 +66,8 @@ bool Repeats(const std::vector<Line>& by_faults, const Report& report, const Tex
   const std::vector<Line> by_bytes = Lines(report, options, AllocationOrder::kByBytesMoved);
   return by_faults.size() <= by_bytes.size() &&
          std::equal(by_faults.begin(), by_faults.end(), by_bytes.begin(), [](const Line& a, const Line& b) {
-           return a.sum.id() == b.sum.id() && a.sum.pid() == b.sum.pid() && a.count == b.count;
+           return a.count == b.count &&
+                  (a.count == 1 ? a.sum.id() == b.sum.id() && a.sum.pid() == b.sum.pid() : SameOrigin(a.sum, b.sum));
          });
 }
 

@@ -130,20 +130,38 @@ class TextReport {
                           cost.empty() ? "" : ", ", FormatDuration(capture.tools_event_queue_cpu_ns()));
     }
     fact("tool cost", cost);
-    std::string active;
-    for (const SourceRow& source : capture.sources()) {
-      if (source.state() == "active") active += (active.empty() ? "" : ", ") + source.name();
-    }
-    fact("was on", active);
+    fact("was on", ActiveSources(capture));
     for (const SourceRow& source : capture.sources()) {
       if (source.state() == "active") continue;
       fact("was " + source.state(), source.name() + (source.reason().empty() ? "" : ": " + source.reason()));
     }
     if (capture.lost_size() == 0) fact("lost", "nothing");
     for (const LostRow& row : capture.lost()) {
-      fact("lost", fmt::format("{} of {}: {}", FormatCount(row.count()), row.source(), row.reason()));
+      const bool bytes = row.reason().rfind("bytes ", 0) == 0;
+      fact("lost", fmt::format("{} of {}: {}", bytes ? FormatBytes(row.count()) : FormatCount(row.count()),
+                               row.source(), row.reason()));
     }
     AddFacts(facts, Align::kLeft);
+  }
+
+  // "bh_threads, calls, cupti (cpu_page_faults, kernels), ...": a source's parts in parentheses behind it.
+  static std::string ActiveSources(const uvmtrace::Capture& capture) {
+    std::string active;
+    std::string whole;  // the last source that is no part of another
+    bool in_parts = false;
+    for (const SourceRow& source : capture.sources()) {
+      if (source.state() != "active") continue;
+      if (!whole.empty() && source.name().rfind(whole + ".", 0) == 0) {
+        active += (in_parts ? ", " : " (") + source.name().substr(whole.size() + 1);
+        in_parts = true;
+        continue;
+      }
+      if (in_parts) active += ')';
+      active += (active.empty() ? "" : ", ") + source.name();
+      whole = source.name();
+      in_parts = false;
+    }
+    return in_parts ? active + ')' : active;
   }
 
   // "CUPTI delivered 100.00 % of 1.00 GiB to the GPU and ..."; empty without the driver's counters.
@@ -221,7 +239,7 @@ class TextReport {
            "GPU fault groups (CUPTI's count: faults of one page that were merged)");
     }
     if (totals.has_gpu_fault_records()) {
-      fact(FormatCount(totals.gpu_fault_records()), "pages faulted, counted once for each batch");
+      fact(FormatCount(totals.gpu_fault_records()), "records that CUPTI gave of them");
     }
     if (totals.has_fault_batches())
       fact(FormatCount(totals.fault_batches()), "batches (records with one end: one replay)");

@@ -71,8 +71,8 @@ def main():
     print(subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader"],
                          capture_output=True, text=True).stdout.strip())
     print("| workload | same output | time ratio (min..max) | HtoD | of known | DtoH | of known | fault groups | batches "
-          "| BH CPU ms | BH of faults | lost | trace KiB |")
-    print("|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+          "| BH CPU ms | BH of faults | delivered, by the driver's counters | lost | trace KiB |")
+    print("|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     failed = False
     for workload in workloads(build, arguments.only.split(",")):
         trace = arguments.out / f"{workload.name}.pb"
@@ -103,7 +103,8 @@ def main():
         bottom_half = (result.get("bh_threads") or [{}])[0]
         expected = workload.expect_bytes or (0, 0)
         in_faults = bottom_half.get("utilization_in_faults")
-        print("| {} | {} | {:.2f} ({:.2f}..{:.2f}) | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |".format(
+        delivered = result["capture"].get("delivered_share")
+        print("| {} | {} | {:.2f} ({:.2f}..{:.2f}) | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |".format(
             workload.name, "yes" if same else "NO",
             statistics.median(ratios), min(ratios), max(ratios),
             totals.get("host_to_device_bytes"), share(totals.get("host_to_device_bytes"), expected[0]),
@@ -111,6 +112,7 @@ def main():
             totals.get("gpu_fault_groups"), totals.get("fault_batches"),
             "" if "cpu_ns" not in bottom_half else f"{int(bottom_half['cpu_ns']) / 1e6:.1f}",
             "" if in_faults is None else f"{in_faults:.2f}",
+            "" if delivered is None else f"{100 * delivered:.2f} %",
             sum(int(row["count"]) for row in result["capture"].get("lost", [])),
             trace.stat().st_size // 1024), flush=True)
     return 1 if failed else 0

@@ -76,6 +76,34 @@ TEST(AllocationTable, ByFaultsIsLeftOutWhereItWouldRepeatTheOtherOrder) {
   EXPECT_EQ(Rendered(report, {}, AllocationOrder::kByFaults), "no table");
 }
 
+TEST(AllocationTable, FoldedRowsThatDifferOnlyInsideAreNotRepeated) {
+  Report report;
+  *report.add_allocations() = Row(1, "A() (a.cc:1)", 4096, 2);
+  *report.add_allocations() = Row(2, "A() (a.cc:1)", 1024, 9);
+  EXPECT_EQ(Rendered(report, {}, AllocationOrder::kByFaults), "no table");
+}
+
+TEST(RenderText, PartsOfASourceStandBehindIt) {
+  Report report;
+  for (const char* name : {"calls", "cupti", "cupti.clock", "cupti.kernels", "devices"}) {
+    SourceRow* source = report.mutable_capture()->add_sources();
+    source->set_name(name);
+    source->set_state("active");
+  }
+  EXPECT_NE(RenderText(report, {}).find("calls, cupti (clock, kernels), devices\n"), std::string::npos)
+      << RenderText(report, {});
+}
+
+TEST(RenderText, PartsWithoutTheirSourceKeepTheirWholeName) {
+  Report report;
+  for (const char* name : {"cupti.clock", "cupti.kernels"}) {
+    SourceRow* source = report.mutable_capture()->add_sources();
+    source->set_name(name);
+    source->set_state("active");
+  }
+  EXPECT_NE(RenderText(report, {}).find("cupti.clock, cupti.kernels\n"), std::string::npos) << RenderText(report, {});
+}
+
 TEST(AllocationTable, TheRowsOfSumsAreNeverCut) {
   Report report;
   for (uint64_t id = 1; id <= 5; ++id) {
