@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the bundled workloads under uvmtrace on a machine with a GPU and prints what was seen as Markdown.
 
-  tests/gpu/measure.py --build build/default --out OUT [--only oversub,known_bytes,serve] [--rounds 3]
+  tests/gpu/measure.py --build build/default --out OUT [--only known_bytes,oversub,zero_copy,delivery,serve] [--rounds 3]
 
 Managed memory stays at 4 GiB in all, far below what the card has free: chunks leave the GPU by explicit prefetch to the
 CPU, never because the card is full. Each workload runs untraced and traced in turns, so that the two see the same machine;
@@ -22,10 +22,11 @@ GIB = 1 << 30
 
 
 class Workload:
-    def __init__(self, name, command, expect_bytes=None):
+    def __init__(self, name, command, expect_bytes=None, kernels=True):
         self.name = name
         self.command = command
         self.expect_bytes = expect_bytes  # (host to device, device to host), where they are known
+        self.kernels = kernels            # whether kernel records are on
 
 
 def workloads(build, only):
@@ -42,6 +43,11 @@ def workloads(build, only):
                                (8 * GIB, 6 * GIB) if mode in ("uvm", "prefetch") else None)
     if "zero_copy" in only:
         yield Workload("zero_copy", [bin_dir / "zero_copy"])
+    if "delivery" in only:
+        for way in ("device-sync", "stream-sync", "event-sync", "copy", "async-copy", "free", "cpu-touch"):
+            for kernels in (True, False):
+                yield Workload(f"delivery_{way}" + ("" if kernels else "_without_kernels"),
+                               [build / "bin" / "uvmtrace_delivery_bench", way], (GIB, 0), kernels)
     if "serve" in only:
         yield Workload("serve", [sys.executable, repository / "examples" / "serve" / "serve.py", "--requests", "8"])
 
@@ -60,7 +66,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True)
     parser.add_argument("--out", type=pathlib.Path, required=True)
-    parser.add_argument("--only", default="known_bytes,oversub,zero_copy,serve")
+    parser.add_argument("--only", default="known_bytes,oversub,zero_copy,delivery,serve")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     build = arguments.build.resolve()
@@ -76,7 +82,8 @@ def main():
     failed = False
     for workload in workloads(build, arguments.only.split(",")):
         trace = arguments.out / f"{workload.name}.pb"
-        traced_environment = dict(os.environ, LD_PRELOAD=str(library), UVMTRACE_OUT=str(trace))
+        traced_environment = dict(os.environ, LD_PRELOAD=str(library), UVMTRACE_OUT=str(trace),
+                                  UVMTRACE_KERNELS=str(int(workload.kernels)))
         ratios = []
         same = True
         for _ in range(arguments.rounds):
@@ -113,7 +120,7 @@ def main():
             "" if "cpu_ns" not in bottom_half else f"{int(bottom_half['cpu_ns']) / 1e6:.1f}",
             "" if in_faults is None else f"{in_faults:.2f}",
             "" if delivered is None else f"{100 * delivered:.2f} %",
-            sum(int(row["count"]) for row in result["capture"].get("lost", [])),
+            ", ".join(f"{row['count']} {row['reason'].split()[0]}" for row in result["capture"].get("lost", [])) or 0,
             trace.stat().st_size // 1024), flush=True)
     return 1 if failed else 0
 
