@@ -12,14 +12,18 @@ namespace {
 // there.
 constexpr std::array<uint8_t, 4> kClockSampleFields = {1, 2, 3, 4};
 constexpr std::array<uint8_t, 15> kApiCallFields = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-constexpr std::array<uint8_t, 6> kGpuFaultFields = {3, 4, 5, 6, 7, 8};
+constexpr std::array<uint8_t, 11> kGpuFaultFields = {3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+constexpr std::array<uint8_t, 4> kReplayFields = {3, 4, 5, 6};
 constexpr std::array<uint8_t, 5> kCpuFaultFields = {3, 4, 5, 6, 7};
 constexpr std::array<uint8_t, 7> kMigrationFields = {3, 4, 5, 6, 7, 8, 9};
 constexpr std::array<uint8_t, 8> kRegionFields = {3, 4, 5, 6, 7, 8, 9, 10};
 constexpr std::array<uint8_t, 5> kKernelFields = {3, 4, 5, 6, 7};
 constexpr std::array<uint8_t, 4> kThreadSampleFields = {1, 2, 3, 4};
 constexpr std::array<uint8_t, 4> kProcessSampleFields = {1, 2, 3, 4};
-constexpr std::array<uint8_t, 5> kCounterSampleFields = {1, 2, 3, 4, 5};
+constexpr std::array<uint8_t, 6> kCounterSampleFields = {1, 2, 3, 4, 5, 6};
+constexpr std::array<uint8_t, 2> kMigrationWindowFields = {1, 2};
+constexpr std::array<uint8_t, 9> kToolSampleFields = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+constexpr std::array<uint8_t, 4> kBottomHalfSampleFields = {1, 2, 3, 4};
 
 uint64_t Duration(uint64_t start_ns, uint64_t end_ns) { return end_ns > start_ns ? end_ns - start_ns : 0; }
 
@@ -55,13 +59,29 @@ size_t ChunkEncoder::AddApiCall(const ApiCallEvent& event, uint32_t stack) {
 size_t ChunkEncoder::AddGpuFault(const GpuFaultEvent& event) {
   const int group = Group(event.source, event.clock);
   if (group < 0 || !gpu_faults_[group].BeginRow()) return 0;
-  ColumnSet<6>& columns = gpu_faults_[group];
+  ColumnSet<11>& columns = gpu_faults_[group];
   columns.Delta(0, event.start_ns);
   columns.Unsigned(1, Duration(event.start_ns, event.end_ns));
   columns.Delta(2, event.address);
   columns.Signed(3, event.device);
   columns.Unsigned(4, event.access);
   columns.Unsigned(5, event.groups);
+  columns.Unsigned(6, event.batch);
+  columns.Unsigned(7, event.fault_type);
+  columns.Unsigned(8, event.client_type);
+  columns.Unsigned(9, event.gpc);
+  columns.Unsigned(10, event.client);
+  return columns.EndRow();
+}
+
+size_t ChunkEncoder::AddReplay(const ReplayEvent& event) {
+  const int group = Group(event.source, event.clock);
+  if (group < 0 || !replays_[group].BeginRow()) return 0;
+  ColumnSet<4>& columns = replays_[group];
+  columns.Delta(0, event.time_ns);
+  columns.Signed(1, event.device);
+  columns.Unsigned(2, event.batch);
+  columns.Unsigned(3, event.client_type);
   return columns.EndRow();
 }
 
@@ -143,7 +163,38 @@ size_t ChunkEncoder::AddCounterSample(const CounterSampleEvent& event) {
   counter_samples_.Unsigned(2, event.device_to_host_bytes);
   counter_samples_.Unsigned(3, event.cpu_faults);
   counter_samples_.Unsigned(4, event.gpu_faults);
+  counter_samples_.Unsigned(5, event.processor);
   return counter_samples_.EndRow();
+}
+
+size_t ChunkEncoder::AddMigrationWindow(const MigrationWindowEvent& event) {
+  if (!migration_windows_.BeginRow()) return 0;
+  migration_windows_.Delta(0, event.start_ns);
+  migration_windows_.Unsigned(1, Duration(event.start_ns, event.end_ns));
+  return migration_windows_.EndRow();
+}
+
+size_t ChunkEncoder::AddToolSample(const ToolSampleEvent& event) {
+  if (!tool_samples_.BeginRow()) return 0;
+  tool_samples_.Delta(0, event.time_ns);
+  tool_samples_.Unsigned(1, event.calls_ns);
+  tool_samples_.Unsigned(2, event.start_ns);
+  tool_samples_.Unsigned(3, event.writer_ns);
+  tool_samples_.Unsigned(4, event.cupti_ns);
+  tool_samples_.Unsigned(5, event.queue_ns);
+  tool_samples_.Unsigned(6, event.sampler_ns);
+  tool_samples_.Unsigned(7, event.profiler_ns);
+  tool_samples_.Unsigned(8, event.bytes_written);
+  return tool_samples_.EndRow();
+}
+
+size_t ChunkEncoder::AddBottomHalfSample(const BottomHalfSampleEvent& event) {
+  if (!bottom_half_samples_.BeginRow()) return 0;
+  bottom_half_samples_.Delta(0, event.time_ns);
+  bottom_half_samples_.Unsigned(1, event.kernel_thread);
+  bottom_half_samples_.Unsigned(2, event.kernel_stack);
+  bottom_half_samples_.Unsigned(3, event.weight_ns);
+  return bottom_half_samples_.EndRow();
 }
 
 size_t ChunkEncoder::AddClockSample(const ClockSampleEvent& event) {
@@ -193,6 +244,18 @@ bool ChunkEncoder::Add(EventType type, const void* event, size_t event_bytes, ui
     case EventType::kClockSample:
       add(ClockSampleEvent(), [&](const ClockSampleEvent& copy) { return AddClockSample(copy); });
       break;
+    case EventType::kReplay:
+      add(ReplayEvent(), [&](const ReplayEvent& copy) { return AddReplay(copy); });
+      break;
+    case EventType::kMigrationWindow:
+      add(MigrationWindowEvent(), [&](const MigrationWindowEvent& copy) { return AddMigrationWindow(copy); });
+      break;
+    case EventType::kToolSample:
+      add(ToolSampleEvent(), [&](const ToolSampleEvent& copy) { return AddToolSample(copy); });
+      break;
+    case EventType::kBottomHalfSample:
+      add(BottomHalfSampleEvent(), [&](const BottomHalfSampleEvent& copy) { return AddBottomHalfSample(copy); });
+      break;
   }
   if (row_bytes == 0) return false;
   data_bytes_ += row_bytes;
@@ -207,6 +270,7 @@ void ChunkEncoder::AppendAndClear(WireBuffer& out) {
     const uint32_t clock = group % kClocks;
     const uint32_t source = group / kClocks;
     gpu_faults_[group].Append(out, chunk_field::kGpuFaults, kGpuFaultFields, clock, source);
+    replays_[group].Append(out, chunk_field::kReplays, kReplayFields, clock, source);
     cpu_faults_[group].Append(out, chunk_field::kCpuFaults, kCpuFaultFields, clock, source);
     migrations_[group].Append(out, chunk_field::kMigrations, kMigrationFields, clock, source);
     region_events_[group].Append(out, chunk_field::kRegionEvents, kRegionFields, clock, source);
@@ -215,6 +279,9 @@ void ChunkEncoder::AppendAndClear(WireBuffer& out) {
   thread_samples_.Append(out, chunk_field::kThreadSamples, kThreadSampleFields, 0, 0);
   process_samples_.Append(out, chunk_field::kProcessSamples, kProcessSampleFields, 0, 0);
   counter_samples_.Append(out, chunk_field::kCounterSamples, kCounterSampleFields, 0, 0);
+  migration_windows_.Append(out, chunk_field::kMigrationWindows, kMigrationWindowFields, 0, 0);
+  tool_samples_.Append(out, chunk_field::kToolSamples, kToolSampleFields, 0, 0);
+  bottom_half_samples_.Append(out, chunk_field::kBottomHalfSamples, kBottomHalfSampleFields, 0, 0);
   rows_ = {};
   data_bytes_ = 0;
 }

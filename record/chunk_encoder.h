@@ -52,17 +52,25 @@ class ChunkEncoder {
   size_t AddProcessSample(const ProcessSampleEvent& event);
   size_t AddCounterSample(const CounterSampleEvent& event);
   size_t AddClockSample(const ClockSampleEvent& event);
+  size_t AddReplay(const ReplayEvent& event);
+  size_t AddMigrationWindow(const MigrationWindowEvent& event);
+  size_t AddToolSample(const ToolSampleEvent& event);
+  size_t AddBottomHalfSample(const BottomHalfSampleEvent& event);
 
   ColumnSet<4> clock_samples_;
   ColumnSet<15> api_calls_;
-  ColumnSet<6> gpu_faults_[kGroups];
+  ColumnSet<11> gpu_faults_[kGroups];
+  ColumnSet<4> replays_[kGroups];
   ColumnSet<5> cpu_faults_[kGroups];
   ColumnSet<7> migrations_[kGroups];
   ColumnSet<8> region_events_[kGroups];
   ColumnSet<5> kernels_[kGroups];
   ColumnSet<4> thread_samples_;
   ColumnSet<4> process_samples_;
-  ColumnSet<5> counter_samples_;
+  ColumnSet<6> counter_samples_;
+  ColumnSet<2> migration_windows_;
+  ColumnSet<9> tool_samples_;
+  ColumnSet<4> bottom_half_samples_;
   RowCounts rows_;
   size_t data_bytes_ = 0;
 };

@@ -48,6 +48,8 @@ inline constexpr uint32_t kKernelThread = 15;
 inline constexpr uint32_t kParameter = 16;
 inline constexpr uint32_t kSourceState = 17;
 inline constexpr uint32_t kLoss = 18;
+inline constexpr uint32_t kDetailChange = 19;
+inline constexpr uint32_t kKernelStack = 20;
 inline constexpr uint32_t kClockSamples = 31;
 inline constexpr uint32_t kApiCalls = 32;
 inline constexpr uint32_t kGpuFaults = 33;
@@ -58,6 +60,10 @@ inline constexpr uint32_t kKernels = 37;
 inline constexpr uint32_t kThreadSamples = 38;
 inline constexpr uint32_t kProcessSamples = 39;
 inline constexpr uint32_t kCounterSamples = 40;
+inline constexpr uint32_t kReplays = 41;
+inline constexpr uint32_t kMigrationWindows = 42;
+inline constexpr uint32_t kToolSamples = 43;
+inline constexpr uint32_t kBottomHalfSamples = 44;
 }  // namespace chunk_field
 
 // Writes the fixed part over the first kChunkFrameBytes of an encoded chunk of `size` bytes. The CRC comes last.

@@ -85,6 +85,29 @@ uint32_t Definitions::DefineKernelThread(const KernelThreadDefinition& thread) {
   return id;
 }
 
+uint32_t Definitions::DefineKernelStack(std::span<const uint32_t> frames) {
+  ShortLockGuard guard(lock_);
+  const uint32_t id = kernel_stacks_ + 1;
+  const bool fits = AppendMessage(log_, chunk_field::kKernelStack, [&](WireBuffer& out) {
+    out.Unsigned(1, id);
+    const size_t ids = out.BeginMessage(2);
+    for (const uint32_t frame : frames) out.AppendVarint(frame);
+    out.EndMessage(ids);
+  });
+  if (!fits) return 0;
+  kernel_stacks_ = id;
+  return id;
+}
+
+bool Definitions::DefineDetailChange(std::string_view detail, std::string_view reason, uint64_t now_ns) {
+  ShortLockGuard guard(lock_);
+  return AppendMessage(log_, chunk_field::kDetailChange, [&](WireBuffer& out) {
+    out.Unsigned(1, now_ns);
+    out.String(2, detail);
+    out.String(3, reason);
+  });
+}
+
 bool Definitions::SetSourceState(std::string_view name, SourceStateKind state, std::string_view reason,
                                  uint64_t now_ns) {
   ShortLockGuard guard(lock_);

@@ -22,6 +22,8 @@ class Definitions {
   bool DefineDevice(const DeviceDefinition& device);
   bool DefineParameter(std::string_view name, std::string_view value);
   uint32_t DefineKernelThread(const KernelThreadDefinition& thread);
+  uint32_t DefineKernelStack(std::span<const uint32_t> frames);
+  bool DefineDetailChange(std::string_view detail, std::string_view reason, uint64_t now_ns);
   bool SetSourceState(std::string_view name, SourceStateKind state, std::string_view reason, uint64_t now_ns);
 
   // The Process fields that the recorder knows by itself (process_info.h), encoded; kept for good.
@@ -54,6 +56,7 @@ class Definitions {
   WireBuffer process_set_{kLimitBytes};
   bool process_is_new_ = true;
   uint32_t kernel_threads_ = 0;
+  uint32_t kernel_stacks_ = 0;
   int source_states_ = 0;
   SourceStateEntry source_state_[kSourceStateLimit] = {};
 };

@@ -20,8 +20,12 @@ enum class EventType : uint8_t {
   kProcessSample = 8,
   kClockSample = 9,
   kCounterSample = 10,
+  kReplay = 11,
+  kMigrationWindow = 12,
+  kToolSample = 13,
+  kBottomHalfSample = 14,
 };
-inline constexpr int kEventTypeCount = 11;  // one past the last
+inline constexpr int kEventTypeCount = 15;  // one past the last
 
 // The values of the enums below are those of proto/uvmtrace.proto: a test compares them.
 enum class TimeBase : uint8_t { kMonotonic = 0, kRealtime = 1, kMonotonicRaw = 2, kCupti = 3 };
@@ -65,7 +69,15 @@ enum class SourceStateKind : uint8_t {
   kIdle = 4,
   kStopped = 5,
 };
-enum class RegionKind : uint8_t { kUnknown = 0, kThrashing = 1, kThrottling = 2, kRemoteMap = 3 };
+enum class RegionKind : uint8_t {
+  kUnknown = 0,
+  kThrashing = 1,
+  kThrottling = 2,
+  kRemoteMap = 3,
+  kReadDuplicate = 4,
+  kReadDuplicateInvalidate = 5,
+  kFatalFault = 6,
+};
 enum class ThreadRole : uint8_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
 
 inline constexpr int32_t kCpu = -1;  // as a device
@@ -97,14 +109,32 @@ struct GpuFaultEvent {
   uint64_t start_ns = 0;
   uint64_t end_ns = 0;  // 0 or before the start: not known
   uint64_t address = 0;
-  uint32_t groups = 0;
+  uint32_t groups = 0;  // CUPTI
+  uint32_t batch = 0;   // driver queue, as all that follows `source`
   int16_t device = 0;
   uint8_t access = 0;
   TimeBase clock = TimeBase::kCupti;
   EventSource source = EventSource::kCupti;
+  uint8_t fault_type = 0;
+  uint8_t client_type = 0;
+  uint8_t reserved[1] = {};
+  uint16_t gpc = 0;
+  uint16_t client = 0;
+  uint8_t more_reserved[4] = {};
+};
+static_assert(sizeof(GpuFaultEvent) == 48);
+
+struct ReplayEvent {
+  static constexpr EventType kType = EventType::kReplay;
+  uint64_t time_ns = 0;
+  uint32_t batch = 0;
+  int16_t device = 0;
+  uint8_t client_type = 0;
+  TimeBase clock = TimeBase::kMonotonicRaw;
+  EventSource source = EventSource::kDriverQueue;
   uint8_t reserved[7] = {};
 };
-static_assert(sizeof(GpuFaultEvent) == 40);
+static_assert(sizeof(ReplayEvent) == 24);
 
 struct CpuFaultEvent {
   static constexpr EventType kType = EventType::kCpuFault;
@@ -185,6 +215,36 @@ struct CounterSampleEvent {
   uint64_t device_to_host_bytes = 0;
   uint64_t cpu_faults = 0;
   uint64_t gpu_faults = 0;
+  uint64_t processor = 0;  // 0: all of the process; n: what CUDA device n - 1 took part in
+};
+
+// Migrations were recorded between the two instants, at a detail that otherwise records none.
+struct MigrationWindowEvent {
+  static constexpr EventType kType = EventType::kMigrationWindow;
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;
+};
+
+// What uvmtrace itself cost so far.
+struct ToolSampleEvent {
+  static constexpr EventType kType = EventType::kToolSample;
+  uint64_t time_ns = 0;
+  uint64_t calls_ns = 0;
+  uint64_t start_ns = 0;
+  uint64_t writer_ns = 0;
+  uint64_t cupti_ns = 0;
+  uint64_t queue_ns = 0;
+  uint64_t sampler_ns = 0;
+  uint64_t profiler_ns = 0;
+  uint64_t bytes_written = 0;
+};
+
+struct BottomHalfSampleEvent {
+  static constexpr EventType kType = EventType::kBottomHalfSample;
+  uint64_t time_ns = 0;
+  uint64_t weight_ns = 0;
+  uint32_t kernel_thread = 0;  // Recorder::DefineKernelThread
+  uint32_t kernel_stack = 0;   // Recorder::DefineKernelStack
 };
 
 struct ClockSampleEvent {

@@ -258,11 +258,11 @@ int OutputFile::Write(const void* data, size_t size) {
     if (written != 0 && !is_device_ && ftruncate(file_, static_cast<off_t>(bytes_written_)) != 0) {
       Log(LogLevel::kWarn, "cannot remove a partial chunk from %s: %s; the report will skip it", path_,
           strerrordesc_np(errno));
-      bytes_written_ += written;
+      bytes_written_.fetch_add(written, std::memory_order_relaxed);
     }
     return error;
   }
-  bytes_written_ += size;
+  bytes_written_.fetch_add(size, std::memory_order_relaxed);
   return 0;
 }
 

@@ -11,6 +11,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -29,7 +30,8 @@ class OutputFile {
   void Close();
 
   const char* path() const { return path_; }
-  uint64_t bytes_written() const { return bytes_written_; }
+  // Any thread.
+  uint64_t bytes_written() const { return bytes_written_.load(std::memory_order_relaxed); }
 
  private:
   enum class Attempt : uint8_t { kOpened, kFailed, kTaken };
@@ -43,7 +45,7 @@ class OutputFile {
   bool is_device_ = false;
   dev_t device_ = 0;
   ino_t inode_ = 0;
-  uint64_t bytes_written_ = 0;
+  std::atomic<uint64_t> bytes_written_{0};
   char path_[kPathBytes] = {};
 };
 

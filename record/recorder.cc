@@ -165,6 +165,22 @@ uint32_t Recorder::DefineKernelThread(const KernelThreadDefinition& thread) {
   return id;
 }
 
+uint32_t Recorder::DefineKernelStack(std::span<const uint32_t> frames) {
+  if (!running()) return 0;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  const uint32_t id = session.definitions.DefineKernelStack(frames);
+  if (id == 0) session.losses.Count("kernel_stacks", "no memory left for definitions", 1);
+  return id;
+}
+
+void Recorder::SetDetail(std::string_view detail, std::string_view reason) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.DefineDetailChange(detail, reason, NowNs())) {
+    session.losses.Count("detail_changes", "no memory left for definitions", 1);
+  }
+}
+
 void Recorder::DefineDevice(const DeviceDefinition& device) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);
@@ -242,6 +258,11 @@ uint64_t Recorder::WriterCpuNs() const {
   timespec now;
   if (clock_gettime(session->writer_clock, &now) != 0) return session->writer_cpu_ns.load(std::memory_order_relaxed);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+uint64_t Recorder::BytesWritten() const {
+  const Session* session = g_session.load(std::memory_order_acquire);
+  return session == nullptr ? 0 : session->file.bytes_written();
 }
 
 uint64_t NowNs() {

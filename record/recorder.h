@@ -92,9 +92,13 @@ class Recorder {
   // memory ran out, which is counted as a loss.
   uint32_t InternString(std::string_view value);
   uint32_t DefineKernelThread(const KernelThreadDefinition& thread);
+  // `frames` are ids of InternString, innermost first. A stack is not looked up: the caller keeps the id of each.
+  uint32_t DefineKernelStack(std::span<const uint32_t> frames);
   void DefineDevice(const DeviceDefinition& device);
   void DefineParameter(std::string_view name, std::string_view value);
   void SetProcess(const ProcessDefinition& process);
+  // From now on the process is recorded at this detail.
+  void SetDetail(std::string_view detail, std::string_view reason);
   // The last state of a name is in force; setting the same state and reason again writes nothing.
   void SetSourceState(std::string_view name, SourceStateKind state, std::string_view reason = {});
   void CountLoss(std::string_view source, std::string_view reason, uint64_t count);
@@ -115,6 +119,8 @@ class Recorder {
 
   // CPU time of the writer thread so far.
   uint64_t WriterCpuNs() const;
+  // Written to the file so far.
+  uint64_t BytesWritten() const;
 
  private:
   void RecordBytes(EventType type, const void* event, size_t size, std::span<const uint64_t> tail);

@@ -19,8 +19,9 @@ namespace {
 
 // The name of an event kind in a Loss: its field in Chunk.
 constexpr const char* kLossSource[kEventTypeCount] = {
-    "recorder", "api_calls",      "gpu_faults",      "cpu_faults",    "migrations",      "region_events",
-    "kernels",  "thread_samples", "process_samples", "clock_samples", "counter_samples",
+    "recorder",        "api_calls", "gpu_faults",        "cpu_faults",      "migrations",
+    "region_events",   "kernels",   "thread_samples",    "process_samples", "clock_samples",
+    "counter_samples", "replays",   "migration_windows", "tool_samples",    "bottom_half_samples",
 };
 
 constexpr const char* kRingLossReason[Ring::kLossReasonCount] = {
@@ -195,6 +196,7 @@ void Writer::AppendEnd() {
   chunk_.Unsigned(7, rows(EventType::kRegion));
   chunk_.Unsigned(8, rows(EventType::kKernel));
   chunk_.Unsigned(9, session_.file.bytes_written());
+  chunk_.Unsigned(10, rows(EventType::kReplay));
   chunk_.EndMessage(body);
 }
 

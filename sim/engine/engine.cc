@@ -117,4 +117,5 @@ __attribute__((destructor)) void ShutdownAtUnload() {
 }  // namespace
 }  // namespace uvmsim
 
-extern "C" __attribute__((visibility("default"))) const UvmsimHost uvmsim_host = {1, uvmsim::g_profile, uvmsim::g_root};
+extern "C" __attribute__((visibility("default")))
+const UvmsimHost uvmsim_host = {2, uvmsim::g_profile, uvmsim::g_root, nullptr};
