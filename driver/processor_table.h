@@ -1,0 +1,14 @@
+// Which of the driver's processors is which CUDA device.
+#pragma once
+
+#include "driver/queue_reader.h"
+#include "driver/tools_interface.h"
+
+namespace uvmtrace {
+
+// Asks the driver about the address space and matches by UUID. A single unmatched GPU is taken for a single unmatched
+// device: a MIG slice has another UUID than its GPU. Returns false if the driver refused; `table` is then unchanged.
+bool ReadProcessorTable(const ToolsCalls& calls, int va_space, const DeviceUuid* devices, size_t device_count,
+                        ProcessorTable* table);
+
+}  // namespace uvmtrace
