@@ -104,6 +104,7 @@ void StartDriverSampler(const DriverSamplerOptions& options) {
   snprintf(g_root, sizeof g_root, "%s", options.root == nullptr ? "" : options.root);
   g_options.root = g_root;
   OpenCounters();
+  g_options.devices = nullptr;  // the caller's
   if (g_thread.Start("uvmtrace-sample", &SamplerThread)) return;
   g_counters.Close();
   for (const char* source :

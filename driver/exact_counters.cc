@@ -50,6 +50,7 @@ bool ExactCounters::OpenTracker(int va_space, size_t page, Refusal* refusal) {
   ToolsDescriptor& descriptor = trackers_[tracker_count_];
   if (!descriptor.Open(*calls_)) {
     refusal->error = errno;
+    refusal->no_device = true;
     return false;
   }
   ToolsTracker tracker;
@@ -98,12 +99,6 @@ void ExactCounters::Open(const ToolsCalls& calls, const DeviceUuid* devices, siz
   page_count_ = 1 + device_count;
   page_bytes_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
 
-  ToolsDescriptor probe;
-  if (!probe.Open(calls)) {
-    DescribeNoDevice(errno, reason, sizeof reason);
-    return TellUnavailable(reason);
-  }
-  probe.Close();
   void* const memory =
       mmap(nullptr, page_count_ * page_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   // The driver pins the pages. A child that shared them would make the kernel copy them, here or there, and the
@@ -127,6 +122,8 @@ void ExactCounters::Open(const ToolsCalls& calls, const DeviceUuid* devices, siz
     Close();
     if (count == 0) {
       DescribeNoVaSpace(reason, sizeof reason);
+    } else if (refusal.no_device) {
+      DescribeNoDevice(refusal.error, reason, sizeof reason);
     } else {
       DescribeRefusal("a counters tracker", refusal.error, refusal.status, reason, sizeof reason);
     }

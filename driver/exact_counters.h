@@ -48,6 +48,7 @@ class ExactCounters {
   struct Refusal {
     int error = 0;
     uint32_t status = 0;
+    bool no_device = false;
   };
 
   bool OpenVaSpace(int va_space, Refusal* refusal);

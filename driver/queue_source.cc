@@ -494,12 +494,6 @@ void QueueThread() {
 }
 
 bool OpenFirstLane(char* reason, size_t reason_size) {
-  ToolsDescriptor probe;
-  if (!probe.Open(g.calls)) {
-    DescribeNoDevice(errno, reason, reason_size);
-    return false;
-  }
-  probe.Close();
   int found[kMaxVaSpaceDescriptors];
   const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
   if (count == 0) DescribeNoVaSpace(reason, reason_size);
@@ -524,6 +518,7 @@ bool StartQueueSource(const QueueSourceOptions& options) {
   g.calls = *options.tools;
   g.options.device_count = std::min(options.device_count, kMaxDevices);
   if (g.options.device_count > 0) memcpy(g.devices, options.devices, g.options.device_count * sizeof(DeviceUuid));
+  g.options.devices = g.devices;
   g.detail = options.detail;
   char reason[400] = "";
   const bool opened = OpenFirstLane(reason, sizeof reason);
