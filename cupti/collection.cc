@@ -151,7 +151,7 @@ void Collection::TellResults() const {
     if (unified_memory()) {
       tell(kCounterKinds[i].source, counter_results_[i]);
     } else {
-      Tell(kCounterKinds[i].source, SourceStateKind::kDisabled, unified_memory_off_);
+      Recorder::Get().SetSourceState(kCounterKinds[i].source, SourceStateKind::kDisabled, unified_memory_off_);
     }
   }
   if (KernelsPossible()) return tell(kKernelSource, kernel_result_);
