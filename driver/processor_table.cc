@@ -13,12 +13,12 @@ constexpr size_t kTableEntries = 512;
 
 }  // namespace
 
-bool ReadProcessorTable(const ToolsCalls& calls, int va_space, const DeviceUuid* devices, size_t device_count,
-                        ProcessorTable* table) {
+int ReadProcessorTable(const ToolsCalls& calls, int va_space, const DeviceUuid* devices, size_t device_count,
+                       ProcessorTable* table) {
   DeviceUuid processors[kTableEntries];
   ToolsProcessorTable request;
   request.table = reinterpret_cast<uint64_t>(processors);
-  if (calls.control(va_space, kToolsGetProcessorTable, &request) != 0) return false;
+  if (calls.control(va_space, kToolsGetProcessorTable, &request) != 0) return -1;
   ProcessorTable found;
   const DeviceUuid none;
   bool matched[kMaxDevices] = {};
@@ -45,7 +45,7 @@ bool ReadProcessorTable(const ToolsCalls& calls, int va_space, const DeviceUuid*
     found.device[stranger] = static_cast<int16_t>(left - matched);
   }
   *table = found;
-  return true;
+  return static_cast<int>(known + strangers);
 }
 
 }  // namespace uvmtrace

@@ -205,6 +205,12 @@ int QueueReader::DecodeMigration(const uint8_t* bytes, const QueueSink& sink) {
   MigrationEvent event;
   event.start_ns = entry.begin_ns;
   event.end_ns = entry.end_ns >= entry.begin_ns ? entry.end_ns : 0;
+  // Between GPUs it is not told whose clock it is.
+  if (entry.source == 0 || entry.destination == 0) {
+    GpuClock& clock = gpu_clocks_[entry.source | entry.destination];
+    clock.Add(entry.begin_ns, entry.end_ns, entry.begin_gpu_ns, entry.end_gpu_ns);
+    clock.Refine(entry.begin_gpu_ns, entry.end_gpu_ns, &event.start_ns, &event.end_ns);
+  }
   event.address = entry.address;
   event.bytes = entry.bytes;
   event.source_device = Device(entry.source);

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "driver/gpu_clock.h"
 #include "driver/tools_interface.h"
 #include "record/event.h"
 
@@ -117,6 +118,7 @@ class QueueReader {
   uint64_t host_to_device_bytes_ = 0;
   uint64_t device_to_host_bytes_ = 0;
 
+  GpuClock gpu_clocks_[kToolsProcessors];
   Throttled throttled_[kThrottled];
   RegionEvent growing_;
   bool grows_ = false;
