@@ -194,12 +194,14 @@ bool OpenLane(int va_space, uint32_t entries, char* reason, size_t reason_size) 
 bool TestFirstLane(char* reason, size_t reason_size) {
   const int va_space = g.va_spaces.descriptor(0);
   ProcessorTable table;
-  if (va_space < 0 || !ReadProcessorTable(g.calls, va_space, g.devices, g.options.device_count, &table)) {
+  const int gpus = va_space < 0 ? -1 : ReadProcessorTable(g.calls, va_space, g.devices, g.options.device_count, &table);
+  if (gpus < 0) {
     DescribeRefusal("the table of its processors", errno, 0, reason, reason_size);
     return false;
   }
-  if (std::none_of(table.device + 1, table.device + kToolsProcessors, [](int16_t device) { return device >= 0; }) &&
-      g.options.device_count > 0) {
+  // A GPU is in it once it has a context; none at all is no contradiction.
+  if (gpus > 0 && g.options.device_count > 0 &&
+      std::none_of(table.device + 1, table.device + kToolsProcessors, [](int16_t device) { return device >= 0; })) {
     snprintf(
         reason, reason_size,
         "the driver's table of processors has none of CUDA's devices: its interface is another one, or the devices "
@@ -211,9 +213,11 @@ bool TestFirstLane(char* reason, size_t reason_size) {
     DescribeRefusal("to flush its events", errno, 0, reason, reason_size);
     return false;
   }
-  // Another thread of the program may be faulting already: what is there must make sense.
-  if (g.lanes[0].queue.reader().Waiting() >= g.lanes[0].queue.entries() || g.lanes[0].queue.descriptor() < 0) {
-    snprintf(reason, reason_size, "the driver's queue does not hold what it says");
+  // Indices and counts of what was dropped; the entries themselves are looked at when they are read.
+  QueueReader& reader = g.lanes[0].queue.reader();
+  reader.Drain(MonotonicRawNs(), 0, kSink);
+  if (reader.insane() != nullptr) {
+    snprintf(reason, reason_size, "the driver's queue is not what is known of it: %s", reader.insane());
     return false;
   }
   return true;
