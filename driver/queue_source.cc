@@ -88,6 +88,8 @@ struct State {
   uint64_t next_look_ns = 0;
   uint64_t next_clock_ns = 0;
   bool flush_refused = false;
+  bool polled_ready = false;  // the last poll said that entries wait
+  bool poll_trusted = true;   // and so they did
   ExactTotals totals_seen;
   // Deafness: what the counters said when migrations were last seen, or nothing moved.
   uint64_t heard_bytes = 0;
@@ -274,9 +276,13 @@ uint64_t DrainAll() {
   uint64_t read = 0;
   for (size_t i = 0; i < g.lane_count; ++i) {
     QueueReader& reader = g.lanes[i].queue.reader();
-    while (true) {
-      const uint32_t got = reader.Drain(MonotonicRawNs(), kEntriesAtOnce / 4, kSink);
+    // At most what the ring holds: whoever fills it faster than it is read shall not keep the thread in here.
+    uint64_t left = g.lanes[i].queue.entries();
+    while (left > 0) {
+      const uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(left, kEntriesAtOnce / 4));
+      const uint32_t got = reader.Drain(MonotonicRawNs(), limit, kSink);
       read += got;
+      left -= got;
       if (reader.stranger()) {
         ReadProcessors(i);
         continue;
@@ -434,17 +440,15 @@ void WatchDescriptors() {
 }
 
 void Wait(uint32_t taken, uint64_t now_ns, uint64_t wake_ns) {
+  g.polled_ready = false;
   if (wake_ns <= now_ns) return;
-  if (!g_thread.live() || g.lane_count == 0) return g_thread.Sleep(taken, wake_ns);
+  // A descriptor that is ready and has nothing would make the thread go round and round.
+  if (!g_thread.live() || g.lane_count == 0 || !g.poll_trusted) return g_thread.Sleep(taken, wake_ns);
   pollfd polled[VaSpaces::kMax];
   for (size_t i = 0; i < g.lane_count; ++i) polled[i] = {g.lanes[i].queue.descriptor(), POLLIN, 0};
   const uint64_t wait_ns = wake_ns - now_ns;
   const timespec timeout{static_cast<time_t>(wait_ns / kSecondNs), static_cast<long>(wait_ns % kSecondNs)};
-  const int ready = ppoll(polled, g.lane_count, &timeout, nullptr);
-  // A descriptor that is no queue's answers at once, again and again.
-  bool woken = false;
-  for (size_t i = 0; i < g.lane_count && ready > 0; ++i) woken = woken || (polled[i].revents & POLLIN) != 0;
-  if (ready < 0 || (ready > 0 && !woken)) g_thread.Sleep(taken, wake_ns);
+  g.polled_ready = ppoll(polled, g.lane_count, &timeout, nullptr) != 0;
 }
 
 void LastEvents() {
@@ -474,6 +478,7 @@ void QueueThread() {
       g.recorded_at_once = 0;
       const bool moved = CountersMoved();
       const uint64_t read = DrainAll();
+      g.poll_trusted = !g.polled_ready || read > 0;
       if (read > 0 || moved || live != was_live) g.busy_until_ns = now_ns + kBusyForNs;
       // After the last free there is one more flush.
       if (g.lane_count > 0 && now_ns < g.busy_until_ns && now_ns >= g.next_flush_ns) FlushAll();
