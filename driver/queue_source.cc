@@ -57,6 +57,7 @@ constexpr uint64_t kWindowGraceNs = 2 * kMillisecondNs;
 constexpr uint32_t kEntriesAtOnce = 32'768;
 constexpr int kWriterMs = 500;
 constexpr uint64_t kLookPeriodNs = 2 * kSecondNs;
+constexpr int kMostReopened = 8;
 constexpr uint64_t kClockPeriodNs = kSecondNs;
 // The counters grew by so many bytes, for so long, and no migration came: the queue is not what it seems to be.
 constexpr uint64_t kDeafBytes = uint64_t{64} << 20;
@@ -76,6 +77,7 @@ struct State {
   Lane lanes[VaSpaces::kMax];
   size_t lane_count = 0;
   VaSpaces va_spaces;
+  int reopened = 0;
   QueueDetail detail = QueueDetail::kFull;
   MigrationWindows windows;
   // The last window, open or just closed: migrations that began outside of it are left out.
@@ -229,6 +231,23 @@ void CloseLanes() {
   for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.Close();
   g.lane_count = 0;
   g.va_spaces.Close();
+}
+
+bool OpenFirstLane(char* reason, size_t reason_size) {
+  int found[kMaxVaSpaceDescriptors];
+  const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
+  if (count == 0) DescribeNoVaSpace(reason, reason_size);
+  for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
+    const uint32_t entries = g.lane_count == 0 ? ToolsQueue::kMostEntries : kFurtherEntries;
+    char further_reason[400];
+    const bool first = g.lane_count == 0;
+    if (!OpenLane(found[i], entries, first ? reason : further_reason, first ? reason_size : sizeof further_reason)) {
+      continue;
+    }
+    if (first && !TestFirstLane(reason, reason_size)) return false;
+    if (!first) ReadProcessors(g.lane_count - 1);
+  }
+  return g.lane_count > 0;
 }
 
 void TellLosses(Lane& lane) {
@@ -430,13 +449,23 @@ void LookForMore(uint64_t now_ns) {
   g.next_look_ns = end_ns + std::max(kLookPeriodNs, (end_ns - now_ns) * 200);
 }
 
-// The program closed what was not its own. The events that are in the ring were read; a new queue takes over.
+// The program closed what was not its own (closefrom, as daemons do). What was in the ring has been read; a new queue
+// takes its place, and what happened between the two is missing.
 void WatchDescriptors() {
-  for (size_t i = 0; i < g.lane_count; ++i) {
-    if (g.lanes[i].queue.descriptor() >= 0) continue;
-    GiveUp("the program closed the queue's descriptor");
-    return;
-  }
+  bool taken = false;
+  for (size_t i = 0; i < g.lane_count; ++i) taken = taken || g.lanes[i].queue.descriptor() < 0;
+  if (!taken) return;
+  constexpr const char* kClosed = "the program closed the queue's descriptor";
+  if (g.reopened == kMostReopened) return GiveUp("the program closed the queue's descriptor again and again");
+  ++g.reopened;
+  CloseLanes();
+  char reason[400] = "";
+  if (!OpenFirstLane(reason, sizeof reason)) return GiveUp(reason[0] != '\0' ? reason : kClosed);
+  Recorder::Get().CountLoss(kSource, "the program closed the queue's descriptor: events until it was opened again", 1);
+  Log(LogLevel::kInfo, "%s: %s; it was opened again", kSource, kClosed);
+  if (g.windows.open() && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
+  g.cost_window_migrations = 0;
+  TellActive();
 }
 
 void Wait(uint32_t taken, uint64_t now_ns, uint64_t wake_ns) {
@@ -500,23 +529,6 @@ void QueueThread() {
     }
     Wait(taken, now_ns, wake_ns);
   }
-}
-
-bool OpenFirstLane(char* reason, size_t reason_size) {
-  int found[kMaxVaSpaceDescriptors];
-  const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
-  if (count == 0) DescribeNoVaSpace(reason, reason_size);
-  for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
-    const uint32_t entries = g.lane_count == 0 ? ToolsQueue::kMostEntries : kFurtherEntries;
-    char further_reason[400];
-    const bool first = g.lane_count == 0;
-    if (!OpenLane(found[i], entries, first ? reason : further_reason, first ? reason_size : sizeof further_reason)) {
-      continue;
-    }
-    if (first && !TestFirstLane(reason, reason_size)) return false;
-    if (!first) ReadProcessors(g.lane_count - 1);
-  }
-  return g.lane_count > 0;
 }
 
 }  // namespace

@@ -321,20 +321,40 @@ TEST_F(QueueSourceTest, AQueueThatIsDeafIsGivenUp) {
   EXPECT_NE(trace.states.at("driver_queue").reason.find("no migration comes"), std::string::npos);
 }
 
-TEST_F(QueueSourceTest, AProgramThatClosesTheDescriptorKeepsItsOwn) {
+TEST_F(QueueSourceTest, AProgramThatClosesTheDescriptorKeepsItsOwnAndTheQueueIsOpenedAgain) {
   const TraceContents trace = Record(Options(), [&]() -> std::string {
+    driver_.Send(GpuFault());
     SleepMs(30);
     const int number = driver_.descriptor_of_queue;
     const int own = memfd_create("own", 0);
     if (dup2(own, number) != number) return "dup2";
-    SleepMs(100);
+    driver_.trackers.clear();  // the last descriptor is gone: the driver lets go
+    if (!WaitFor([&] { return driver_.queue() != nullptr; })) return "not opened again";
+    SleepMs(30);
+    driver_.Send(GpuFault());
     FinishQueueSource(5000);
     struct stat first;
     struct stat second;
     if (fstat(own, &first) != 0 || fstat(number, &second) != 0) return "the program's file was closed";
     return first.st_ino == second.st_ino ? "" : "another file";
   });
-  EXPECT_EQ(trace.states.at("driver_queue").state, sources_test::kStopped);
+  EXPECT_EQ(trace.gpu_faults.size(), 2u);
+  EXPECT_EQ(trace.states.at("driver_queue").state, sources_test::kActive);
+  EXPECT_EQ(
+      trace.losses.at("driver_queue: the program closed the queue's descriptor: events until it was opened again"), 1u);
+}
+
+TEST_F(QueueSourceTest, AProgramThatClosesItAgainAndAgainIsLeftAlone) {
+  QueueSourceOptions options = Options();
+  options.given_up = [](const char*) { ++g_given_up; };
+  const TraceContents trace = Record(options, [&]() -> std::string {
+    g_given_up = 0;
+    for (int i = 0; i < 2000 && g_given_up == 0; ++i) {
+      close_range(400, 600, 0);
+      SleepMs(1);
+    }
+    return g_given_up == 1 ? "" : "not given up";
+  });
   EXPECT_NE(trace.states.at("driver_queue").reason.find("closed"), std::string::npos);
 }
 
