@@ -16,6 +16,8 @@ class ClockWatch {
   // Reads all clocks. Records a sample if the last is a second old, or if a clock has moved against CLOCK_MONOTONIC by
   // more than a scheduler's delay can explain. Sets the source state "cupti.clock". `api` may be null: no CUPTI.
   void Tick(const CuptiApi* api, bool force);
+  // Whether CUPTI's clock is one that a client brought along.
+  bool replaced() const { return base_ == Base::kOther; }
 
  private:
   enum class Base : uint8_t { kNotLooked, kRealtime, kMonotonicRaw, kMonotonic, kOther };

@@ -220,7 +220,7 @@ void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer,
     if (result != CUPTI_SUCCESS && result != CUPTI_ERROR_MAX_LIMIT_REACHED) {
       recorder.CountLoss("cupti", "rest of a buffer behind an incomplete record", 1);
     }
-    delivered_.fetch_add(counts.unified_memory, std::memory_order_relaxed);
+    delivered_.fetch_add(counts.unified_memory + counts.kernels, std::memory_order_relaxed);
     if (counts.without_time > 0) recorder.CountLoss("cupti", "record without a time", counts.without_time);
     if (counts.cut_off > 0) recorder.CountLoss("cupti", "record reaches past its buffer", counts.cut_off);
     if (counts.unknown_counter > 0) recorder.CountLoss("cupti", "unknown counter kind", counts.unknown_counter);

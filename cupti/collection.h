@@ -4,9 +4,9 @@
 // call into CUPTI, and in its buffer callbacks only GetNextRecord and GetNumDroppedRecords are called: anything else
 // deadlocks.
 //
-// Another client of the process that registers its own buffer callbacks takes our records with them. That cannot be
-// seen from here: flushing goes on working, and a workload without faults looks the same. What can be seen is that
-// CUPTI was shut down (cuptiFinalize): flushing then fails, and Arm is called again.
+// Another client of the process that registers its own buffer callbacks takes our records with them. Flushing goes on
+// working; foreign_client.h finds out by other ways. What can be seen from here is that CUPTI was shut down
+// (cuptiFinalize): flushing then fails, and Arm is called again.
 #pragma once
 
 #include <atomic>
@@ -53,7 +53,7 @@ class Collection {
 
   const CuptiApi& api() const { return api_; }
   uint32_t version() const { return version_; }
-  // Unified-memory records that were delivered so far.
+  // Unified-memory and kernel records that were delivered so far.
   uint64_t delivered() const { return delivered_.load(std::memory_order_relaxed); }
 
   // In a forked child: the callbacks go on answering CUPTI, but nothing that they get is recorded.

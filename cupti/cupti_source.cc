@@ -9,6 +9,7 @@
 #include "cupti/clock_watch.h"
 #include "cupti/collection.h"
 #include "cupti/counter_kinds.h"
+#include "cupti/foreign_client.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
 #include "record/source_thread.h"
@@ -30,6 +31,12 @@ constinit ClockWatch g_clocks;
 constinit std::atomic<uint32_t> g_period_us{1000};
 constinit std::atomic<uint64_t> g_last_flush_limit_ns{0};
 constinit std::atomic<bool> g_take_over{false};
+using Activity = uint64_t (*)();
+constinit Activity g_activity = nullptr;
+// How long unified memory may be at work without a record. A single kernel may fault for seconds, and its record comes
+// when it has ended; records of migrations come at once.
+constexpr uint64_t kPatienceNs = 2 * kSecondNs;
+constexpr uint64_t kKernelsOnlyPatienceNs = 30 * kSecondNs;
 // Kernel records do not pass through the driver's queue of fixed length: nothing of them is lost between flushes.
 constexpr uint64_t kKernelsOnlyPeriodNs = 50'000'000;
 
@@ -87,6 +94,44 @@ class Watch {
   uint64_t next_try_ns_ = 0;
 };
 
+// Whether somebody else gets our records, and that it is told once.
+class ForeignClient {
+ public:
+  void Tick() {
+    const uint64_t now_ns = NowNs();
+    const uint64_t activity = g_activity != nullptr ? g_activity() : 0;
+    const uint64_t patience_ns = g_collection.unified_memory() ? kPatienceNs : kKernelsOnlyPatienceNs;
+    switch (watch_.Tick(now_ns, activity, g_collection.delivered(), g_clocks.replaced(), patience_ns)) {
+      case ForeignClientWatch::Verdict::kNoChange:
+        return;
+      case ForeignClientWatch::Verdict::kRecordsAgain:
+        return g_collection.TellResults();
+      case ForeignClientWatch::Verdict::kClock:
+        return Tell(SourceStateKind::kActive,
+                    "another CUPTI client of this process started and replaced CUPTI's clock; "
+                    "it has most likely registered its own buffers, and gets our records");
+      case ForeignClientWatch::Verdict::kSilence:
+        Tell(SourceStateKind::kStopped,
+             "unified memory was at work and no record came: another CUPTI client of this "
+             "process has most likely registered its own buffers, and gets our records");
+        Recorder::Get().CountLoss("cupti", "records went to another CUPTI client: not known how many", 1);
+    }
+  }
+
+ private:
+  static void Tell(SourceStateKind state, const char* what) {
+    char clients[300];
+    char reason[700];
+    FindCuptiClients(clients, sizeof clients);
+    snprintf(reason, sizeof reason, "%s; in this process: %s", what,
+             clients[0] != '\0' ? clients : "none of the clients that are known");
+    Recorder::Get().SetSourceState("cupti", state, reason);
+    Log(LogLevel::kInfo, "cupti: %s", reason);
+  }
+
+  ForeignClientWatch watch_;
+};
+
 // Flushes that took so long that the driver's queue for CUPTI may have run over meanwhile.
 class HeldUpFlushes {
  public:
@@ -136,6 +181,7 @@ void DrainThread() {
   Recorder::Get().BecomeSource();
   Watch watch;
   HeldUpFlushes flushes;
+  ForeignClient foreign;
   uint64_t live_until_ns = 0;
   g_clocks.Tick(&g_collection.api(), true);
   while (true) {
@@ -150,6 +196,7 @@ void DrainThread() {
     if (g_take_over.exchange(false, std::memory_order_acq_rel)) g_collection.AddUnifiedMemory();
     watch.FlushResult(flushes.Flush());
     g_clocks.Tick(&g_collection.api(), false);
+    if (!watch.stopped()) foreign.Tick();
     g_thread.PublishCpuTime();
     // Without managed memory there are still kernels, and clocks that run apart: once a second is enough for those.
     uint64_t wake_ns = now_ns + kSecondNs;
@@ -168,6 +215,7 @@ void StartCupti(const CuptiOptions& options) {
   ErrnoKeeper keep_errno;
   SignalBlocker blocked;  // CUPTI's own threads start in here
   g_period_us.store(std::max(options.drain_period_us, 50u), std::memory_order_relaxed);
+  g_activity = options.activity;
   if (!g_collection.Open({.cudart_path = options.cudart_path,
                           .simulated = options.simulated,
                           .kernels = options.kernels,

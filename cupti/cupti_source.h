@@ -17,6 +17,9 @@ struct CuptiOptions {
   const char* unified_memory_off = nullptr;
   // Kernels as well. Without them CUPTI flushes without the context's lock, which a blocking call of the program holds.
   bool kernels = true;
+  // Grows whenever unified memory is at work in this process, as another source sees it: bytes moved and faults. When
+  // it grows and no record comes, another CUPTI client has them. May be null.
+  uint64_t (*activity)() = nullptr;
 };
 
 // Finds and configures CUPTI, starts the drain thread. Call once, from a host thread, after cuInit has succeeded and

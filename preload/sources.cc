@@ -6,6 +6,7 @@
 
 #include "cupti/cupti_source.h"
 #include "driver/driver_sampler.h"
+#include "driver/exact_counters.h"
 #include "driver/queue_source.h"
 #include "preload/devices.h"
 #include "preload/resolve.h"
@@ -24,6 +25,12 @@ constexpr const char* kCallsOnly = "UVMTRACE_DETAIL=calls";
 constinit ToolsCalls simulator_calls = {};
 
 uint64_t OtherThreadsCpuNs() { return Recorder::Get().WriterCpuNs() + CuptiThreadCpuNs() + QueueThreadCpuNs(); }
+
+// What CUPTI's records are held against.
+uint64_t UnifiedMemoryActivity() {
+  const ExactTotals totals = LastExactTotals();
+  return totals.host_to_device_bytes + totals.device_to_host_bytes + totals.gpu_faults;
+}
 
 // CUDA's devices as the driver beneath it calls them.
 size_t ReadDeviceUuids(DeviceUuid* uuids, size_t capacity) {
@@ -106,6 +113,7 @@ void StartCuptiBeside(const Config& config, bool queue, bool simulated) {
   options.drain_period_us = config.drain_period_us;
   options.simulated = simulated;
   options.kernels = config.kernels;
+  options.activity = &UnifiedMemoryActivity;
   if (queue) {
     options.unified_memory_off = "the driver's queue records it";
   } else if (config.source == Source::kQueue) {

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "cupti/foreign_client.h"
 #include "record/recorder.h"
 #include "tests/unit/fake_cupti.h"
 #include "tests/unit/sources_trace.h"
@@ -783,6 +784,112 @@ TEST(CuptiSource, DisabledSaysSoForEverySource) {
     EXPECT_EQ(trace.states.at(source).state, sources_test::kDisabled);
     EXPECT_EQ(trace.states.at(source).reason, "detail is \"calls\"");
   }
+}
+
+// While the driver's queue feeds.
+TEST(CuptiSource, WithoutUnifiedMemoryItAsksForKernelsOnly) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    CuptiOptions options = Options();
+    options.unified_memory_off = "the driver's queue records it";
+    StartCupti(options);
+    SetCuptiManagedMemoryLive(true);
+    if (fake->configured_kinds != 0 || fake->unified_memory_enabled) return "asks for unified memory";
+    if (!fake->kernels_enabled) return "does not ask for kernels";
+    CUpti_ActivityKernel9 kernel{};
+    kernel.kind = CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL;
+    kernel.start = kStartNs;
+    kernel.end = kStartNs + 100;
+    kernel.name = "touch";
+    Queue(fake, kernel);
+    SleepMs(300);
+    const int flushes = fake->flushes;
+    FinishCupti(2000);
+    return flushes <= 20 ? "" : "flushes " + std::to_string(flushes) + " times in 300 ms";
+  });
+  EXPECT_EQ(trace.kernels.size(), 1u);
+  EXPECT_EQ(trace.states.at("cupti").state, sources_test::kActive);
+  EXPECT_EQ(trace.states.at("cupti.kernels").state, sources_test::kActive);
+  EXPECT_EQ(trace.states.at("cupti.htod_bytes").state, sources_test::kDisabled);
+  EXPECT_EQ(trace.states.at("cupti.htod_bytes").reason, "the driver's queue records it");
+}
+
+TEST(CuptiSource, TakesOverWhenTheQueueFails) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    CuptiOptions options = Options();
+    options.unified_memory_off = "the driver's queue records it";
+    StartCupti(options);
+    SetCuptiManagedMemoryLive(true);
+    SleepMs(20);
+    TakeOverUnifiedMemory();
+    if (!WaitFor([&] { return fake->unified_memory_enabled.load(); })) return "does not take over";
+    auto htod = Counter(CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_BYTES_TRANSFER_HTOD);
+    htod.value = 4096;
+    Queue(fake, htod);
+    FinishCupti(2000);
+    return fake->registrations == 1 ? "" : "takes the callbacks again";
+  });
+  EXPECT_EQ(trace.migrations.size(), 1u);
+  EXPECT_EQ(trace.states.at("cupti.htod_bytes").state, sources_test::kActive);
+}
+
+std::atomic<uint64_t> g_test_activity{0};
+
+TEST(CuptiSource, RecordsThatGoToAnotherClientAreMissed) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    CuptiOptions options = Options();
+    options.activity = [] { return g_test_activity.load(); };
+    StartCupti(options);
+    SetCuptiManagedMemoryLive(true);
+    auto htod = Counter(CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_BYTES_TRANSFER_HTOD);
+    Queue(fake, htod);
+    for (int i = 0; i < 260; ++i) {  // bytes move, and no record comes
+      g_test_activity += 65536;
+      SleepMs(10);
+    }
+    Queue(fake, htod);  // the other client is gone
+    SleepMs(50);
+    FinishCupti(2000);
+    return "";
+  });
+  bool told = false;
+  for (const auto& state : trace.history.at("cupti")) {
+    told = told ||
+           (state.state == sources_test::kStopped && state.reason.find("another CUPTI client") != std::string::npos);
+  }
+  EXPECT_TRUE(told);
+  EXPECT_EQ(trace.states.at("cupti").state, sources_test::kActive) << "records come again";
+  EXPECT_EQ(trace.losses.at("cupti: records went to another CUPTI client: not known how many"), 1u);
+}
+
+TEST(ForeignClientWatch, PausesAreNoSilenceAndAReplacedClockIsToldOnce) {
+  using Verdict = ForeignClientWatch::Verdict;
+  constexpr uint64_t kSecondNs = 1'000'000'000;
+  ForeignClientWatch watch;
+  uint64_t now_ns = 1;
+  uint64_t activity = 0;
+  // One fault a minute, for an hour, without a record: 60 instants are no two seconds.
+  for (int minute = 0; minute < 60; ++minute) {
+    ++activity;
+    for (int i = 0; i < 600; ++i) {
+      now_ns += kSecondNs / 10;
+      ASSERT_EQ(watch.Tick(now_ns, activity, 5, false, 10 * kSecondNs), Verdict::kNoChange);
+    }
+  }
+  EXPECT_EQ(watch.Tick(now_ns, activity, 5, true, kSecondNs), Verdict::kClock);
+  for (int i = 0; i < 100; ++i) {
+    now_ns += kSecondNs / 10;
+    ASSERT_EQ(watch.Tick(now_ns, ++activity, 5, true, kSecondNs), Verdict::kNoChange);
+  }
+  EXPECT_EQ(watch.Tick(now_ns, activity, 6, true, kSecondNs), Verdict::kRecordsAgain);
+  int silences = 0;
+  for (int i = 0; i < 100; ++i) {
+    now_ns += kSecondNs / 10;
+    silences += watch.Tick(now_ns, ++activity, 6, true, kSecondNs) == Verdict::kSilence ? 1 : 0;
+  }
+  EXPECT_EQ(silences, 1);
 }
 
 }  // namespace
