@@ -76,7 +76,7 @@ def main():
 
     print(subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader"],
                          capture_output=True, text=True).stdout.strip())
-    print("| workload | same output | time ratio (min..max) | HtoD | of known | DtoH | of known | fault groups | batches "
+    print("| workload | same exit code | time ratio (min..max) | HtoD | of known | DtoH | of known | fault groups | batches "
           "| BH CPU ms | BH of faults | delivered, by the driver's counters | lost | trace KiB |")
     print("|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     failed = False
