@@ -81,7 +81,7 @@ class Bench:
 
     def environment(self, variant, trace):
         environment = {name: value for name, value in os.environ.items()
-                       if name != "LD_PRELOAD" and not name.startswith("UVMTRACE_")}
+                       if name != "LD_PRELOAD" and (not name.startswith("UVMTRACE_") or name.startswith("UVMTRACE_SIM_"))}
         if self.arguments.simulate:
             simulated = str(self.build / "lib" / "uvmtrace" / "sim")
             environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [simulated, environment.get("LD_LIBRARY_PATH")]))
@@ -195,7 +195,8 @@ class Bench:
                 run.captured[name] = account.get("captured")
                 run.captured[f"exact_{name}"] = account.get("exact")
             else:
-                run.captured[name] = capture.get(f"delivered_{name}")
+                moved = [int(row["bytes"]) for row in report.get("migrations", []) if row["direction"] == direction]
+                run.captured[name] = sum(moved) if run.variant.startswith("full") else None
                 run.captured[f"exact_{name}"] = capture.get(f"exact_{name}")
             run.captured[f"total_{name}"] = totals.get(name)
         for name in ("gpu_fault_entries", "cpu_faults"):
