@@ -3,17 +3,20 @@
 
   bench/overhead/overhead.py --build build/default --out OUT [--rounds 9] [--nsys PATH]
 
-In each round every workload runs once under each variant, the variants in a new order each time, so that all see the same
-machine. Each process times its own region, so that the start of CUDA and of the tracer is not in it. A ratio is that of a
-run to the run with nothing, "off", of the same round; given are the median and the smallest and largest one.
+In each round every workload runs once under each variant, the variants in a new order each time, so that all see the
+same machine. Each process times its own region, so that the start of CUDA and of the tracer is not in it. A ratio is
+that of a run to the run with nothing, "off", of the same round; given are the median and the smallest and largest
+one.
 
-Variants: off, calls, light, sampled, full-cupti (UVMTRACE_SOURCE=cupti), full-queue (UVMTRACE_SOURCE=queue), and nsys:
-Nsight Systems with both page-fault options and nothing else. Workloads: see overhead_bench.cu, and torch_loop.py.
+Variants: off, calls, light, sampled, full-cupti (UVMTRACE_SOURCE=cupti), full-queue (UVMTRACE_SOURCE=queue), and
+nsys: Nsight Systems with both page-fault options and nothing else. Workloads: see overhead_bench.cu, and
+torch_loop.py.
 
-The bytes that a trace holds are compared with the driver's own counters in the same trace ("of exact"; "~": of a sample),
-and those with what the workload is known to move ("exact of known"). "causes off by" compares the bytes of each cause, as the
-sampled trace estimates them, with those of full-queue, as a share of all bytes. Managed memory is 1 GiB. After --time-limit seconds no new workload starts.
-OUT gets table.txt, table.md and results.json, which has every run.
+The bytes that a trace holds are compared with the driver's own counters in the same trace ("of exact"; "~": of a
+sample), and those with what the workload is known to move ("exact of known"). "causes off by" compares the bytes of
+each cause, as the sampled trace estimates them, with those of full-queue, as a share of all bytes. Managed memory is
+1 GiB. After --time-limit seconds no new workload starts. OUT gets table.txt, table.md and results.json, which has
+every run.
 """
 
 import argparse
@@ -80,11 +83,11 @@ class Bench:
         self.unusable = {}  # workload or (workload, variant) -> why
 
     def environment(self, variant, trace):
-        environment = {name: value for name, value in os.environ.items()
-                       if name != "LD_PRELOAD" and (not name.startswith("UVMTRACE_") or name.startswith("UVMTRACE_SIM_"))}
+        mine = lambda name: name.startswith("UVMTRACE_") and not name.startswith("UVMTRACE_SIM_")
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD" and not mine(name)}
         if self.arguments.simulate:
-            simulated = str(self.build / "lib" / "uvmtrace" / "sim")
-            environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, [simulated, environment.get("LD_LIBRARY_PATH")]))
+            folders = [str(self.build / "lib" / "uvmtrace" / "sim"), environment.get("LD_LIBRARY_PATH")]
+            environment["LD_LIBRARY_PATH"] = os.pathsep.join(filter(None, folders))
             environment["UVMTRACE_SIM_PROFILE"] = self.arguments.simulate
         if VARIANTS[variant] is not None:
             environment.update(VARIANTS[variant], LD_PRELOAD=str(self.library), UVMTRACE_OUT=str(trace))
@@ -313,8 +316,8 @@ HEADINGS = ("workload", "variant", "rounds", "time ms", "time ratio", "BH CPU ra
 def summarize(arguments, runs):
     rows, details = [], []
     for workload in arguments.workloads:
-        off = {run.round: run for run in runs if (run.workload, run.variant) == (workload, "off") and run.measured}
-        full = {run.round: run for run in runs if (run.workload, run.variant) == (workload, "full-queue") and run.measured}
+        off, full = ({run.round: run for run in runs if run.measured and run.workload == workload and run.variant == base}
+                     for base in ("off", "full-queue"))
         for variant in arguments.variants:
             all_mine = [run for run in runs if (run.workload, run.variant) == (workload, variant)]
             mine = [run for run in all_mine if run.measured]
@@ -324,21 +327,25 @@ def summarize(arguments, runs):
                 details.append({"workload": workload, "variant": variant, "rounds": 0, "why": why})
                 continue
             time_ratios = ratios(mine, off, "wall_ns", 1)
-            shares = {direction: [share(run.captured.get(f"{direction}_bytes"), run.captured.get(f"exact_{direction}_bytes"))
-                                  for run in mine] for direction in DIRECTIONS}
+            shares = {direction: [share(run.captured.get(f"{direction}_bytes"),
+                                        run.captured.get(f"exact_{direction}_bytes")) for run in mine]
+                      for direction in DIRECTIONS}
             known = [share(run.captured.get(f"exact_{direction}_bytes"), run.measured.get(f"{direction}_bytes"))
                      for run in mine for direction in DIRECTIONS if variant != "nsys"]
             faults = [share(run.captured.get(f"captured_{name}"), run.captured.get(f"exact_{name}"))
                       for run in mine for name in ("gpu_fault_entries", "cpu_faults")]
-            causes = [cause_difference(run, full[run.round]) for run in mine if variant == "sampled" and run.round in full]
+            causes = [cause_difference(run, full[run.round]) for run in mine
+                      if variant == "sampled" and run.round in full]
             events = [run.captured.get("events") for run in mine if run.captured.get("events") is not None]
-            per_event = [run.captured["trace_bytes"] / run.captured["events"] for run in mine if run.captured.get("events")]
+            per_event = [run.captured["trace_bytes"] / run.captured["events"]
+                         for run in mine if run.captured.get("events")]
             mark = "~" if any(run.captured.get("estimated") for run in mine) else ""
             # A bottom half that had less than a millisecond, and a process that had less than ten, tell nothing.
             bottom_half = ratios(mine, off, "bottom_half_cpu_ns", 1e6 if not arguments.simulate else 1e5)
             process = ratios(mine, off, "process_cpu_ns", 1e7 if not arguments.simulate else 1e5)
+            time_ms = statistics.median(run.measured["wall_ns"] for run in mine) / 1e6
             rows.append([
-                workload, variant, str(len(mine)), f"{statistics.median(run.measured['wall_ns'] for run in mine) / 1e6:.1f}",
+                workload, variant, str(len(mine)), f"{time_ms:.1f}",
                 spread(time_ratios), spread(bottom_half), spread(process),
                 *(mark + spread(shares[direction], 4) for direction in DIRECTIONS), spread(known, 4),
                 spread(faults, 4), spread(causes),
@@ -348,7 +355,8 @@ def summarize(arguments, runs):
             details.append({
                 "workload": workload, "variant": variant, "rounds": len(mine), "time_ratios": time_ratios,
                 "bottom_half_ratios": bottom_half, "process_ratios": process, "shares_of_exact": shares,
-                "exact_of_known": known, "faults_of_exact": faults, "cause_differences": causes, "failures": [run.failed for run in all_mine if run.failed]})
+                "exact_of_known": known, "faults_of_exact": faults, "cause_differences": causes,
+                "failures": [run.failed for run in all_mine if run.failed]})
     return rows, details
 
 
@@ -387,9 +395,13 @@ def incomplete(runs):
 def machine(arguments):
     if arguments.simulate:
         return f"SIMULATED ({arguments.simulate}): these numbers say nothing about a GPU"
-    done = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader"],
-                          capture_output=True, text=True)
-    return f"{done.stdout.strip()}; Linux {os.uname().release}; {os.cpu_count()} CPUs"
+    query = "--query-gpu=name,driver_version,memory.total,memory.free"
+    try:
+        done = subprocess.run(["nvidia-smi", query, "--format=csv,noheader"], capture_output=True, text=True)
+        name = done.stdout.strip()
+    except OSError:
+        name = "no nvidia-smi here"
+    return f"{name}; Linux {os.uname().release}; {os.cpu_count()} CPUs"
 
 
 def chosen(text, known, what):
@@ -412,7 +424,8 @@ def main():
     parser.add_argument("--nsys", help="the nsys program, where it is not in PATH")
     parser.add_argument("--nsys-library-path", help="folders with libraries that nsys misses (libdw, libelf)")
     parser.add_argument("--python", default=sys.executable, help="a Python that has PyTorch")
-    parser.add_argument("--time-limit", type=float, default=480, help="seconds; no workload starts after that (default 480)")
+    parser.add_argument("--time-limit", type=float, default=480,
+                        help="seconds; no workload starts after that (default 480)")
     parser.add_argument("--seed", default="1", help="of the order of the variants")
     parser.add_argument("--simulate", metavar="PROFILE", help="run on the simulator, with a few MiB")
     parser.add_argument("--require-complete", action="store_true",
@@ -431,8 +444,8 @@ def main():
     (arguments.out / "table.txt").write_text(f"{header}\n\n{as_text(rows)}")
     (arguments.out / "table.md").write_text(f"{header}\n\n{as_markdown(rows)}")
     (arguments.out / "results.json").write_text(json.dumps(
-        {"machine": header, "arguments": {key: str(value) for key, value in vars(arguments).items()}, "summary": details,
-         "runs": [run.as_json() for run in runs]}, indent=1))
+        {"machine": header, "arguments": {key: str(value) for key, value in vars(arguments).items()},
+         "summary": details, "runs": [run.as_json() for run in runs]}, indent=1))
     print(f"{header}\n\n{as_text(rows)}")
     if not arguments.keep_traces:
         shutil.rmtree(bench.traces)

@@ -79,8 +79,8 @@ class Nsys(unittest.TestCase):
                     connection.execute(statement)
             # Copies to what follows --output.
             nsys = folder / "nsys"
-            nsys.write_text(f"#!/bin/sh\nwhile [ \"$1\" != --output ]; do shift; done\ncp {folder}/given.sqlite \"$2\"\n"
-                            f"echo no importer >&2\nexit {exit_code}\n")
+            nsys.write_text("#!/bin/sh\nwhile [ \"$1\" != --output ]; do shift; done\n"
+                            f"cp {folder}/given.sqlite \"$2\"\necho no importer >&2\nexit {exit_code}\n")
             nsys.chmod(nsys.stat().st_mode | stat.S_IXUSR)
             bench = overhead.Bench(argparse.Namespace(build=folder, out=folder, nsys=str(nsys), nsys_library_path=None))
             result = run("nsys", 0, 1)

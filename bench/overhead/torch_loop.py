@@ -2,8 +2,8 @@
 
   python3 torch_loop.py [--steps 1000] [--repeats 7]
 
-Prints one line of JSON like uvmtrace_overhead_bench; wall_ns is the median over the repeats. Exit code 77: no PyTorch, or no
-GPU for it.
+Prints one line of JSON like uvmtrace_overhead_bench; wall_ns is the median over the repeats. Exit code 77: no PyTorch, or
+no GPU for it.
 """
 
 import argparse
