@@ -316,7 +316,8 @@ HEADINGS = ("workload", "variant", "rounds", "time ms", "time ratio", "BH CPU ra
 def summarize(arguments, runs):
     rows, details = [], []
     for workload in arguments.workloads:
-        off, full = ({run.round: run for run in runs if run.measured and run.workload == workload and run.variant == base}
+        off, full = ({run.round: run for run in runs
+                      if run.measured and run.workload == workload and run.variant == base}
                      for base in ("off", "full-queue"))
         for variant in arguments.variants:
             all_mine = [run for run in runs if (run.workload, run.variant) == (workload, variant)]
@@ -373,10 +374,8 @@ def as_markdown(rows):
 
 
 def incomplete(runs):
-    """Runs of a full variant in which bytes are missing and no loss was counted, or that failed."""
+    """Runs of a full variant in which bytes are missing and no loss was counted."""
     for run in runs:
-        if run.failed:
-            yield f"{run.workload} {run.variant} round {run.round + 1}: {run.failed}"
         if not run.measured or not run.variant.startswith("full") or run.workload == "pytorch":
             continue
         for direction in DIRECTIONS:
@@ -390,6 +389,16 @@ def incomplete(runs):
                 yield f"{name}: the driver counted {exact} bytes, {known} are known"
             elif (seen or 0) != exact and not run.captured.get("lost"):
                 yield f"{name}: {seen} bytes of {exact}, and nothing is counted as lost"
+
+
+def failures(runs):
+    """Each reason once, with the runs that it ended."""
+    reasons = {}
+    for run in runs:
+        if run.failed:
+            reasons.setdefault(run.failed, []).append(f"{run.workload} {run.variant}")
+    for reason, names in reasons.items():
+        yield f"{', '.join(sorted(set(names)))} ({len(names)} runs): {reason}"
 
 
 def machine(arguments):
@@ -452,8 +461,7 @@ def main():
 
     for note in sorted({run.captured["unread"] for run in runs if "unread" in run.captured}):
         sys.stderr.write(f"overhead: what nsys recorded cannot be read: {note}\n")
-    problems = list(incomplete(runs)) if arguments.require_complete else [
-        f"{run.workload} {run.variant} round {run.round + 1}: {run.failed}" for run in runs if run.failed]
+    problems = [*failures(runs), *(incomplete(runs) if arguments.require_complete else ())]
     if not any(run.measured for run in runs):
         problems.append("nothing was measured")
     for problem in problems:

@@ -54,9 +54,13 @@ class Arithmetic(unittest.TestCase):
         self.assertEqual(problems(**{**whole, "host_to_device_bytes": 99}, lost=1), [])
         self.assertEqual(len(problems(**{**whole, "exact_host_to_device_bytes": 99, "host_to_device_bytes": 99})), 1)
         self.assertEqual(len(problems()), 2)
-        failed = run("light", 0)
-        failed.failed = "exit code 1"
-        self.assertEqual(len(list(overhead.incomplete([failed]))), 1)
+
+    def test_a_failure_is_told_once(self):
+        failed = [run("light", 0), run("light", 1), run("full-queue", 0), run("off", 0, 1)]
+        for each in failed[:3]:
+            each.failed = "exit code 1"
+        self.assertEqual(list(overhead.failures(failed)),
+                         ["gpu_stream full-queue, gpu_stream light (3 runs): exit code 1"])
 
     def test_a_table_has_a_row_for_what_did_not_run(self):
         skipped = run("nsys", 0)
