@@ -41,6 +41,16 @@ void Collection::TellAll(SourceStateKind state, const char* reason) {
   Recorder::Get().SetSourceState(kKernelSource, state, reason);
 }
 
+// Of what was wanted.
+void Collection::TellUnavailable(const char* reason) const {
+  if (unified_memory()) return TellAll(SourceStateKind::kUnavailable, reason);
+  Tell("cupti", SourceStateKind::kUnavailable, reason);
+  Recorder::Get().SetSourceState(kKernelSource, SourceStateKind::kUnavailable, reason);
+  for (const CounterKind& kind : kCounterKinds) {
+    Recorder::Get().SetSourceState(kind.source, SourceStateKind::kDisabled, unified_memory_off_);
+  }
+}
+
 bool Collection::Open(const Options& options) {
   kernels_ = options.kernels;
   const char* const off = options.unified_memory_off;
@@ -54,12 +64,12 @@ bool Collection::Open(const Options& options) {
         "no libcupti was found beside libcudart, in $CUDA_HOME, /usr/local/cuda or the loader's path; install the CUDA "
         "Toolkit's CUPTI (cuda-cupti, or pip's nvidia-cuda-cupti), or set CUDA_HOME to a toolkit (%s)",
         library.failure);
-    TellAll(SourceStateKind::kUnavailable, reason);
+    TellUnavailable(reason);
     return false;
   }
   if (const char* missing = api_.Load(library.handle)) {
     snprintf(reason, sizeof reason, "%s has no %s; use the libcupti of CUDA 12.0 or later", library.path, missing);
-    TellAll(SourceStateKind::kUnavailable, reason);
+    TellUnavailable(reason);
     return false;
   }
   if (api_.GetVersion(&version_) != CUPTI_SUCCESS) version_ = 0;
@@ -88,7 +98,7 @@ bool Collection::Arm() {
   if (registered != CUPTI_SUCCESS) {
     char reason[512];
     DescribeCuptiError(registered, reason, sizeof reason);
-    TellAll(SourceStateKind::kUnavailable, reason);
+    TellUnavailable(reason);
     return false;
   }
   if (unified_memory()) EnableUnifiedMemory();

@@ -63,6 +63,7 @@ class Collection {
   static void CUPTIAPI BufferRequested(uint8_t** buffer, size_t* bytes, size_t* max_records);
   static void CUPTIAPI BufferCompleted(CUcontext context, uint32_t stream, uint8_t* buffer, size_t bytes, size_t valid);
   void ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid);
+  void TellUnavailable(const char* reason) const;
   void EnableUnifiedMemory();
   bool AnythingEnabled() const;
   // Whether kernel records are wanted and their layout is known.

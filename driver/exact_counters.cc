@@ -80,9 +80,14 @@ bool ExactCounters::OpenVaSpace(int va_space, Refusal* refusal) {
     return false;
   }
   va_spaces_.Accept(va_space);
+  pages_[0].counted = true;
   for (size_t page = 1; page < page_count_; ++page) {
     Refusal device_refusal;
-    if (OpenTracker(va_space, page, &device_refusal) || refused_device_ >= 0) continue;
+    if (OpenTracker(va_space, page, &device_refusal)) {
+      pages_[page].counted = true;
+      continue;
+    }
+    if (refused_device_ >= 0) continue;
     refused_device_ = static_cast<int>(page - 1);
     device_refusal_ = device_refusal;
   }
@@ -185,6 +190,7 @@ void ExactCounters::Sample(uint64_t now_ns, bool always) {
   }
   for (size_t p = 0; p < page_count_; ++p) {
     Page& page = pages_[p];
+    if (!page.counted) continue;
     uint64_t values[kToolsCounterCount];
     if (!Read(page, values)) return Stop("the driver's values ran backwards or out of range: they are no counters");
     bool changed = always;

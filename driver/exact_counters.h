@@ -44,6 +44,7 @@ class ExactCounters {
   struct Page {
     uint64_t* words = nullptr;  // the driver writes into it
     uint64_t last[kToolsCounterCount] = {};
+    bool counted = false;  // the driver accepted a tracker for it
   };
   struct Refusal {
     int error = 0;

@@ -14,6 +14,7 @@
 #include "driver/driver_sampler.h"
 #include "driver/exact_counters.h"
 #include "record/recorder.h"
+#include "tests/unit/driver_fake_tools.h"
 #include "tests/unit/driver_proc_root.h"
 #include "tests/unit/sources_trace.h"
 
@@ -262,6 +263,65 @@ TEST_F(ExactCountersTest, AForkedChildHasNeitherThePageNorTheDescriptor) {
   });
   EXPECT_EQ(trace.states.at("exact_counters").state, sources_test::kActive);
   EXPECT_EQ(trace.counter_samples.back().host_to_device_bytes, 77u);
+}
+
+// Scripted by driver_fake_tools.h: several devices and address spaces.
+TEST(ExactCountersOfDevices, EachDeviceHasItsOwnAndAllAddressSpacesAddUp) {
+  FakeTools tools;
+  ProcRoot root;
+  DeviceUuid devices[2] = {FakeTools::Gpu(0), FakeTools::Gpu(1)};
+  const TraceContents trace = RecordInChild([&]() -> std::string {
+    DriverSamplerOptions options;
+    options.root = root.path();
+    options.period_us = 1000;
+    options.tools = &FakeTools::kCalls;
+    options.devices = devices;
+    options.device_count = 2;
+    StartDriverSampler(options);
+    if (tools.trackers.size() != 3) return std::to_string(tools.trackers.size()) + " trackers";
+    SetDriverManagedMemoryLive(true);
+    tools.trackers[0].counters[kHostToDeviceBytesIndex] += 300;
+    tools.trackers[1].counters[kHostToDeviceBytesIndex] += 100;
+    tools.trackers[2].counters[kHostToDeviceBytesIndex] += 200;
+    SleepMs(30);
+    SetDriverManagedMemoryLive(false);
+    SleepMs(30);
+    tools.va_spaces.push_back(memfd_create("second", MFD_CLOEXEC));
+    SetDriverManagedMemoryLive(true);
+    for (int i = 0; i < 2000 && tools.trackers.size() < 6; ++i) SleepMs(1);
+    if (tools.trackers.size() != 6) return "the second address space is not counted";
+    tools.trackers[3].counters[kHostToDeviceBytesIndex] += 7000;
+    tools.trackers[5].counters[kHostToDeviceBytesIndex] += 7000;
+    FinishDriverSampler(2000);
+    return "";
+  });
+  uint64_t last[3] = {};
+  for (const auto& sample : trace.counter_samples) last[sample.processor] = sample.host_to_device_bytes;
+  EXPECT_EQ(last[0], 7300u);
+  EXPECT_EQ(last[1], 100u);
+  EXPECT_EQ(last[2], 7200u);
+  EXPECT_EQ(trace.states.at("exact_counters").reason, "of 2 address spaces together");
+}
+
+TEST(ExactCountersOfDevices, ADeviceThatTheDriverRefusesCostsNotTheOthers) {
+  FakeTools tools;
+  tools.refused_processor = FakeTools::Gpu(0);
+  ProcRoot root;
+  DeviceUuid devices[2] = {FakeTools::Gpu(0), FakeTools::Gpu(1)};
+  const TraceContents trace = RecordInChild([&]() -> std::string {
+    DriverSamplerOptions options;
+    options.root = root.path();
+    options.tools = &FakeTools::kCalls;
+    options.devices = devices;
+    options.device_count = 2;
+    StartDriverSampler(options);
+    FinishDriverSampler(2000);
+    return tools.trackers.size() == 2 ? "" : std::to_string(tools.trackers.size()) + " trackers";
+  });
+  EXPECT_EQ(trace.states.at("exact_counters").state, sources_test::kActive);
+  EXPECT_NE(trace.states.at("exact_counters").reason.find("not of GPU 0"), std::string::npos);
+  for (const auto& sample : trace.counter_samples)
+    EXPECT_NE(sample.processor, 1u) << "a row of zeroes that was not read";
 }
 
 TEST_F(ExactCountersTest, UnderTheSimulatorThereAreNone) {

@@ -51,6 +51,7 @@ class FakeTools {
   std::vector<int> va_spaces;        // what find_va_spaces finds
   std::vector<int> other_kinds;      // refused
   std::vector<DeviceUuid> processors = std::vector<DeviceUuid>(33);
+  DeviceUuid refused_processor;  // a counters tracker of this GPU
   bool tools_are_files = false;  // descriptors that poll calls ready for ever
 
   // How it was used.
@@ -222,6 +223,12 @@ class FakeTools {
     if (status != 0) return 0;
     if (!IsVaSpace(static_cast<int>(argument->va_space_descriptor))) {
       argument->status = 0x16;
+      return 0;
+    }
+    const DeviceUuid none;
+    if (memcmp(&refused_processor, &none, sizeof none) != 0 &&
+        memcmp(argument->processor, &refused_processor, sizeof none) == 0) {
+      argument->status = 0x1f;
       return 0;
     }
     if (argument->queue_entries > most_entries) {
