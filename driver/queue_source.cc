@@ -10,6 +10,7 @@
 #include <new>
 
 #include "driver/exact_counters.h"
+#include "driver/memory_left.h"
 #include "driver/migration_windows.h"
 #include "driver/processor_table.h"
 #include "driver/tools_queue.h"
@@ -58,6 +59,7 @@ constexpr uint32_t kEntriesAtOnce = 32'768;
 constexpr int kWriterMs = 500;
 constexpr uint64_t kLookPeriodNs = 2 * kSecondNs;
 constexpr int kMostReopened = 8;
+constexpr uint64_t kMemoryShare = 8;
 constexpr uint64_t kClockPeriodNs = kSecondNs;
 // The counters grew by so many bytes, for so long, and no migration came: the queue is not what it seems to be.
 constexpr uint64_t kDeafBytes = uint64_t{64} << 20;
@@ -178,13 +180,21 @@ void ReadProcessors(size_t lane) {
   g.lanes[lane].queue.reader().SetProcessors(table);
 }
 
+// The ring is memory that cannot be swapped out, and is charged to the program's control group: it takes a small part
+// of what is left only.
+uint32_t EntriesThatFit(uint32_t entries) {
+  const uint64_t left = MemoryLeftBytes();
+  while (entries > ToolsQueue::kFewestEntries && entries * kToolsEntryBytes > left / kMemoryShare) entries /= 4;
+  return entries;
+}
+
 // A queue on one more address space. False with a reason; the descriptor is then remembered as none, or not.
 bool OpenLane(int va_space, uint32_t entries, char* reason, size_t reason_size) {
   Lane& lane = g.lanes[g.lane_count];
   new (&lane) Lane;
   bool wrong_va_space = false;
-  if (!lane.queue.Open(g.calls, va_space, entries, EventsOf(g.detail, g.lane_count), reason, reason_size,
-                       &wrong_va_space)) {
+  if (!lane.queue.Open(g.calls, va_space, EntriesThatFit(entries), EventsOf(g.detail, g.lane_count), reason,
+                       reason_size, &wrong_va_space)) {
     if (wrong_va_space) g.va_spaces.Refuse(va_space);
     return false;
   }

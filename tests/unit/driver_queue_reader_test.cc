@@ -7,9 +7,11 @@
 #include <vector>
 
 #include "driver/gpu_clock.h"
+#include "driver/memory_left.h"
 #include "driver/migration_windows.h"
 #include "driver/processor_table.h"
 #include "driver/queue_reader.h"
+#include "tests/unit/driver_proc_root.h"
 
 namespace uvmtrace {
 namespace {
@@ -538,6 +540,31 @@ TEST(ProcessorTable, DevicesAreMatchedByTheirUuid) {
   table.device[1] = 55;
   EXPECT_EQ(ReadProcessorTable(calls, 5, devices, 3, &table), -1);
   EXPECT_EQ(table.device[1], 55);
+}
+
+TEST(MemoryLeft, TheTightestLimitCounts) {
+  ProcRoot root;
+  EXPECT_EQ(MemoryLeftBytes(root.path()), UINT64_MAX) << "nothing is told";
+  root.Write("proc/meminfo", "MemTotal:       65000000 kB\nMemFree:  1 kB\nMemAvailable:    1000000 kB\n");
+  EXPECT_EQ(MemoryLeftBytes(root.path()), 1'024'000'000u);
+  root.Write("proc/self/cgroup", "0::/a.slice/b.scope\n");
+  root.Write("sys/fs/cgroup/a.slice/b.scope/memory.max", "max\n");
+  root.Write("sys/fs/cgroup/a.slice/b.scope/memory.current", "5000\n");
+  EXPECT_EQ(MemoryLeftBytes(root.path()), 1'024'000'000u);
+  root.Write("sys/fs/cgroup/a.slice/memory.max", "900000\n");  // of the group above
+  root.Write("sys/fs/cgroup/a.slice/memory.current", "500000\n");
+  EXPECT_EQ(MemoryLeftBytes(root.path()), 400'000u);
+  root.Write("sys/fs/cgroup/memory.max", "100000\n");  // a container's own group
+  root.Write("sys/fs/cgroup/memory.current", "100001\n");
+  EXPECT_EQ(MemoryLeftBytes(root.path()), 0u);
+}
+
+TEST(MemoryLeft, TheFirstVersionOfControlGroups) {
+  ProcRoot root;
+  root.Write("proc/self/cgroup", "9:name=systemd:/\n8:pids,memory:/docker/1\n1:cpu:/\n");
+  root.Write("sys/fs/cgroup/memory/docker/1/memory.limit_in_bytes", "3000\n");
+  root.Write("sys/fs/cgroup/memory/docker/1/memory.usage_in_bytes", "1000\n");
+  EXPECT_EQ(MemoryLeftBytes(root.path()), 2000u);
 }
 
 }  // namespace
