@@ -194,7 +194,7 @@ TEST(PerfRing, AnyBytesAreSurvived) {
     for (uint8_t& byte : data) byte = static_cast<uint8_t>(random() % 64 == 0 ? random() : 0);
     // Plausible headers, so that some are read.
     for (size_t at = 0; at + 8 <= data.size(); at += 8 * (1 + random() % 20)) {
-      const uint32_t type = random() % 2 == 0 ? PERF_RECORD_SAMPLE : static_cast<uint32_t>(random() % 12);
+      const uint32_t type = random() % 2 == 0 ? uint32_t{PERF_RECORD_SAMPLE} : static_cast<uint32_t>(random() % 12);
       const uint16_t size = static_cast<uint16_t>(8 * (random() % 24));
       memcpy(&data[at], &type, sizeof type);
       memcpy(&data[at + 6], &size, sizeof size);
