@@ -20,6 +20,7 @@
 #include "preload/devices.h"
 #include "preload/hook.h"
 #include "preload/managed_memory.h"
+#include "preload/own_cost.h"
 #include "preload/resolve.h"
 #include "preload/stack.h"
 #include "record/diagnostics.h"
@@ -114,6 +115,7 @@ void ForgetParent() {
   AbandonCuptiAfterFork();
   AbandonDriverSamplerAfterFork();
   managed_memory.Forget();
+  ForgetOwnCost();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
@@ -207,13 +209,19 @@ uint64_t OtherThreadsCpuNs() { return Recorder::Get().WriterCpuNs() + CuptiThrea
 // Keeps what is done here out of the duration of the call in which it is done.
 class OwnWorkTimer {
  public:
-  OwnWorkTimer() : start_ns_(NowNs()) {}
-  ~OwnWorkTimer() { thread_state.own_work_ns += NowNs() - start_ns_; }
+  OwnWorkTimer() : start_ns_(NowNs()), before_ns_(thread_state.own_work_ns) {}
+  ~OwnWorkTimer() {
+    const uint64_t spent_ns = NowNs() - start_ns_;
+    const uint64_t beneath_ns = thread_state.own_work_ns - before_ns_;  // told by timers within this one
+    start_cost_ns.fetch_add(spent_ns - beneath_ns, std::memory_order_relaxed);
+    thread_state.own_work_ns = before_ns_ + spent_ns;
+  }
   OwnWorkTimer(const OwnWorkTimer&) = delete;
   OwnWorkTimer& operator=(const OwnWorkTimer&) = delete;
 
  private:
   const uint64_t start_ns_;
+  const uint64_t before_ns_;
 };
 
 void SetManagedMemoryLive(bool live) {
@@ -248,6 +256,7 @@ bool EnsureSession() {
       ForgetParent();
       thread_state.depth = 1;  // ours, see InternalWork
     }
+    const OwnWorkTimer timer;
     session.pid.store(pid, std::memory_order_relaxed);
     Publish(word, StartRecording() ? SessionState::kRunning : SessionState::kFailed);
     // A session may start after cuInit: by way of a library that was bound past us.
@@ -307,7 +316,11 @@ void EnsureManagedSources() {
         {.root = simulator_root != nullptr ? simulator_root : "",
          .period_us = session.config.sample_period_us,
          .other_tool_threads_cpu_ns = &OtherThreadsCpuNs,
-         .exact_counters_off = session.config.detail == Detail::kFull ? nullptr : "UVMTRACE_DETAIL=calls"});
+         .exact_counters_off = session.config.detail == Detail::kFull ? nullptr : "UVMTRACE_DETAIL=calls",
+         .bottom_half_stacks_off = !session.config.bottom_half_stacks        ? "UVMTRACE_BH_STACKS=0"
+                                   : session.config.detail == Detail::kCalls ? "UVMTRACE_DETAIL=calls"
+                                                                             : nullptr,
+         .record_own_cost = &RecordOwnCost});
     DescribeProcess();
     // Registered after CUDA's own handlers, so it runs before them, while CUPTI can still be flushed.
     if (!session.exit_handler.exchange(true)) atexit(&FinishSources);
@@ -363,6 +376,7 @@ void FinishSession() {
                                    "libcuda.so.1 was never loaded: no NVIDIA driver is installed, or it is not on the "
                                    "loader's path");
   }
+  RecordOwnCost();
   Recorder::Get().Close(kCloseMs);
   Publish(word, SessionState::kClosed);
 }
