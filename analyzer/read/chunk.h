@@ -97,6 +97,11 @@ struct StackDefinition {
   std::vector<uint64_t> pcs;
 };
 
+struct ThreadDefinition {
+  uint32_t tid = 0;
+  std::string_view name;
+};
+
 struct DeviceDefinition {
   uint32_t ordinal = 0;
   std::string name;
@@ -152,6 +157,7 @@ struct Chunk {
   std::vector<FunctionDefinition> functions;
   std::vector<MappingDefinition> mappings;
   std::vector<StackDefinition> stacks;
+  std::vector<ThreadDefinition> threads;
   std::vector<DeviceDefinition> devices;
   std::vector<KernelThreadDefinition> kernel_threads;
   std::vector<ParameterDefinition> parameters;
