@@ -20,6 +20,7 @@
 #include "preload/devices.h"
 #include "preload/hook.h"
 #include "preload/managed_memory.h"
+#include "preload/python_stack.h"
 #include "preload/resolve.h"
 #include "preload/stack.h"
 #include "record/diagnostics.h"
@@ -114,6 +115,7 @@ void ForgetParent() {
   AbandonCuptiAfterFork();
   AbandonDriverSamplerAfterFork();
   managed_memory.Forget();
+  ForgetPythonStacks();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
@@ -150,17 +152,20 @@ void StartStacks() {
   session_stack_frames.store(0, std::memory_order_relaxed);
   if (session.config.stack_frames == 0) {
     recorder.SetSourceState("stacks", SourceStateKind::kDisabled, "UVMTRACE_STACKS=0");
+    recorder.SetSourceState("python_stacks", SourceStateKind::kDisabled, "UVMTRACE_STACKS=0");
     return;
   }
   char reason[200] = "";
   const char* const unwinder = OpenUnwinder(reason, sizeof(reason));
   if (unwinder == nullptr) {
     recorder.SetSourceState("stacks", SourceStateKind::kUnavailable, reason);
+    recorder.SetSourceState("python_stacks", SourceStateKind::kUnavailable, reason);
     return;
   }
   session_stack_frames.store(session.config.stack_frames, std::memory_order_relaxed);
   snprintf(reason, sizeof(reason), "%d frames by %s", session.config.stack_frames, unwinder);
   recorder.SetSourceState("stacks", SourceStateKind::kActive, reason);
+  StartPythonStacks();
 }
 
 bool StartRecording() {
