@@ -201,11 +201,37 @@ StackDefinition DecodeStack(std::string_view message) {
       for (const uint64_t pc : reader.get_packed_uint64()) stack.pcs.push_back(pc);
     } else if (field == 2) {
       stack.pcs.push_back(Number(reader));
+    } else if ((field == 3 || field == 4) && reader.wire_type() == pbf_wire_type::length_delimited) {
+      std::vector<uint32_t>& column = field == 3 ? stack.codes : stack.lines;
+      for (const uint32_t value : reader.get_packed_uint32()) column.push_back(value);
+    } else if (field == 3 || field == 4) {
+      (field == 3 ? stack.codes : stack.lines).push_back(Number32(reader));
     } else {
       reader.skip();
     }
   });
+  stack.lines.resize(stack.codes.size());
   return stack;
+}
+
+CodeDefinition DecodeCode(std::string_view message) {
+  CodeDefinition code;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        code.id = Number32(reader);
+        break;
+      case 2:
+        code.file = Number32(reader);
+        break;
+      case 3:
+        code.function = Number32(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return code;
 }
 
 DeviceDefinition DecodeDevice(std::string_view message) {
@@ -358,6 +384,9 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
     case 18:
       chunk->losses.push_back(DecodeLoss(Bytes(reader)));
       return;
+    case 21:
+      chunk->codes.push_back(DecodeCode(Bytes(reader)));
+      return;
     default:
       break;
   }
@@ -381,6 +410,7 @@ void Chunk::Clear() {
   functions.clear();
   mappings.clear();
   stacks.clear();
+  codes.clear();
   devices.clear();
   kernel_threads.clear();
   parameters.clear();

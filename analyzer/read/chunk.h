@@ -90,6 +90,16 @@ struct MappingDefinition {
 struct StackDefinition {
   uint32_t id = 0;
   std::vector<uint64_t> pcs;
+  // Python frames, innermost first.
+  std::vector<uint32_t> codes;
+  std::vector<uint32_t> lines;
+};
+
+// A Python function: ids of strings.
+struct CodeDefinition {
+  uint32_t id = 0;
+  uint32_t file = 0;
+  uint32_t function = 0;
 };
 
 struct DeviceDefinition {
@@ -135,6 +145,7 @@ struct Chunk {
   std::vector<FunctionDefinition> functions;
   std::vector<MappingDefinition> mappings;
   std::vector<StackDefinition> stacks;
+  std::vector<CodeDefinition> codes;
   std::vector<DeviceDefinition> devices;
   std::vector<KernelThreadDefinition> kernel_threads;
   std::vector<ParameterDefinition> parameters;
