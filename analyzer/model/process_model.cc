@@ -321,11 +321,13 @@ void ProcessModel::ApplyProcessSamples(const ColumnBatch& batch) {
 }
 
 void ProcessModel::ApplyCounterSamples(const ColumnBatch& batch) {
-  counters.samples += batch.rows;
   const auto raise = [&batch](uint64_t* counter, size_t column, size_t row) {
     *counter = std::max(*counter, batch[column][row]);
   };
   for (size_t row = 0; row < batch.rows; ++row) {
+    // A GPU's own rows are parts of the process's, which has its own.
+    if (batch[counter_samples::kProcessor][row] != 0) continue;
+    ++counters.samples;
     raise(&counters.host_to_device_bytes, counter_samples::kHostToDeviceBytes, row);
     raise(&counters.device_to_host_bytes, counter_samples::kDeviceToHostBytes, row);
     raise(&counters.cpu_faults, counter_samples::kCpuFaults, row);

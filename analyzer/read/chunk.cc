@@ -66,6 +66,9 @@ EndDefinition DecodeEnd(std::string_view message) {
       case 8:
         end.kernels = Number(reader);
         break;
+      case 10:
+        end.replays = Number(reader);
+        break;
       default:
         reader.skip();
     }
@@ -286,6 +289,42 @@ KernelThreadDefinition DecodeKernelThread(std::string_view message) {
   return thread;
 }
 
+KernelStackDefinition DecodeKernelStack(std::string_view message) {
+  KernelStackDefinition stack;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    if (field == 1) {
+      stack.id = Number32(reader);
+    } else if (field == 2 && reader.wire_type() == pbf_wire_type::length_delimited) {
+      for (const uint32_t frame : reader.get_packed_uint32()) stack.frames.push_back(frame);
+    } else if (field == 2) {
+      stack.frames.push_back(Number32(reader));
+    } else {
+      reader.skip();
+    }
+  });
+  return stack;
+}
+
+DetailChangeDefinition DecodeDetailChange(std::string_view message) {
+  DetailChangeDefinition change;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        change.time_ns = Number(reader);
+        break;
+      case 2:
+        change.detail = Text(reader);
+        break;
+      case 3:
+        change.reason = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return change;
+}
+
 ParameterDefinition DecodeParameter(std::string_view message) {
   ParameterDefinition parameter;
   ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
@@ -384,6 +423,12 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
     case 18:
       chunk->losses.push_back(DecodeLoss(Bytes(reader)));
       return;
+    case 19:
+      chunk->detail_changes.push_back(DecodeDetailChange(Bytes(reader)));
+      return;
+    case 20:
+      chunk->kernel_stacks.push_back(DecodeKernelStack(Bytes(reader)));
+      return;
     case 21:
       chunk->codes.push_back(DecodeCode(Bytes(reader)));
       return;
@@ -416,6 +461,8 @@ void Chunk::Clear() {
   parameters.clear();
   source_states.clear();
   losses.clear();
+  detail_changes.clear();
+  kernel_stacks.clear();
   for (auto& views : columns) views.clear();
 }
 

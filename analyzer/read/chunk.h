@@ -36,6 +36,10 @@ enum class Operation : uint32_t {
 
 enum class State : uint32_t { kUnknown = 0, kActive = 1, kUnavailable = 2, kDisabled = 3, kIdle = 4, kStopped = 5 };
 
+// Values of uvmtrace.proto's EventSource.
+enum class EventSource : uint8_t { kUnknown = 0, kCupti = 1, kDriverQueue = 2 };
+inline constexpr size_t kEventSourceCount = 3;
+
 enum class ThreadRole : uint32_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
 
 struct EndDefinition {
@@ -48,6 +52,7 @@ struct EndDefinition {
   uint64_t migrations = 0;
   uint64_t region_events = 0;
   uint64_t kernels = 0;
+  uint64_t replays = 0;
 };
 
 struct ProcessDefinition {
@@ -118,6 +123,18 @@ struct KernelThreadDefinition {
   std::string device_uuid;
 };
 
+// A driver thread's call stack: function names, from the innermost outwards, as ids of strings.
+struct KernelStackDefinition {
+  uint32_t id = 0;
+  std::vector<uint32_t> frames;
+};
+
+struct DetailChangeDefinition {
+  uint64_t time_ns = 0;
+  std::string detail;
+  std::string reason;
+};
+
 struct ParameterDefinition {
   std::string name;
   std::string value;
@@ -151,6 +168,8 @@ struct Chunk {
   std::vector<ParameterDefinition> parameters;
   std::vector<SourceStateDefinition> source_states;
   std::vector<LossDefinition> losses;
+  std::vector<DetailChangeDefinition> detail_changes;
+  std::vector<KernelStackDefinition> kernel_stacks;
   std::array<std::vector<std::string_view>, kEventKindCount> columns;  // checked: DecodeColumns succeeds on each
 
   void Clear();
