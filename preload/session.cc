@@ -175,6 +175,10 @@ bool StartRecording() {
   session.config = Config{};
   ReadConfig(environ, &session.config, &WarnConfig);
 
+  if (!session.config.children && !IsRunRoot()) {
+    Log(LogLevel::kInfo, "this is a child process: not recorded, as UVMTRACE_CHILDREN=0 asks");
+    return false;
+  }
   Recorder& recorder = Recorder::Get();
   const RecorderOptions options = {
       .path = session.config.out,
