@@ -188,6 +188,9 @@ void AddProcesses(const Run& run, Report* report) {
       if (process->process->parent_pid != 0) row->set_parent_pid(process->process->parent_pid);
       for (const std::string& argument : process->process->command_line) row->add_command_line(argument);
       row->set_duration_ns(DurationOf(*process));
+      if (run.size() > 1) row->set_host(process->process->host);
+      if (!process->process->rank.empty()) row->set_rank(process->process->rank);
+      if (!process->process->local_rank.empty()) row->set_local_rank(process->process->local_rank);
     }
     if (known.gpu_faults) row->set_gpu_fault_groups(process->totals.gpu_fault_groups);
     if (known.cpu_faults) row->set_cpu_faults(process->totals.cpu_faults);

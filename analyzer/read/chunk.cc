@@ -122,6 +122,12 @@ ProcessDefinition DecodeProcess(std::string_view message) {
       case 18:
         process.kernel_driver_version = Text(reader);
         break;
+      case 19:
+        process.rank = Text(reader);
+        break;
+      case 20:
+        process.local_rank = Text(reader);
+        break;
       default:
         reader.skip();
     }

@@ -70,6 +70,8 @@ struct ProcessDefinition {
   uint32_t cuda_driver_version = 0;
   uint32_t cupti_version = 0;
   std::string kernel_driver_version;
+  std::string rank;  // empty: none
+  std::string local_rank;
 };
 
 struct StringDefinition {
