@@ -2,7 +2,6 @@
 #include "record/run_id.h"
 
 #include <stdio.h>
-#include <sys/personality.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -80,21 +79,6 @@ bool FindRoot(const char* proc, int pid, WireBuffer& file, int& root, Stat& root
   return true;
 }
 
-// Of the addresses that the kernel chose for the process's exec; 0 if they say nothing.
-uint64_t AddressesHash(const char* proc, int pid, WireBuffer& file) {
-  constexpr unsigned long kAsk = 0xffffffff;
-  const int kind = personality(kAsk);
-  if (kind != -1 && (kind & ADDR_NO_RANDOMIZE) != 0) return 0;
-  char path[512];
-  snprintf(path, sizeof(path), "%s/sys/kernel/randomize_va_space", proc);
-  if (!ReadProcFile(path, file) || ParseDecimal(AsText(file)) == 0) return 0;
-  snprintf(path, sizeof(path), "%s/%d/auxv", proc, pid);
-  if (!ReadProcFile(path, file) || file.size() < 64) return 0;
-  uint64_t hash = 0;
-  for (const char c : AsText(file)) hash = MixHash(hash, static_cast<uint8_t>(c));
-  return hash;
-}
-
 // As /proc numbers it, which in a pid namespace of its own may be otherwise than getpid() does.
 int PidInProc() {
   char target[32];
@@ -112,8 +96,7 @@ uint64_t RunId(const char* proc, int pid) {
   Stat root_stat;
   uint64_t id = 0;
   if (FindRoot(proc, pid, file, root, root_stat)) {
-    id = AddressesHash(proc, root, file);
-    if (id == 0) id = MixHash(MixHash(0, static_cast<uint64_t>(root)), root_stat.start_ticks);
+    id = MixHash(MixHash(0, static_cast<uint64_t>(root)), root_stat.start_ticks);
   } else {
     // Nothing can be seen (/proc is hidden): a run of its own, not that of whoever had the pid before.
     timespec now = {};

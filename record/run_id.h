@@ -1,10 +1,9 @@
 // A number that all processes of one traced command share, and no other command has.
 //
-// It is made from what every process of the tree can see without talking to the others: the topmost ancestor that was
-// itself preloaded, and of that the random addresses that its exec was given (/proc/<pid>/auxv). A forked process has
-// the addresses of its parent. So a forked worker, an exec'd child, the parent, and a daemon whose parents are gone all
-// agree, and tomorrow's run differs, though it may have the same pid, in a container where that is always 1. Where
-// addresses are not random, or not to be read, the ancestor's pid and start time take their place.
+// It is made from what every process of the tree can see without talking to the others: the identity of the topmost
+// ancestor that was itself preloaded. So a forked worker, an exec'd child and the parent agree, and tomorrow's run
+// differs, though it may have the same pid, as in a container, where that is always 1. What was forked after the first
+// CUDA call agrees even when its parents are gone; a daemon that left them before is a run of its own.
 #pragma once
 
 #include <cstdint>

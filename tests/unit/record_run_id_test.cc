@@ -71,32 +71,6 @@ TEST_F(RunIdTest, APidThatComesAgainIsAnotherRun) {
   EXPECT_NE(Id(20), before) << "another boot or machine";
 }
 
-// A container numbers from 1 in every run; a daemon's parents are gone.
-TEST_F(RunIdTest, TheAddressesOfAnExecTellRunsApartAndHoldAForkedTreeTogether) {
-  std::filesystem::create_directories(proc_ / "sys/kernel");
-  WriteFile(proc_ / "sys/kernel/randomize_va_space", "2\n");
-  const std::string first(96, 'a');
-  const std::string second(96, 'b');
-  AddProcess(1, 0, 100, Preload());
-  WriteFile(proc_ / "1/auxv", first);
-  AddProcess(7, 1, 101, Preload());
-  WriteFile(proc_ / "7/auxv", first);  // forked
-  AddProcess(8, 1, 102, Preload());
-  WriteFile(proc_ / "8/auxv", second);  // exec'd
-  const uint64_t run = Id(1);
-  EXPECT_EQ(Id(7), run);
-  EXPECT_EQ(Id(8), run);
-  AddProcess(9, 0, 300, Preload());  // double fork: its parents are gone
-  WriteFile(proc_ / "9/auxv", first);
-  EXPECT_EQ(Id(9), run);
-  WriteFile(proc_ / "1/auxv", second);  // the container's next run: the same pid, and the clock was set back
-  EXPECT_NE(Id(1), run);
-  WriteFile(proc_ / "sys/kernel/randomize_va_space", "0\n");
-  const uint64_t by_start = Id(1);
-  AddProcess(1, 0, 200, Preload());
-  EXPECT_NE(Id(1), by_start) << "addresses that are not random are no identity";
-}
-
 TEST_F(RunIdTest, HiddenProcGivesEveryProcessARunOfItsOwn) {
   const std::string nowhere = proc_ / "nowhere";
   EXPECT_NE(RunId(nowhere.c_str(), 1), RunId(nowhere.c_str(), 1));
