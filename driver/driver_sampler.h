@@ -7,11 +7,13 @@
 // the trace then says so.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace uvmtrace {
 
-struct ToolsCalls;  // driver/exact_counters.h
+struct ToolsCalls;  // driver/tools_interface.h
+struct DeviceUuid;
 
 struct DriverSamplerOptions {
   const char* root = "";  // "" or the folder that the simulator shows instead of /
@@ -21,6 +23,9 @@ struct DriverSamplerOptions {
   // Why the driver's own counters are not wanted; null: they are. They add about 3 % to a fault-driven phase.
   const char* exact_counters_off = nullptr;
   const ToolsCalls* tools = nullptr;  // null: the kernel's, and none under a root
+  // CUDA's devices by ordinal: each gets counters of its own.
+  const DeviceUuid* devices = nullptr;
+  size_t device_count = 0;
 };
 
 // Opens the driver's counters before it returns. Its thread then reads module parameters, finds the driver's threads
