@@ -16,9 +16,11 @@
 
 #include "preload/config.h"
 #include "preload/devices.h"
+#include "preload/fork_guard.h"
 #include "preload/hook.h"
 #include "preload/managed_memory.h"
 #include "preload/own_cost.h"
+#include "preload/python_stack.h"
 #include "preload/resolve.h"
 #include "preload/sources.h"
 #include "preload/stack.h"
@@ -112,6 +114,7 @@ void ForgetParent() {
   AbandonSourcesAfterFork();
   managed_memory.Forget();
   ForgetOwnCost();
+  ForgetPythonStacks();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
@@ -148,17 +151,20 @@ void StartStacks() {
   session_stack_frames.store(0, std::memory_order_relaxed);
   if (session.config.stack_frames == 0) {
     recorder.SetSourceState("stacks", SourceStateKind::kDisabled, "UVMTRACE_STACKS=0");
+    recorder.SetSourceState("python_stacks", SourceStateKind::kDisabled, "UVMTRACE_STACKS=0");
     return;
   }
   char reason[200] = "";
   const char* const unwinder = OpenUnwinder(reason, sizeof(reason));
   if (unwinder == nullptr) {
     recorder.SetSourceState("stacks", SourceStateKind::kUnavailable, reason);
+    recorder.SetSourceState("python_stacks", SourceStateKind::kUnavailable, reason);
     return;
   }
   session_stack_frames.store(session.config.stack_frames, std::memory_order_relaxed);
   snprintf(reason, sizeof(reason), "%d frames by %s", session.config.stack_frames, unwinder);
   recorder.SetSourceState("stacks", SourceStateKind::kActive, reason);
+  StartPythonStacks();
 }
 
 bool StartRecording() {
@@ -168,6 +174,15 @@ bool StartRecording() {
   session.config = Config{};
   ReadConfig(environ, &session.config, &WarnConfig);
 
+  if (!session.config.children && !IsRunRoot()) {
+    Log(LogLevel::kInfo, "this is a child process: not recorded, as UVMTRACE_CHILDREN=0 asks");
+    return false;
+  }
+  if (!session.fork_handler.exchange(true)) {
+    GuardForks(&AfterForkInChild);
+    at_quick_exit(&FinishSession);
+  }
+  const LoaderWork loader;
   Recorder& recorder = Recorder::Get();
   const RecorderOptions options = {
       .path = session.config.out,
@@ -178,10 +193,6 @@ bool StartRecording() {
   };
   if (!recorder.Start(options)) return false;
 
-  if (!session.fork_handler.exchange(true)) {
-    pthread_atfork(nullptr, nullptr, &AfterForkInChild);
-    at_quick_exit(&FinishSession);
-  }
   DescribeProcess();
   if (session.preloaded.load(std::memory_order_relaxed)) {
     recorder.SetSourceState("calls", SourceStateKind::kActive);
@@ -288,6 +299,7 @@ void EnsureManagedSources() {
   const OwnWorkTimer timer;
   if (!BeginWork(&session.managed_sources)) return;
   if (session.finished.load(std::memory_order_acquire) == Work::kNotDone) {
+    const LoaderWork loader;
     StartSources(session.config);
     DescribeProcess();
     // Registered after CUDA's own handlers, so it runs before them, while CUPTI can still be flushed.
