@@ -79,9 +79,21 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
     if (!ParseName(value, kLogLevels, &config->log)) {
       WarnValue(warn, name, value, "must be quiet, warn, info or debug");
     }
+  } else if (name == "UVMTRACE_CHILDREN") {
+    if (value == "0" || value == "1") {
+      config->children = value == "1";
+    } else {
+      WarnValue(warn, name, value, "must be 0 or 1");
+    }
   } else if (name == "UVMTRACE_KERNELS") {
     if (value == "0" || value == "1") {
       config->kernels = value == "1";
+    } else {
+      WarnValue(warn, name, value, "must be 0 or 1");
+    }
+  } else if (name == "UVMTRACE_BH_STACKS") {
+    if (value == "0" || value == "1") {
+      config->bottom_half_stacks = value == "1";
     } else {
       WarnValue(warn, name, value, "must be 0 or 1");
     }
@@ -115,7 +127,7 @@ void ReadConfig(const char* const* environment, Config* config, Warn warn) {
     char line[300];
     snprintf(line, sizeof(line),
              "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _SOURCE, _MAX_OVERHEAD, _STACKS, "
-             "_BUFFER_MB, _LOG, _KERNELS, _DRAIN_US, _SAMPLE_MS",
+             "_BUFFER_MB, _LOG, _CHILDREN, _KERNELS, _BH_STACKS, _DRAIN_US, _SAMPLE_MS",
              static_cast<int>(name.size() < 80 ? name.size() : 80), name.data());
     warn(line);
   }

@@ -16,8 +16,11 @@
 
 #include "preload/config.h"
 #include "preload/devices.h"
+#include "preload/fork_guard.h"
 #include "preload/hook.h"
 #include "preload/managed_memory.h"
+#include "preload/own_cost.h"
+#include "preload/python_stack.h"
 #include "preload/resolve.h"
 #include "preload/sources.h"
 #include "preload/stack.h"
@@ -110,6 +113,8 @@ void ForgetParent() {
   Recorder::Get().AbandonAfterFork();
   AbandonSourcesAfterFork();
   managed_memory.Forget();
+  ForgetOwnCost();
+  ForgetPythonStacks();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
@@ -146,17 +151,20 @@ void StartStacks() {
   session_stack_frames.store(0, std::memory_order_relaxed);
   if (session.config.stack_frames == 0) {
     recorder.SetSourceState("stacks", SourceStateKind::kDisabled, "UVMTRACE_STACKS=0");
+    recorder.SetSourceState("python_stacks", SourceStateKind::kDisabled, "UVMTRACE_STACKS=0");
     return;
   }
   char reason[200] = "";
   const char* const unwinder = OpenUnwinder(reason, sizeof(reason));
   if (unwinder == nullptr) {
     recorder.SetSourceState("stacks", SourceStateKind::kUnavailable, reason);
+    recorder.SetSourceState("python_stacks", SourceStateKind::kUnavailable, reason);
     return;
   }
   session_stack_frames.store(session.config.stack_frames, std::memory_order_relaxed);
   snprintf(reason, sizeof(reason), "%d frames by %s", session.config.stack_frames, unwinder);
   recorder.SetSourceState("stacks", SourceStateKind::kActive, reason);
+  StartPythonStacks();
 }
 
 bool StartRecording() {
@@ -166,6 +174,15 @@ bool StartRecording() {
   session.config = Config{};
   ReadConfig(environ, &session.config, &WarnConfig);
 
+  if (!session.config.children && !IsRunRoot()) {
+    Log(LogLevel::kInfo, "this is a child process: not recorded, as UVMTRACE_CHILDREN=0 asks");
+    return false;
+  }
+  if (!session.fork_handler.exchange(true)) {
+    GuardForks(&AfterForkInChild);
+    at_quick_exit(&FinishSession);
+  }
+  const LoaderWork loader;
   Recorder& recorder = Recorder::Get();
   const RecorderOptions options = {
       .path = session.config.out,
@@ -176,10 +193,6 @@ bool StartRecording() {
   };
   if (!recorder.Start(options)) return false;
 
-  if (!session.fork_handler.exchange(true)) {
-    pthread_atfork(nullptr, nullptr, &AfterForkInChild);
-    at_quick_exit(&FinishSession);
-  }
   DescribeProcess();
   if (session.preloaded.load(std::memory_order_relaxed)) {
     recorder.SetSourceState("calls", SourceStateKind::kActive);
@@ -197,13 +210,19 @@ bool StartRecording() {
 // Keeps what is done here out of the duration of the call in which it is done.
 class OwnWorkTimer {
  public:
-  OwnWorkTimer() : start_ns_(NowNs()) {}
-  ~OwnWorkTimer() { thread_state.own_work_ns += NowNs() - start_ns_; }
+  OwnWorkTimer() : start_ns_(NowNs()), before_ns_(thread_state.own_work_ns) {}
+  ~OwnWorkTimer() {
+    const uint64_t spent_ns = NowNs() - start_ns_;
+    const uint64_t beneath_ns = thread_state.own_work_ns - before_ns_;  // told by timers within this one
+    start_cost_ns.fetch_add(spent_ns - beneath_ns, std::memory_order_relaxed);
+    thread_state.own_work_ns = before_ns_ + spent_ns;
+  }
   OwnWorkTimer(const OwnWorkTimer&) = delete;
   OwnWorkTimer& operator=(const OwnWorkTimer&) = delete;
 
  private:
   const uint64_t start_ns_;
+  const uint64_t before_ns_;
 };
 
 void* WatchInjectedProcess(void*) {
@@ -233,6 +252,7 @@ bool EnsureSession() {
       ForgetParent();
       thread_state.depth = 1;  // ours, see InternalWork
     }
+    const OwnWorkTimer timer;
     session.pid.store(pid, std::memory_order_relaxed);
     Publish(word, StartRecording() ? SessionState::kRunning : SessionState::kFailed);
     // A session may start after cuInit: by way of a library that was bound past us.
@@ -279,6 +299,7 @@ void EnsureManagedSources() {
   const OwnWorkTimer timer;
   if (!BeginWork(&session.managed_sources)) return;
   if (session.finished.load(std::memory_order_acquire) == Work::kNotDone) {
+    const LoaderWork loader;
     StartSources(session.config);
     DescribeProcess();
     // Registered after CUDA's own handlers, so it runs before them, while CUPTI can still be flushed.
@@ -332,6 +353,7 @@ void FinishSession() {
                                    "libcuda.so.1 was never loaded: no NVIDIA driver is installed, or it is not on the "
                                    "loader's path");
   }
+  RecordOwnCost();
   Recorder::Get().Close(kCloseMs);
   Publish(word, SessionState::kClosed);
 }

@@ -102,6 +102,18 @@ void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& s
                                            At(rows.gpu_faults(), i), At(rows.processor(), i)});
     }
   }
+  for (const auto& rows : chunk.tool_samples()) {
+    for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
+      contents->tool_samples.push_back({Sum(rows.time_delta_ns(), i), At(rows.calls_ns(), i), At(rows.sampler_ns(), i),
+                                        At(rows.bytes_written(), i)});
+    }
+  }
+  for (const auto& rows : chunk.bottom_half_samples()) {
+    for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
+      contents->bottom_half_samples.push_back({Sum(rows.time_delta_ns(), i), At(rows.kernel_thread(), i),
+                                               At(rows.kernel_stack(), i), At(rows.weight_ns(), i)});
+    }
+  }
   for (const auto& rows : chunk.clock_samples()) {
     for (int i = 0; i < rows.monotonic_delta_ns_size(); ++i) {
       contents->clock_samples.push_back({Sum(rows.monotonic_delta_ns(), i), Sum(rows.realtime_delta_ns(), i),
@@ -136,6 +148,10 @@ TraceContents ReadTrace(const std::string& path) {
     for (const auto& thread : chunk.kernel_thread()) {
       contents.kernel_threads[thread.id()] = {thread.tid(), thread.start_ticks(), thread.name(), thread.role(),
                                               Hex(thread.device_uuid())};
+    }
+    for (const auto& stack : chunk.kernel_stack()) {
+      EXPECT_EQ(contents.kernel_stacks.count(stack.id()), 0u) << "defined twice";
+      for (const uint32_t frame : stack.frame()) contents.kernel_stacks[stack.id()].push_back(strings[frame]);
     }
     ReadEvents(chunk, strings, &contents);
   }

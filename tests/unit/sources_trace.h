@@ -96,6 +96,18 @@ struct ClockSample {
   int64_t cupti_ns;
   int64_t monotonic_raw_ns;
 };
+struct ToolSample {
+  int64_t time_ns;
+  uint64_t calls_ns;
+  uint64_t sampler_ns;
+  uint64_t bytes_written;
+};
+struct BottomHalfSample {
+  int64_t time_ns;
+  uint32_t kernel_thread;
+  uint32_t kernel_stack;
+  uint64_t weight_ns;
+};
 struct State {
   int state = -1;
   std::string reason;
@@ -120,8 +132,11 @@ struct TraceContents {
   std::vector<Replay> replays;
   std::vector<Window> windows;
   std::vector<DetailChange> detail_changes;
-  std::map<std::string, State> states;                // in force at the end
-  std::map<std::string, std::vector<State>> history;  // in the order of the file
+  std::vector<ToolSample> tool_samples;
+  std::vector<BottomHalfSample> bottom_half_samples;
+  std::map<uint32_t, std::vector<std::string>> kernel_stacks;  // innermost first
+  std::map<std::string, State> states;                         // in force at the end
+  std::map<std::string, std::vector<State>> history;           // in the order of the file
   std::map<std::string, std::string> parameters;
   std::map<std::string, uint64_t> losses;  // by "source: reason"
 };
