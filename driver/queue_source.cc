@@ -465,14 +465,19 @@ void WatchDescriptors() {
   bool taken = false;
   for (size_t i = 0; i < g.lane_count; ++i) taken = taken || g.lanes[i].queue.descriptor() < 0;
   if (!taken) return;
-  constexpr const char* kClosed = "the program closed the queue's descriptor";
   if (g.reopened == kMostReopened) return GiveUp("the program closed the queue's descriptor again and again");
   ++g.reopened;
+  for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.reader().Finish(kSink);
   CloseLanes();
   char reason[400] = "";
-  if (!OpenFirstLane(reason, sizeof reason)) return GiveUp(reason[0] != '\0' ? reason : kClosed);
+  if (!OpenFirstLane(reason, sizeof reason)) {
+    char closed[500];
+    snprintf(closed, sizeof closed, "the program closed the queue's descriptor, and it could not be opened again: %s",
+             reason);
+    return GiveUp(closed);
+  }
   Recorder::Get().CountLoss(kSource, "the program closed the queue's descriptor: events until it was opened again", 1);
-  Log(LogLevel::kInfo, "%s: %s; it was opened again", kSource, kClosed);
+  Log(LogLevel::kInfo, "%s: the program closed its descriptor; it was opened again", kSource);
   if (g.windows.open() && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
   g.cost_window_migrations = 0;
   TellActive();
