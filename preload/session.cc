@@ -22,6 +22,7 @@
 #include "preload/managed_memory.h"
 #include "preload/resolve.h"
 #include "preload/stack.h"
+#include "preload/visibility.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
 #include "record/run_id.h"
@@ -191,6 +192,7 @@ bool StartRecording() {
     recorder.SetSourceState("calls", SourceStateKind::kUnavailable,
                             "loaded by CUDA_INJECTION64_PATH: calls are not intercepted; use LD_PRELOAD");
   }
+  TellVisibility();
   recorder.SetSourceState("devices", SourceStateKind::kIdle, "cuInit has not been called");
   StartStacks();
   if (session.config.detail == Detail::kCalls) {

@@ -8,5 +8,6 @@ add_executable(uvmtrace_preload_test
 target_link_libraries(uvmtrace_preload_test PRIVATE
   uvmtrace_preload_parts uvmtrace_record uvmtrace_cuda_headers GTest::gtest_main)
 target_compile_definitions(uvmtrace_preload_test PRIVATE
-  UVMTRACE_LIBCUDA_STUB="${CUDAToolkit_LIBRARY_DIR}/stubs/libcuda.so")
+  UVMTRACE_LIBCUDA_STUB="${CUDAToolkit_LIBRARY_DIR}/stubs/libcuda.so"
+  UVMTRACE_LIBCUDART="${CUDAToolkit_LIBRARY_DIR}/libcudart.so")
 gtest_discover_tests(uvmtrace_preload_test)
