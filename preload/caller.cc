@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <link.h>
-#include <stdio.h>
 #include <string.h>
 
 #include <atomic>
@@ -56,6 +55,32 @@ const char* NeededRuntime(const void* address) {
   return nullptr;
 }
 
+int CountRuntime(dl_phdr_info* info, size_t, void* count) {
+  const char* const slash = info->dlpi_name != nullptr ? strrchr(info->dlpi_name, '/') : nullptr;
+  if (slash != nullptr && std::string_view(slash + 1).starts_with("libcudart")) ++*static_cast<int*>(count);
+  return 0;
+}
+
+bool SeveralRuntimes() {
+  int count = 0;
+  dl_iterate_phdr(&CountRuntime, &count);
+  return count > 1;
+}
+
+// Tells when a second file is called.
+void NoteRuntime(const void* function) {
+  static constinit std::atomic<const void*> first_base{nullptr};
+  static constinit std::atomic<const void*> first_function{nullptr};
+  Dl_info info;
+  if (dladdr(function, &info) == 0) return;
+  const void* before = nullptr;
+  if (first_base.compare_exchange_strong(before, info.dli_fbase, std::memory_order_acq_rel)) {
+    first_function.store(function, std::memory_order_release);
+  } else if (before != info.dli_fbase) {
+    if (const void* const first = first_function.load(std::memory_order_acquire)) TellTwoRuntimes(first, function);
+  }
+}
+
 }  // namespace
 
 void* RuntimeSymbolFor(const void* call_site, const char* name) {
@@ -63,10 +88,11 @@ void* RuntimeSymbolFor(const void* call_site, const char* name) {
   if (IsOwnAddress(next)) next = nullptr;
   if (next != nullptr && !IsRuntimeAddress(next)) return next;
   const char* const needed = NeededRuntime(call_site);
+  if (needed == nullptr && SeveralRuntimes()) NoteUnclearCaller(call_site);
   void* const handle = needed != nullptr ? OpenLoaded(needed) : nullptr;
   void* const bound = handle != nullptr ? LibcDlsym()(handle, name) : nullptr;
   if (bound == nullptr || IsOwnAddress(bound)) return next;
-  if (next != nullptr && bound != next) TellTwoRuntimes(next, bound);
+  NoteRuntime(bound);
   return bound;
 }
 

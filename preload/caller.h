@@ -6,6 +6,9 @@
 // to the libcudart that the calling file is linked with, unless another preloaded library stands before them all: that
 // one would have got the call without us.
 //
+// A caller that is linked with no libcudart (it was reached by a tail call from one that is) gets the first one, and
+// the trace says so.
+//
 // The answer is remembered for each call site, so it is found out once.
 #pragma once
 

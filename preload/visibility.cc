@@ -52,6 +52,7 @@ constinit Names deep_bound;
 constinit Names other_namespaces;
 constinit std::atomic<const void*> two_runtimes[2] = {};
 constinit std::atomic<const void*> third_runtime{nullptr};
+constinit std::atomic<const void*> unclear_caller{nullptr};
 
 void Tell(const char* source, const Names& names, const char* how) {
   if (names.count() == 0) return;
@@ -67,7 +68,7 @@ void Tell(const char* source, const Names& names, const char* how) {
 
 const char* FileOf(const void* function) {
   Dl_info info;
-  if (dladdr(function, &info) == 0 || info.dli_fname == nullptr) return "a libcudart";
+  if (dladdr(function, &info) == 0 || info.dli_fname == nullptr) return "a file without a name";
   const char* const slash = strrchr(info.dli_fname, '/');
   return slash != nullptr ? slash + 1 : info.dli_fname;
 }
@@ -94,6 +95,14 @@ void TellVisibility() {
              FileOf(one), FileOf(two_runtimes[1].load(std::memory_order_acquire)));
     Recorder::Get().SetSourceState("doors.runtimes", SourceStateKind::kActive, reason);
   }
+  if (const void* const caller = unclear_caller.load(std::memory_order_acquire)) {
+    snprintf(
+        reason, sizeof(reason),
+        "this process has several libcudart, and %.100s calls one without being linked with any: its calls go to the "
+        "one that was loaded first",
+        FileOf(caller));
+    Recorder::Get().SetSourceState("doors.unclear_runtime", SourceStateKind::kUnavailable, reason);
+  }
   if (const void* const third = third_runtime.load(std::memory_order_acquire)) {
     snprintf(reason, sizeof(reason),
              "functions of %.100s, the third libcudart of this process, were looked up: what they "
@@ -109,6 +118,10 @@ void TellTwoRuntimes(const void* one, const void* other) {
   if (SessionRunning()) TellVisibility();
 }
 
+void NoteUnclearCaller(const void* call_site) {
+  if (unclear_caller.exchange(call_site, std::memory_order_acq_rel) == nullptr && SessionRunning()) TellVisibility();
+}
+
 void TellThirdRuntime(const void* function) {
   if (third_runtime.exchange(function, std::memory_order_acq_rel) == nullptr && SessionRunning()) TellVisibility();
 }
@@ -121,7 +134,7 @@ extern "C" __attribute__((visibility("hidden"))) void uvmtrace_note_dlopen(const
   uvmtrace::NoteDeepBind(file);
   errno = host_errno;
 }
-extern "C" __attribute__((visibility("hidden"))) void uvmtrace_note_dlmopen(const char* file) {
+extern "C" __attribute__((visibility("hidden"))) void uvmtrace_note_dlmopen(long, const char* file) {
   const int host_errno = errno;
   uvmtrace::NoteNamespace(file);
   errno = host_errno;

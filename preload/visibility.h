@@ -17,6 +17,9 @@ void TellTwoRuntimes(const void* one, const void* other);
 // A third libcudart: what is looked up there goes past us.
 void TellThirdRuntime(const void* function);
 
+// A call by symbol from a file that is linked with none of the several libcudart of this process.
+void NoteUnclearCaller(const void* call_site);
+
 // Everything that was noted so far. Once when a session starts.
 void TellVisibility();
 

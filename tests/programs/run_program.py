@@ -37,7 +37,8 @@ class Run:
         self.folder = folder
         self.args = args
         variables = {k: v for k, v in os.environ.items() if not k.startswith(("UVMTRACE_", "LD_"))}
-        libraries = [args.fake, os.path.join(args.fake, "13"), os.path.join(args.fake, "12")]
+        libraries = [args.fake, os.path.join(args.fake, "13"), os.path.join(args.fake, "12"),
+                     os.path.join(args.fake, "11")]
         if "UVMTRACE_SIM_PROFILE" in environment:
             libraries = [args.simulator]
         variables["LD_LIBRARY_PATH"] = ":".join(libraries)
@@ -182,7 +183,8 @@ def abrupt(run):
 
 def static_runtime(run):
     trace = run.trace()
-    check(names(trace) == ["cuInit", "cuMemAlloc_v2", "cuMemAllocManaged", "cuMemFree_v2", "cuMemFree_v2"], names(trace))
+    check(names(trace) == ["cuInit", "cuDevicePrimaryCtxRetain", "cuMemAlloc_v2", "cuMemAllocManaged", "cuMemFree_v2",
+                           "cuMemFree_v2"], names(trace))
     check({call["door"] for call in trace.calls} == {"GET_PROC_ADDRESS"}, trace.calls)
     check(trace.clean, "the end is not clean")
 
@@ -310,8 +312,8 @@ def routing(run):
 
 def entry_point(run):
     trace = run.trace()
-    check(names(trace) == ["cuInit", "cuMemCreate"], names(trace))
-    call = trace.calls[1]
+    check(names(trace) == ["cuInit", "cuDevicePrimaryCtxRetain", "cuMemCreate"], names(trace))
+    call = trace.calls[2]
     check((call["address"], call["memory_kind"], call["location"], call["bytes"]) == (0x4242, "PHYSICAL", 2, 2 << 20), call)
 
 
@@ -517,6 +519,7 @@ def main():
         print("\n".join(CASES))
         return 0
     build = os.path.abspath(args.build)
+    args.build = build
     args.library = os.path.join(build, "lib/libuvmtrace.so")
     args.launcher = os.path.join(build, "bin/uvmtrace")
     args.programs = os.path.join(build, "tests/programs/bin")
