@@ -9,7 +9,9 @@
 
 namespace uvmtrace {
 
-// Whether the environment asks for it. Read once, at the first context.
+// When a session starts, and when a context is created: the sources then start at once, not at the first managed
+// allocation.
+void SetAuditWanted(bool wanted);
 bool AuditWanted();
 
 // Hooks passed since CUPTI began to count, nested calls included; by function.

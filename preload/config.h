@@ -32,6 +32,7 @@ struct Config {
   size_t buffer_bytes = size_t{64} << 20;
   LogLevel log = LogLevel::kWarn;
   bool kernels = true;
+  bool audit = false;
   uint32_t drain_period_us = 1000;
   uint32_t sample_period_us = 10'000;
 };

@@ -16,6 +16,7 @@
 
 #include "cupti/cupti_source.h"
 #include "driver/driver_sampler.h"
+#include "preload/audit.h"
 #include "preload/config.h"
 #include "preload/devices.h"
 #include "preload/hook.h"
@@ -193,6 +194,7 @@ bool StartRecording() {
                             "loaded by CUDA_INJECTION64_PATH: calls are not intercepted; use LD_PRELOAD");
   }
   TellVisibility();
+  SetAuditWanted(session.config.audit && session.config.detail == Detail::kFull);
   recorder.SetSourceState("devices", SourceStateKind::kIdle, "cuInit has not been called");
   StartStacks();
   if (session.config.detail == Detail::kCalls) {

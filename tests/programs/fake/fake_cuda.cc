@@ -14,6 +14,10 @@
 
 #define FAKE_EXPORT __attribute__((visibility("default")))
 
+// Who wants to know of every call: fake_cupti.cc.
+extern "C" FAKE_EXPORT void (*fake_api_called)(bool runtime, const char* symbol);
+void (*fake_api_called)(bool runtime, const char* symbol) = nullptr;
+
 namespace {
 
 #define UVMTRACE_CALL(layer, symbol, ...) \
@@ -105,6 +109,7 @@ CUresult Behave(Tag_cuMemcpyDtoH_v2, void* destination, CUdeviceptr source, size
 #define FAKE_Driver(symbol, parameters, ...)                             \
   extern "C" FAKE_EXPORT CUresult Fake_##symbol parameters asm(#symbol); \
   CUresult Fake_##symbol parameters {                                    \
+    if (fake_api_called != nullptr) fake_api_called(false, #symbol);     \
     if (Fails(#symbol)) return CUDA_ERROR_NO_DEVICE;                     \
     return Behave(Tag_##symbol{}, __VA_ARGS__);                          \
   }
