@@ -81,15 +81,16 @@ namespace uvmtrace {
 namespace {
 
 // What the host is to get for a name of the lists, or null to leave the request to the real function, as most are left:
-// those of CUPTI, whose own calls are not the program's, and our own. `find` is the host's look-up. It comes last, so
-// that dlerror says what it would have said; a name that is not found is looked up once more, for the same reason.
+// those of the driver and of CUPTI, whose own calls are not the program's, and our own. `find` is the host's look-up.
+// It comes last, so that dlerror says what it would have said; a name that is not found is looked up once more, for the
+// same reason.
 template <typename Find>
 void* FilterLookup(const char* name, const void* caller, const Find& find) {
   const FunctionId id = FindFunction(name);
   if (id == kNoFunction || IsOwnAddress(caller)) return nullptr;
   const int host_errno = errno;
   void* answer = nullptr;
-  if (!IsCuptiAddress(caller)) {
+  if (!IsCudaInternal(caller)) {
     const bool driver = Function(id).layer == Layer::kDriver;
     void* const known = driver ? ResolveLibrary(id) : nullptr;
     void* const real = find();

@@ -215,11 +215,15 @@ int RuntimeVersion() { return RuntimeVersionOf(AnyRuntimeFunction()); }
 
 bool IsOwnAddress(const void* address) { return address >= &__ehdr_start && address < &_end; }
 
-bool IsCuptiAddress(const void* address) {
+bool IsCudaInternal(const void* address) {
   Dl_info info;
   if (dladdr(address, &info) == 0) return false;
   const std::string_view file = FileName(info.dli_fname);
-  return file.starts_with("libcupti") || file.starts_with("libnvperf_") || file.starts_with("libpcsamplingutil");
+  for (const char* prefix :
+       {"libcupti", "libnvperf_", "libpcsamplingutil", "libcuda.so", "libcudadebugger", "libnvidia-"}) {
+    if (file.starts_with(prefix)) return true;
+  }
+  return false;
 }
 
 }  // namespace uvmtrace

@@ -71,7 +71,8 @@ int RuntimeVersion();
 // Whether an address lies in this library.
 bool IsOwnAddress(const void* address);
 
-// Whether an address lies in CUPTI or in a library beneath it: its own calls are not the program's.
-bool IsCuptiAddress(const void* address);
+// Whether an address lies in the driver, or in CUPTI and beneath it: what they look up is not the program's, and the
+// driver of WSL looks itself up.
+bool IsCudaInternal(const void* address);
 
 }  // namespace uvmtrace

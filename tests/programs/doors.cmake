@@ -9,6 +9,9 @@ foreach(major 11 12 13)
 endforeach()
 add_library(test_past_us SHARED libraries/past_us.cc)
 set_target_properties(test_past_us PROPERTIES OUTPUT_NAME past_us LIBRARY_OUTPUT_DIRECTORY ${library_dir})
+add_library(test_runtime_partner SHARED libraries/runtime_partner.cc)
+set_target_properties(test_runtime_partner PROPERTIES
+  OUTPUT_NAME runtime_partner LIBRARY_OUTPUT_DIRECTORY ${library_dir})
 # Found by CUDA_HOME, so that the other programs do without it.
 add_library(fake_audit_cupti SHARED fake/fake_cupti.cc)
 target_link_libraries(fake_audit_cupti PRIVATE uvmtrace_cuda_headers)
@@ -24,7 +27,7 @@ uvmtrace_test_program(every_call every_call.cc)
 uvmtrace_test_program(managed_variable_host managed_variable_host.cc)
 target_link_libraries(managed_variable_host PRIVATE fake_cudart_13)
 add_dependencies(uvmtrace_test_programs
-  ${door_targets} fake_cudart_11 fake_audit_cupti test_past_us test_weak_self_lookup doors_host surface_host every_call managed_variable_host
+  ${door_targets} fake_cudart_11 fake_audit_cupti test_past_us test_runtime_partner test_weak_self_lookup doors_host surface_host every_call managed_variable_host
   uvmtrace_report)
 
 if(UVMTRACE_SANITIZE STREQUAL "")

@@ -256,6 +256,11 @@ def no_audit(run):
     check("audit" not in run.trace().states and not run.trace().audit, run.trace().states)
 
 
+def beside_another_tool(run):
+    run_program.one_clean_work(run)
+    check("the partner sees 1000 bytes" in run.process.stdout, run.process.stdout)
+
+
 def nothing(run):
     pass
 
@@ -312,6 +317,8 @@ CASES = {
     "early_pointers_unused": ("plain_host", ["no_cuda"], run_program.no_file, {"env": {"FETCH_EARLY": "1"}}),
     "python_doors": ("python3", ["-c", PYTHON_DOORS], python_doors, {}),
     "thread_stress": ("doors_host", ["stress"], thread_stress, {"env": STRESS, "slow": True}),
+    "driver_internal": ("doors_host", ["driver_internal"], run_program.no_file, {}),
+    "beside_another_runtime_tool": ("runtime_host", ["normal"], beside_another_tool, {"partner": "runtime_partner"}),
     "audit": ("doors_host", ["audit"], audit, {"env": {"UVMTRACE_AUDIT": "1", "CUDA_HOME": "{fake}/cuda_home"}}),
     "no_audit": ("doors_host", ["audit"], no_audit, {"env": {"CUDA_HOME": "{fake}/cuda_home"}}),
     # The memory surface.

@@ -231,6 +231,11 @@ int Stress() {
   return 0;
 }
 
+int DriverInternal() {
+  printf("%d\n", Look<int (*)()>(Driver(), "FakeLooksItselfUp")());
+  return 0;
+}
+
 // --- audit ---
 
 // Six of the eight sets pass a door; the runtime call is one of its own and makes no driver call.
@@ -273,6 +278,7 @@ int main(int argc, char** argv) {
       {"entry_points", &EntryPoints},
       {"stress", &Stress},
       {"audit", &Audit},
+      {"driver_internal", &DriverInternal},
   };
   return RunScenario(scenarios, argc, argv);
 }

@@ -397,7 +397,7 @@ time.sleep(0.3)
 # name: (program, arguments, expectation, options)
 #   env        more variables; {fake} is the stand-ins' folder; UVMTRACE_SIM_PROFILE runs on the simulator instead of them
 #   stderr     the library may print there: the expectation says what
-#   partner    another library that interposes dlsym is preloaded as well
+#   partner    another library is preloaded as well: its name, or one that interposes dlsym
 #   launcher   run by uvmtrace run
 #   slow       takes long with the library, for a reason that the expectation knows
 #   inject     loaded by the program, as CUDA_INJECTION64_PATH does, instead of preloaded
@@ -486,7 +486,8 @@ def run_case(args, name):
     path = program if program == "python3" else os.path.join(args.programs, program)
     command = [path] + arguments
     environment = options.get("env", {})
-    partner = [os.path.join(args.libraries, "libdlsym_partner.so")] if options.get("partner") else []
+    partner = options.get("partner")
+    partner = [os.path.join(args.libraries, f"lib{partner if partner is not True else 'dlsym_partner'}.so")] if partner else []
     base = tempfile.mkdtemp(prefix=f"uvmtrace-{name}-")
     try:
         folders = [os.path.join(base, which) for which in ("without", "with")]

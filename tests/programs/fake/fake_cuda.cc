@@ -5,6 +5,7 @@
 // FAKE_CUDA_FAIL=cuInit (or another call, or all) makes that call fail with CUDA_ERROR_NO_DEVICE. With
 // FAKE_CUDA_PAGEABLE the device reaches all memory. Every global variable of a module is one and the same managed
 // variable.
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,6 +119,14 @@ CUresult Behave(Tag_cuMemcpyDtoH_v2, void* destination, CUdeviceptr source, size
 #define UVMTRACE_CALL(layer, symbol, operation, parameters, arguments, ...) \
   FAKE_CALL(layer, symbol, parameters, FAKE_UNPACK arguments)
 #include "preload/calls.inc"
+
+// The driver of WSL looks its own functions up, in its own handle.
+extern "C" FAKE_EXPORT int FakeLooksItselfUp() {
+  void* const self = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  using Set = CUresult (*)(CUdeviceptr, unsigned char, size_t);
+  const auto set = reinterpret_cast<Set>(dlsym(self, "cuMemsetD8_v2"));
+  return set == &Fake_cuMemsetD8_v2 ? set(0x1000, 0, 1) : -1;
+}
 
 extern "C" {
 
