@@ -180,7 +180,9 @@ std::string InsideSentence(const Report& report, const std::string& thread) {
   for (const BottomHalfTimeRow& row : report.bh_time()) {
     if (row.thread() != thread || row.share() < 0.1 || parts.size() == 3) continue;
     for (const auto& [part, what] : words) {
-      if (part == row.part()) parts.push_back(fmt::format("{} went into {}", FormatPercent(row.share()), what));
+      if (part == row.part())
+        parts.push_back(
+            fmt::format("{}{} {}", FormatPercent(row.share()), parts.empty() ? " went into" : " into", what));
     }
   }
   return parts.empty() ? "" : " Of its time, " + Join(parts) + ".";
@@ -195,7 +197,7 @@ std::string FatalSentence(const Report& report) {
     const FatalFaultRow& first = report.fatal_faults(0);
     sentence += fmt::format("{}{} to {:#x}{}: {}", count > 1 ? "; the first is one" : "",
                             first.processor().empty() ? "" : " of " + first.processor(), first.address(),
-                            first.kind().empty()   ? ", where no known allocation is"
+                            first.kind().empty()   ? " (no known allocation)"
                             : first.site().empty() ? fmt::format(", in {} memory", first.kind())
                                                    : fmt::format(", in {} memory of {}", first.kind(), first.site()),
                             first.reason());
