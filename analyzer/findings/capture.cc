@@ -230,6 +230,9 @@ void AddProcesses(const Run& run, Report* report) {
       if (process->process->parent_pid != 0) row->set_parent_pid(process->process->parent_pid);
       for (const std::string& argument : process->process->command_line) row->add_command_line(argument);
       row->set_duration_ns(DurationOf(*process));
+      if (run.size() > 1) row->set_host(process->process->host);
+      if (!process->process->rank.empty()) row->set_rank(process->process->rank);
+      if (!process->process->local_rank.empty()) row->set_local_rank(process->process->local_rank);
     }
     const ProcessBytes bytes = BytesOfProcess(*process);
     const auto& to_device = bytes.of(Direction::kHostToDevice).total;

@@ -107,7 +107,9 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
                                    [&mapping](const MappingDefinition& other) { return other.id == mapping.id; });
     if (!known) mappings.push_back(mapping);
   }
-  for (const StackDefinition& stack : chunk.stacks) stacks.try_emplace(stack.id, Stack{stack.pcs, mappings.size()});
+  for (const StackDefinition& stack : chunk.stacks)
+    stacks.try_emplace(stack.id, Stack{stack.pcs, mappings.size(), stack.codes, stack.lines});
+  for (const CodeDefinition& code : chunk.codes) codes.try_emplace(code.id, code);
   for (const DeviceDefinition& device : chunk.devices) devices[device.ordinal] = device;
   for (const KernelThreadDefinition& thread : chunk.kernel_threads) kernel_threads[thread.id].definition = thread;
   for (const ParameterDefinition& parameter : chunk.parameters) parameters[parameter.name] = parameter.value;

@@ -144,6 +144,9 @@ struct RegionStatistics {
 struct Stack {
   std::vector<uint64_t> pcs;
   size_t mappings_known = 0;  // mappings that came before it: later ones may have replaced these addresses
+  // Python frames, innermost first: ids of `codes`, and lines.
+  std::vector<uint32_t> codes;
+  std::vector<uint32_t> lines;
 };
 
 class ProcessModel {
@@ -166,6 +169,7 @@ class ProcessModel {
   std::unordered_map<uint32_t, std::string> strings;
   std::vector<MappingDefinition> mappings;
   std::unordered_map<uint32_t, Stack> stacks;
+  std::unordered_map<uint32_t, CodeDefinition> codes;
   std::map<uint32_t, DeviceDefinition> devices;
   std::map<std::string, std::string> parameters;
   std::map<std::string, SourceStateDefinition> sources;

@@ -197,7 +197,9 @@ class TextReport : private TextWriter {
   void Processes() {
     if (report_.processes_size() < 2) return;
     Heading("PROCESSES");
-    Table table({{"pid"},
+    Table table({{"rank"},
+                 {"host", Align::kLeft},
+                 {"pid"},
                  {"parent"},
                  {"traced"},
                  {"calls"},
@@ -211,7 +213,7 @@ class TextReport : private TextWriter {
                  {"end", Align::kLeft},
                  {"file", Align::kLeft}});
     for (const ProcessRow& row : report_.processes()) {
-      table.AddRow({row.has_pid() ? std::to_string(row.pid()) : "",
+      table.AddRow({row.rank(), Printable(row.host()), row.has_pid() ? std::to_string(row.pid()) : "",
                     row.has_parent_pid() ? std::to_string(row.parent_pid()) : "",
                     row.has_duration_ns() ? FormatDuration(row.duration_ns()) : "", FormatCount(row.api_calls()),
                     row.has_gpu_fault_entries() ? FormatCount(row.gpu_fault_entries()) : "",

@@ -122,6 +122,12 @@ ProcessDefinition DecodeProcess(std::string_view message) {
       case 18:
         process.kernel_driver_version = Text(reader);
         break;
+      case 19:
+        process.rank = Text(reader);
+        break;
+      case 20:
+        process.local_rank = Text(reader);
+        break;
       default:
         reader.skip();
     }
@@ -204,10 +210,16 @@ StackDefinition DecodeStack(std::string_view message) {
       for (const uint64_t pc : reader.get_packed_uint64()) stack.pcs.push_back(pc);
     } else if (field == 2) {
       stack.pcs.push_back(Number(reader));
+    } else if ((field == 3 || field == 4) && reader.wire_type() == pbf_wire_type::length_delimited) {
+      std::vector<uint32_t>& column = field == 3 ? stack.codes : stack.lines;
+      for (const uint32_t value : reader.get_packed_uint32()) column.push_back(value);
+    } else if (field == 3 || field == 4) {
+      (field == 3 ? stack.codes : stack.lines).push_back(Number32(reader));
     } else {
       reader.skip();
     }
   });
+  stack.lines.resize(stack.codes.size());
   return stack;
 }
 
@@ -226,6 +238,26 @@ ThreadDefinition DecodeThread(std::string_view message) {
     }
   });
   return thread;
+}
+
+CodeDefinition DecodeCode(std::string_view message) {
+  CodeDefinition code;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        code.id = Number32(reader);
+        break;
+      case 2:
+        code.file = Number32(reader);
+        break;
+      case 3:
+        code.function = Number32(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return code;
 }
 
 DeviceDefinition DecodeDevice(std::string_view message) {
@@ -423,6 +455,9 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
     case 20:
       chunk->kernel_stacks.push_back(DecodeKernelStack(Bytes(reader)));
       return;
+    case 21:
+      chunk->codes.push_back(DecodeCode(Bytes(reader)));
+      return;
     default:
       break;
   }
@@ -447,6 +482,7 @@ void Chunk::Clear() {
   mappings.clear();
   stacks.clear();
   threads.clear();
+  codes.clear();
   devices.clear();
   kernel_threads.clear();
   parameters.clear();

@@ -70,6 +70,8 @@ struct ProcessDefinition {
   uint32_t cuda_driver_version = 0;
   uint32_t cupti_version = 0;
   std::string kernel_driver_version;
+  std::string rank;  // empty: none
+  std::string local_rank;
 };
 
 struct StringDefinition {
@@ -95,6 +97,16 @@ struct MappingDefinition {
 struct StackDefinition {
   uint32_t id = 0;
   std::vector<uint64_t> pcs;
+  // Python frames, innermost first.
+  std::vector<uint32_t> codes;
+  std::vector<uint32_t> lines;
+};
+
+// A Python function: ids of strings.
+struct CodeDefinition {
+  uint32_t id = 0;
+  uint32_t file = 0;
+  uint32_t function = 0;
 };
 
 struct ThreadDefinition {
@@ -158,6 +170,7 @@ struct Chunk {
   std::vector<MappingDefinition> mappings;
   std::vector<StackDefinition> stacks;
   std::vector<ThreadDefinition> threads;
+  std::vector<CodeDefinition> codes;
   std::vector<DeviceDefinition> devices;
   std::vector<KernelThreadDefinition> kernel_threads;
   std::vector<ParameterDefinition> parameters;
