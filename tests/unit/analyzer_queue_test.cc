@@ -369,6 +369,43 @@ TEST(SampledReportTest, WindowsThatCaughtNothingLeaveTheCauseUnknown) {
   EXPECT_FALSE(report.migrations(0).has_count());
 }
 
+TEST(SampledReportTest, AskedForButNotGivenIsNotEstimated) {
+  TraceOptions options;
+  options.detail = "sampled";
+  TraceBuilder trace(options);
+  trace.CuptiActive();
+  trace.Source("driver_queue", STATE_UNAVAILABLE, "no device");
+  trace.DetailChange(kStart + 1000, "full", "sampled needs the driver's queue");
+  trace.Migrate(kStart + 10'000, kStart + 20'000, kBase, kMiB, -1, 0);
+  const Report report = ReportOf(trace);
+  EXPECT_EQ(report.totals().estimated_size(), 0);
+  EXPECT_FALSE(report.migrations(0).has_estimated());
+  ASSERT_EQ(report.capture().detail_changes_size(), 1);
+}
+
+TEST(SampledReportTest, WhatItStartsWithIsNoChange) {
+  TraceOptions options;
+  options.detail = "auto";
+  TraceBuilder trace(options);
+  trace.Source("driver_queue", STATE_ACTIVE);
+  trace.DetailChange(kStart + 1000, "full", "");
+  trace.DetailChange(kStart + 9000, "sampled", "too many events");
+  const Report report = ReportOf(trace);
+  ASSERT_EQ(report.capture().detail_changes_size(), 1);
+  EXPECT_EQ(report.capture().detail_changes(0).detail(), "sampled");
+}
+
+TEST(SampledReportTest, LightThatBecameCallsSaysWhy) {
+  TraceOptions options;
+  options.detail = "light";
+  TraceBuilder trace(options);
+  trace.DetailChange(kStart + 1000, "calls", "light needs the driver's queue");
+  trace.Allocate(MEMORY_KIND_MANAGED, kBase, kMiB, kStart + 5000);
+  const Report report = ReportOf(trace);
+  EXPECT_NE(ReasonOf(report, "migrations").find("light needs the driver's queue"), std::string::npos);
+  EXPECT_FALSE(report.totals().has_gpu_fault_entries());
+}
+
 TEST(QueueBatchesTest, NumbersWrapAndComeBack) {
   analyzer::QueueBatches batches;
   for (uint64_t i = 0; i < 10'000; ++i) {
