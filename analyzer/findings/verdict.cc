@@ -146,6 +146,10 @@ std::string FitSentence(const Report& report) {
         "{}{} came back after leaving the GPU, and {} were evicted to make room: the working set does not fit.",
         ratio.empty() ? "" : ratio + "; ", FormatBytes(fit.refaulted_bytes()), FormatBytes(fit.evicted_bytes()));
   }
+  if (fit.evicted_bytes() > 0 && !fit.has_refaulted_bytes()) {
+    return fmt::format("{}about {} were evicted to make room: the memory is oversubscribed.",
+                       ratio.empty() ? "" : ratio + "; ", FormatBytes(fit.evicted_bytes()));
+  }
   if (fit.evicted_bytes() > 0) {
     return fmt::format(
         "{}{} were evicted to make room, and none came back: the memory is oversubscribed, the working set fits.",
@@ -159,6 +163,9 @@ std::string FitSentence(const Report& report) {
                            : "the CPU and the GPU take turns on the same memory (ping-pong)");
   }
   if (ratio.empty()) return "";
+  if (fit.peak_ratio() > 1 && !fit.has_evicted_bytes()) {
+    return ratio + ": oversubscribed. Evictions were not recorded.";
+  }
   if (fit.peak_ratio() > 1) return ratio + ": oversubscribed, though no eviction was recorded.";
   return ratio + ": it is not oversubscribed.";
 }

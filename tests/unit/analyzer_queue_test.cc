@@ -316,6 +316,7 @@ TEST(QueueReportTest, LightHasExactTotalsAndNoCauses) {
   EXPECT_NE(Verdict(report).find("64.0 MiB moved to the GPU and 32.0 MiB moved back to the host."), std::string::npos)
       << Verdict(report);
   EXPECT_NE(Verdict(report).find("which memory moved, and why, was not recorded"), std::string::npos);
+  EXPECT_NE(report.not_seen(0).find("Migrations were not recorded"), std::string::npos);
 }
 
 TEST(SampledReportTest, TotalsAreExactAndCausesAreEstimatedWithAnInterval) {
@@ -367,6 +368,24 @@ TEST(SampledReportTest, WindowsThatCaughtNothingLeaveTheCauseUnknown) {
   EXPECT_EQ(report.migrations(0).cause(), "unknown");
   EXPECT_EQ(report.migrations(0).bytes(), 1024 * kMiB);
   EXPECT_FALSE(report.migrations(0).has_count());
+}
+
+TEST(SampledReportTest, ASampleDoesNotTellThatNothingCameBack) {
+  TraceOptions options;
+  options.detail = "sampled";
+  TraceBuilder trace(options);
+  trace.SetSource(EVENT_SOURCE_DRIVER_QUEUE);
+  trace.Source("driver_queue", STATE_ACTIVE);
+  trace.Source("exact_counters", STATE_ACTIVE);
+  trace.Device(0, 4 * kMiB);
+  trace.Allocate(MEMORY_KIND_MANAGED, kBase, 6 * kMiB, kStart + 5000);
+  trace.Migrate(kStart + 10'000, kStart + 20'000, kBase, kMiB, 0, -1, MIGRATION_CAUSE_EVICTION);
+  trace.Window(kStart + 9000, kStart + 30'000);
+  trace.CounterSample(kStart + 40'000, 0, 10 * kMiB, 0, 0);
+  const Report report = ReportOf(trace);
+  EXPECT_EQ(report.totals().evicted_bytes(), 10 * kMiB);
+  EXPECT_NE(Verdict(report).find("about 10.0 MiB were evicted to make room"), std::string::npos) << Verdict(report);
+  EXPECT_EQ(Verdict(report).find("came back"), std::string::npos);
 }
 
 TEST(SampledReportTest, AskedForButNotGivenIsNotEstimated) {
