@@ -16,7 +16,7 @@ namespace {
 constexpr uint64_t kWaitNs = 500'000'000;
 
 constinit std::atomic<uint32_t> owner_tid{0};
-constinit void (*child_handler)() = nullptr;
+void (*child_handler)() = nullptr;
 constinit bool held_for_fork = false;  // written and read by the thread that holds it
 
 // False: this thread has it already, or waited in vain.
