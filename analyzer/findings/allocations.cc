@@ -14,18 +14,16 @@ namespace {
 struct Candidate {
   const ProcessModel* process;
   const Allocation* allocation;
+  uint64_t moved_bytes;  // estimated where they were sampled
 
-  uint64_t moved() const {
-    const MemoryActivity& activity = allocation->activity;
-    return activity.host_to_device_bytes + activity.device_to_host_bytes + activity.device_to_device_bytes;
-  }
+  uint64_t moved() const { return moved_bytes; }
   uint64_t faults() const {
     const MemoryActivity& activity = allocation->activity;
     return activity.gpu_fault_groups + activity.gpu_fault_entries + activity.cpu_faults;
   }
 };
 
-void SetActivity(const MemoryActivity& activity, const Knowledge& known, AllocationRow* row) {
+void SetActivity(const MemoryActivity& activity, const Knowledge& known, bool estimated, AllocationRow* row) {
   if (known.fault_groups) row->set_gpu_fault_groups(activity.gpu_fault_groups);
   if (known.fault_entries) row->set_gpu_fault_entries(activity.gpu_fault_entries);
   if (known.cpu_faults) row->set_cpu_faults(activity.cpu_faults);
@@ -34,7 +32,7 @@ void SetActivity(const MemoryActivity& activity, const Knowledge& known, Allocat
   if (known.device_to_device) row->set_device_to_device_bytes(activity.device_to_device_bytes);
   if (known.device_to_host) row->set_evicted_bytes(activity.evicted_bytes);
   if (known.refaults()) row->set_refaulted_bytes(activity.refaulted_bytes);
-  if (known.estimated) row->set_estimated(true);
+  if (estimated) row->set_estimated(true);
 }
 
 // What of `whole` the rows so far do not have.
@@ -106,7 +104,12 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
     unattributed.Add(scaler->second.Scale(process->unattributed));
     unattributed.Add(unsampled);
     process->memory.table().ForEach([&](const Allocation& allocation) {
-      candidates.push_back({process.get(), &allocation});
+      // Alone, without a carry from the rows before it: good enough for an order.
+      const MemoryActivity moved = bytes.estimated && allocation.activity.any()
+                                       ? ActivityScaler(bytes).Scale(allocation.activity)
+                                       : allocation.activity;
+      candidates.push_back({process.get(), &allocation,
+                            moved.host_to_device_bytes + moved.device_to_host_bytes + moved.device_to_device_bytes});
     });
   }
   const std::vector<Candidate> chosen = Choose(std::move(candidates), options.top);
@@ -123,20 +126,20 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
     row->set_site(site.site);
     for (std::string& frame : site.stack) row->add_stack(std::move(frame));
     const MemoryActivity activity = scalers.at(candidate.process).Scale(allocation.activity);
-    SetActivity(activity, known, row);
+    SetActivity(activity, known, allocation.activity.any_sampled(), row);
     shown.Add(activity);
   }
   if (total > chosen.size()) {
     AllocationRow* row = report->add_allocations();
     row->set_site("(other allocations)");
     row->set_allocations(total - chosen.size());
-    SetActivity(Rest(whole, shown), known, row);
+    SetActivity(Rest(whole, shown), known, known.estimated, row);
   }
   if (unattributed.any()) {
     AllocationRow* row = report->add_allocations();
     row->set_id(0);
     row->set_site("(no known allocation)");
-    SetActivity(unattributed, known, row);
+    SetActivity(unattributed, known, unattributed.any_sampled(), row);
   }
   if (report->allocations_size() == 0) AddEmptySection("allocations", "no allocation was recorded", report);
 }

@@ -96,7 +96,12 @@ void AddDetailChanges(const Run& run, Capture* capture) {
     windows += process->sampled.windows();
     windows_ns += process->sampled.windows_ns();
     const uint64_t started_ns = process->process ? process->process->started_ns : 0;
+    std::string in_force = process->process ? process->process->detail : "";
     for (const DetailChangeDefinition& change : process->detail_changes) {
+      // The recorder tells what it starts with: that is no change, and "auto" starts as "full".
+      const bool same = change.detail == in_force || (in_force == "auto" && change.detail == "full");
+      in_force = change.detail;
+      if (same && change.reason.empty()) continue;
       DetailChangeRow* row = capture->add_detail_changes();
       row->set_time_ns(change.time_ns > started_ns ? change.time_ns - started_ns : 0);
       row->set_detail(change.detail);

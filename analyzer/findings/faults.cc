@@ -91,17 +91,17 @@ std::string SiteOf(const ProcessModel& process, uint64_t pc, Symbolizer* symboli
 std::string FatalReason(uint32_t reason) {
   switch (reason) {
     case 1:
-      return "invalid address: nothing is allocated there, or it was freed";
+      return "invalid address (nothing is allocated there, or not any more)";
     case 2:
-      return "invalid permissions: the memory may not be accessed in this way";
+      return "invalid permissions (the memory may not be accessed in this way)";
     case 3:
       return "invalid fault type";
     case 4:
-      return "out of memory: the driver found none for the page";
+      return "out of memory (the driver found none for the page)";
     case 5:
       return "internal error of the driver";
     case 6:
-      return "invalid operation: not allowed while a kernel runs, or at this place";
+      return "invalid operation (not allowed while a kernel runs, or in this place)";
     default:
       return fmt::format("reason {} of the driver", reason);
   }

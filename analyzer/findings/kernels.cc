@@ -25,7 +25,7 @@ void AddRow(const std::string& name, const KernelStatistics& kernel, bool is_ker
   if (known.fault_groups) row->set_gpu_fault_groups(kernel.load.gpu_fault_groups);
   if (known.fault_entries) row->set_gpu_fault_entries(kernel.load.gpu_fault_entries);
   if (known.host_to_device) row->set_host_to_device_bytes(kernel.load.host_to_device_bytes);
-  if (known.estimated) row->set_estimated(true);
+  if (kernel.load.sampled_host_to_device_bytes > 0) row->set_estimated(true);
 }
 
 // Bytes that were recorded in windows stand for more.

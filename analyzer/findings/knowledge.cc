@@ -19,14 +19,21 @@ SourceVerdict StateOf(const ProcessModel& process, const std::string& name) {
   return on ? SourceVerdict::kOn : SourceVerdict::kOff;
 }
 
-// The details that were in force at some time.
+// Whether one of the details was in force at some time. What was asked for is not what was given if a change says so.
 bool WasAt(const ProcessModel& process, std::initializer_list<const char*> details) {
   const auto wanted = [&details](const std::string& detail) {
     return std::any_of(details.begin(), details.end(), [&detail](const char* one) { return detail == one; });
   };
-  if (process.process && wanted(process.process->detail)) return true;
+  const bool as_asked = process.detail_changes.empty() || (process.process && process.process->detail == "auto");
+  if (as_asked && process.process && wanted(process.process->detail)) return true;
   return std::any_of(process.detail_changes.begin(), process.detail_changes.end(),
                      [&wanted](const DetailChangeDefinition& change) { return wanted(change.detail); });
+}
+
+// What was in force at the end, and why it is not what was asked for.
+DetailChangeDefinition LastDetail(const ProcessModel& process) {
+  if (!process.detail_changes.empty()) return process.detail_changes.back();
+  return {0, process.process ? process.process->detail : "", ""};
 }
 
 }  // namespace
@@ -97,12 +104,14 @@ Knowledge WhatIsKnown(const Run& run) {
 
 std::string WhyNoUnifiedMemoryEvents(const Run& run, const std::string& source) {
   for (const auto& process : run) {
-    if (process->process && process->process->detail == "calls") {
-      return "the detail is \"calls\": no unified-memory source was on; record with UVMTRACE_DETAIL=full";
+    const DetailChangeDefinition last = LastDetail(*process);
+    if (last.detail == "calls") {
+      return fmt::format("the detail is \"calls\"{}: no unified-memory source was on; record with UVMTRACE_DETAIL=full",
+                         last.reason.empty() ? "" : " (" + last.reason + ")");
     }
     if (QueueIsOn(*process)) {
       // It feeds instead of CUPTI: why CUPTI does not is no reason.
-      if (source == "cupti.kernels" || !process->process || process->process->detail != "light") continue;
+      if (source == "cupti.kernels" || last.detail != "light") continue;
       if (source == "cupti.htod_bytes" || source == "cupti.dtoh_bytes") {
         return "the detail is \"light\": the driver's counters have the bytes, but no migration was recorded; "
                "UVMTRACE_DETAIL=full or sampled tells causes and allocations";

@@ -123,6 +123,15 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
         fmt::format("{} migration(s) arrived so late that their busy time was cut short.", FormatCount(clipped)));
   }
   const Totals& totals = report->totals();
+  if (totals.estimated_size() > 0) {
+    lines.push_back(
+        "Migrations were recorded in windows only: what came back to a GPU after leaving it cannot be told from a "
+        "sample. UVMTRACE_DETAIL=full tells it.");
+  } else if (totals.has_host_to_device_bytes() && !totals.has_prefetched_ahead_bytes()) {
+    lines.push_back(
+        "Migrations were not recorded: causes, evictions and which memory moved are not known. UVMTRACE_DETAIL=full "
+        "tells them, sampled estimates them.");
+  }
   if (totals.gpu_fault_groups() > 0 && !totals.has_gpu_fault_entries()) {
     lines.push_back(
         totals.has_gpu_faults()

@@ -146,6 +146,10 @@ std::string FitSentence(const Report& report) {
         "{}{} came back after leaving the GPU, and {} were evicted to make room: the working set does not fit.",
         ratio.empty() ? "" : ratio + "; ", FormatBytes(fit.refaulted_bytes()), FormatBytes(fit.evicted_bytes()));
   }
+  if (fit.evicted_bytes() > 0 && !fit.has_refaulted_bytes()) {
+    return fmt::format("{}about {} were evicted to make room: the memory is oversubscribed.",
+                       ratio.empty() ? "" : ratio + "; ", FormatBytes(fit.evicted_bytes()));
+  }
   if (fit.evicted_bytes() > 0) {
     return fmt::format(
         "{}{} were evicted to make room, and none came back: the memory is oversubscribed, the working set fits.",
@@ -159,6 +163,9 @@ std::string FitSentence(const Report& report) {
                            : "the CPU and the GPU take turns on the same memory (ping-pong)");
   }
   if (ratio.empty()) return "";
+  if (fit.peak_ratio() > 1 && !fit.has_evicted_bytes()) {
+    return ratio + ": oversubscribed. Evictions were not recorded.";
+  }
   if (fit.peak_ratio() > 1) return ratio + ": oversubscribed, though no eviction was recorded.";
   return ratio + ": it is not oversubscribed.";
 }
@@ -180,7 +187,9 @@ std::string InsideSentence(const Report& report, const std::string& thread) {
   for (const BottomHalfTimeRow& row : report.bh_time()) {
     if (row.thread() != thread || row.share() < 0.1 || parts.size() == 3) continue;
     for (const auto& [part, what] : words) {
-      if (part == row.part()) parts.push_back(fmt::format("{} went into {}", FormatPercent(row.share()), what));
+      if (part == row.part())
+        parts.push_back(
+            fmt::format("{}{} {}", FormatPercent(row.share()), parts.empty() ? " went into" : " into", what));
     }
   }
   return parts.empty() ? "" : " Of its time, " + Join(parts) + ".";
@@ -195,7 +204,7 @@ std::string FatalSentence(const Report& report) {
     const FatalFaultRow& first = report.fatal_faults(0);
     sentence += fmt::format("{}{} to {:#x}{}: {}", count > 1 ? "; the first is one" : "",
                             first.processor().empty() ? "" : " of " + first.processor(), first.address(),
-                            first.kind().empty()   ? ", where no known allocation is"
+                            first.kind().empty()   ? " (no known allocation)"
                             : first.site().empty() ? fmt::format(", in {} memory", first.kind())
                                                    : fmt::format(", in {} memory of {}", first.kind(), first.site()),
                             first.reason());

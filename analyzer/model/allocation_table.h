@@ -54,6 +54,9 @@ struct MemoryActivity {
     return (gpu_fault_records | gpu_fault_entries | cpu_faults | host_to_device_bytes | device_to_host_bytes |
             device_to_device_bytes) != 0;
   }
+  bool any_sampled() const {
+    return (sampled_host_to_device_bytes | sampled_device_to_host_bytes | sampled_device_to_device_bytes) != 0;
+  }
   void Add(const MemoryActivity& other) {
     gpu_fault_groups += other.gpu_fault_groups;
     gpu_fault_records += other.gpu_fault_records;

@@ -11,6 +11,7 @@ namespace uvmtrace::analyzer {
 namespace {
 
 constexpr size_t kWidestChart = 64;
+constexpr size_t kNarrowestChart = 3;  // less has no shape
 
 // One character for each value: a space is nothing, a full block the peak. Anything above nothing is seen.
 std::string Bars(const std::vector<double>& values, double peak) {
@@ -37,6 +38,7 @@ void WriteBandwidth(TextWriter* writer) {
   const auto steps = static_cast<size_t>(rows[rows.size() - 1].start_ns() / step_ns - first + 1);
   const size_t fold = (steps + kWidestChart - 1) / kWidestChart;
   const size_t columns = (steps + fold - 1) / fold;
+  if (columns < kNarrowestChart) return;
   std::array<std::vector<double>, 4> values;
   for (auto& series : values) series.resize(columns, 0);
   for (const BandwidthRow& row : rows) {

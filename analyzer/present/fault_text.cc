@@ -23,7 +23,8 @@ void WriteCounts(TextWriter* writer) {
     facts.emplace_back(number, words);
   };
   if (totals.has_fatal_faults() && totals.fatal_faults() > 0) {
-    fact(FormatCount(totals.fatal_faults()), "accesses that the driver could not serve: see FATAL FAULTS");
+    fact(FormatCount(totals.fatal_faults()), std::string(totals.fatal_faults() == 1 ? "access" : "accesses") +
+                                                 " that the driver could not serve: see FATAL FAULTS");
   }
   if (totals.has_gpu_fault_entries()) {
     fact(FormatCount(totals.gpu_fault_entries()),
@@ -162,7 +163,13 @@ void WriteFatalFaults(TextWriter* writer) {
 
 void WriteCpuFaultSites(TextWriter* writer) {
   const Report& report = writer->report();
-  if (report.cpu_fault_sites_size() == 0) return;
+  if (report.cpu_fault_sites_size() == 0) {
+    const std::string reason = writer->ReasonOf("cpu_fault_sites");
+    if (report.totals().cpu_faults() > 0 && !reason.empty()) {
+      writer->Paragraph("Which code the CPU faults came from is not known: " + reason + ".");
+    }
+    return;
+  }
   writer->Heading("CPU FAULTS BY CODE");
   Table table({{"faults"}, {"thread", Align::kLeft}, {"pid"}, {"touched in", Align::kLeft}});
   for (const CpuFaultSiteRow& row : report.cpu_fault_sites()) {
@@ -185,8 +192,8 @@ void WriteFaults(TextWriter* writer) {
     WriteBatches(writer, all);
     WriteDevices(writer);
   }
-  WriteFatalFaults(writer);
   WriteCpuFaultSites(writer);
+  WriteFatalFaults(writer);
 }
 
 }  // namespace uvmtrace::analyzer

@@ -1,6 +1,7 @@
 #include "analyzer/present/table.h"
 
 #include <algorithm>
+#include <iterator>
 
 namespace uvmtrace::analyzer {
 namespace {
@@ -25,6 +26,16 @@ std::string Cut(const std::string& text, size_t columns) {
     cut += c;
   }
   return cut + "...";
+}
+
+// "54 %", "1.39 ms": a number and its unit stay on one line.
+bool IsUnit(std::string_view word) {
+  while (!word.empty() && (word.back() == ',' || word.back() == '.' || word.back() == ';' || word.back() == ')')) {
+    word.remove_suffix(1);
+  }
+  static constexpr std::string_view kUnits[] = {"%",   "ns",  "us",  "ms",  "s",    "h",    "B",
+                                                "KiB", "MiB", "GiB", "TiB", "KB/s", "MB/s", "GB/s"};
+  return std::find(std::begin(kUnits), std::end(kUnits), word) != std::end(kUnits);
 }
 
 void TrimEnd(std::string* line) {
@@ -80,7 +91,12 @@ std::string Wrap(std::string_view text, std::string_view first, std::string_view
   bool empty = true;
   size_t position = 0;
   while (position < text.size()) {
-    const size_t end = std::min(text.find(' ', position), text.size());
+    size_t end = std::min(text.find(' ', position), text.size());
+    const bool number = end > position && text[end - 1] >= '0' && text[end - 1] <= '9';
+    if (number && end < text.size()) {
+      const size_t unit_end = std::min(text.find(' ', end + 1), text.size());
+      if (IsUnit(text.substr(end + 1, unit_end - end - 1))) end = unit_end;
+    }
     const std::string_view word = text.substr(position, end - position);
     position = end + 1;
     if (word.empty()) continue;

@@ -35,7 +35,8 @@ class Table {
   std::vector<Row> rows_;
 };
 
-// Breaks a paragraph at spaces; the first line starts with `first`, the others with `rest`.
+// Breaks a paragraph at spaces, but not between a number and its unit; the first line starts with `first`, the others
+// with `rest`.
 std::string Wrap(std::string_view text, std::string_view first, std::string_view rest, size_t width);
 
 // Makes text from a trace harmless for a terminal: control characters become '?'.

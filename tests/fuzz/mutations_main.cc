@@ -1,8 +1,9 @@
-// Runs the fuzzer's entry over mutations of a small trace: the same ones each time, so that a failure can be repeated.
+// Runs the fuzzer's entry over mutations of small traces: the same ones each time, so that a failure can be repeated.
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <iterator>
 #include <random>
 #include <string>
 
@@ -48,14 +49,18 @@ std::string Mutate(std::string input, std::mt19937_64* random) {
 
 int main(int argc, char** argv) {
   const long rounds = argc > 1 ? std::atol(argv[1]) : 20000;
-  const uvmtrace::testing::TraceBuilder sample = uvmtrace::testing::SampleTrace();
-  const std::string file = '\0' + sample.bytes();
-  RunEntry(file);
+  const uvmtrace::testing::TraceBuilder samples[] = {
+      uvmtrace::testing::SampleTrace(), uvmtrace::testing::QueueSampleTrace(), uvmtrace::testing::WindowSampleTrace(5)};
   std::mt19937_64 random(1);
-  long inputs = 1;
+  long inputs = 0;
+  for (const auto& sample : samples) {
+    RunEntry('\0' + sample.bytes());
+    ++inputs;
+  }
   for (long i = 0; i < rounds; ++i) {
+    const auto& sample = samples[static_cast<size_t>(i) % std::size(samples)];
     // Whole files, and the fields of one chunk with a right checksum.
-    std::string input = file;
+    std::string input = '\0' + sample.bytes();
     if (i % 4 != 0) {
       const auto& frames = sample.frames();
       const size_t index = random() % frames.size();

@@ -10,6 +10,7 @@
 #include <memory>
 #include <string>
 
+#include "analyzer/findings/bottom_half_time.h"
 #include "analyzer/findings/report_builder.h"
 #include "analyzer/present/json.h"
 #include "analyzer/present/text.h"
@@ -63,5 +64,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   text.color = true;
   RenderText(report, text);
   RenderJson(report);
+  FoldedStacks(run);
   return 0;
 }

@@ -1,9 +1,19 @@
-// Writes the synthetic trace to stdout: write_sample > tests/golden/synthetic.pb
+// Writes a synthetic trace to stdout: write_sample [queue|windows] > tests/golden/synthetic.pb
 #include <cstdio>
+#include <cstring>
 
 #include "tests/unit/analyzer_trace_builder.h"
 
-int main() {
-  const std::string bytes = uvmtrace::testing::SampleTrace().Finish(1'003'000'000);
+int main(int argc, char** argv) {
+  using namespace uvmtrace::testing;
+  const char* name = argc > 1 ? argv[1] : "";
+  std::string bytes;
+  if (std::strcmp(name, "queue") == 0) {
+    bytes = QueueSampleTrace().Finish(1'003'000'000);
+  } else if (std::strcmp(name, "windows") == 0) {
+    bytes = WindowSampleTrace().Finish(6'003'000'000);
+  } else {
+    bytes = SampleTrace().Finish(1'003'000'000);
+  }
   return std::fwrite(bytes.data(), 1, bytes.size(), stdout) == bytes.size() ? 0 : 1;
 }

@@ -1,5 +1,7 @@
 # The analyzer: traces are built with libprotobuf's classes of uvmtrace.proto, real checksums, and read back.
-add_library(uvmtrace_trace_builder STATIC ${CMAKE_CURRENT_LIST_DIR}/analyzer_trace_builder.cc)
+add_library(uvmtrace_trace_builder STATIC
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_trace_builder.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_samples.cc)
 target_link_libraries(uvmtrace_trace_builder PUBLIC uvmtrace_trace_proto)
 
 add_executable(analyzer_test
@@ -7,6 +9,8 @@ add_executable(analyzer_test
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_model_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_present_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_driver_symbols_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_symbol_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_command_test.cc)
 target_compile_definitions(analyzer_test PRIVATE UVMTRACE_REPORT_BINARY="$<TARGET_FILE:uvmtrace_report>")

@@ -374,6 +374,28 @@ TEST(DamageTest, EverySingleBitFlipNeverCrashesNorInvents) {
   }
 }
 
+TEST(DamageTest, NothingOfTheQueueIsInventedEither) {
+  const std::string bytes = QueueSampleTrace().Finish();
+  TemporaryFile file(bytes);
+  const auto whole = ReportOf(file);
+  ASSERT_NE(whole, nullptr);
+  const auto check = [&](const std::string& damaged, size_t position) {
+    file.Write(damaged);
+    const auto report = ReportOf(file);
+    if (report == nullptr) return;
+    ExpectNothingInvented(*report, *whole);
+    EXPECT_LE(report->totals().gpu_fault_entries(), whole->totals().gpu_fault_entries()) << position;
+    EXPECT_LE(report->totals().fatal_faults(), whole->totals().fatal_faults()) << position;
+    EXPECT_LE(report->fault_definitions().all().replays(), whole->fault_definitions().all().replays()) << position;
+  };
+  for (size_t cut = 0; cut < bytes.size(); ++cut) check(bytes.substr(0, cut), cut);
+  for (size_t position = 0; position < bytes.size(); ++position) {
+    std::string damaged = bytes;
+    damaged[position] = static_cast<char>(damaged[position] ^ (1 << position % 8));
+    check(damaged, position);
+  }
+}
+
 TEST(DamageTest, MissingChunkInTheMiddleIsCounted) {
   TraceBuilder trace;
   trace.CuptiActive();

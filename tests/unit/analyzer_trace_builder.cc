@@ -154,7 +154,7 @@ void TraceBuilder::Kernel(const std::string& name, uint64_t start_ns, uint64_t e
 
 void TraceBuilder::Region(RegionEventKind kind, uint64_t start_ns, uint64_t address, uint64_t bytes) {
   RegionEvents* events = chunk_.add_region_events();
-  events->set_source(EVENT_SOURCE_CUPTI);
+  events->set_source(source_);
   events->add_start_delta_ns(static_cast<int64_t>(start_ns));
   events->add_address_delta(static_cast<int64_t>(address));
   events->add_bytes(bytes);
@@ -189,13 +189,99 @@ void TraceBuilder::ProcessSample(uint64_t time_ns, uint64_t user_ns, uint64_t sy
 }
 
 void TraceBuilder::CounterSample(uint64_t time_ns, uint64_t host_to_device_bytes, uint64_t device_to_host_bytes,
-                                 uint64_t cpu_faults, uint64_t gpu_faults) {
+                                 uint64_t cpu_faults, uint64_t gpu_faults, uint32_t processor) {
   CounterSamples* samples = chunk_.add_counter_samples();
   samples->add_time_delta_ns(static_cast<int64_t>(time_ns));
   samples->add_host_to_device_bytes(host_to_device_bytes);
   samples->add_device_to_host_bytes(device_to_host_bytes);
   samples->add_cpu_faults(cpu_faults);
   samples->add_gpu_faults(gpu_faults);
+  if (processor != 0) samples->add_processor(processor);
+}
+
+void TraceBuilder::QueueFault(uint64_t time_ns, uint64_t address, uint32_t batch, int32_t device, Access access) {
+  queue_faults_.push_back({time_ns, address, batch, device, access});
+}
+
+void TraceBuilder::Replay(uint64_t time_ns, uint32_t batch, int32_t device) {
+  Replays* replays = chunk_.add_replays();
+  replays->set_clock(clock_);
+  replays->set_source(EVENT_SOURCE_DRIVER_QUEUE);
+  replays->add_time_delta_ns(static_cast<int64_t>(time_ns));
+  replays->add_device(device);
+  replays->add_batch(batch);
+}
+
+void TraceBuilder::QueueCpuFault(uint64_t time_ns, uint64_t address, uint64_t pc, uint32_t tid) {
+  CpuFaults* faults = chunk_.add_cpu_faults();
+  faults->set_clock(clock_);
+  faults->set_source(EVENT_SOURCE_DRIVER_QUEUE);
+  faults->add_start_delta_ns(static_cast<int64_t>(time_ns));
+  faults->add_address_delta(static_cast<int64_t>(address));
+  faults->add_pc_delta(static_cast<int64_t>(pc));
+  faults->add_tid(tid);
+}
+
+void TraceBuilder::FatalFault(uint64_t time_ns, uint64_t address, uint32_t reason, int32_t device) {
+  RegionEvents* events = chunk_.add_region_events();
+  events->set_source(EVENT_SOURCE_DRIVER_QUEUE);
+  events->add_start_delta_ns(static_cast<int64_t>(time_ns));
+  events->add_address_delta(static_cast<int64_t>(address));
+  events->add_kind(REGION_EVENT_FATAL_FAULT);
+  events->add_source_device(device);
+  events->add_cause(reason);
+}
+
+void TraceBuilder::Window(uint64_t start_ns, uint64_t end_ns) {
+  MigrationWindows* windows = chunk_.add_migration_windows();
+  windows->add_start_delta_ns(static_cast<int64_t>(start_ns));
+  windows->add_duration_ns(end_ns - start_ns);
+}
+
+void TraceBuilder::DetailChange(uint64_t time_ns, const std::string& detail, const std::string& reason) {
+  auto* change = chunk_.add_detail_change();
+  change->set_time_ns(time_ns);
+  change->set_detail(detail);
+  change->set_reason(reason);
+}
+
+void TraceBuilder::ToolSample(uint64_t time_ns, const std::vector<uint64_t>& times_ns, uint64_t bytes_written) {
+  ToolSamples* samples = chunk_.add_tool_samples();
+  samples->add_time_delta_ns(static_cast<int64_t>(time_ns));
+  samples->add_calls_ns(times_ns.at(0));
+  samples->add_start_ns(times_ns.at(1));
+  samples->add_writer_ns(times_ns.at(2));
+  samples->add_cupti_ns(times_ns.at(3));
+  samples->add_queue_ns(times_ns.at(4));
+  samples->add_sampler_ns(times_ns.at(5));
+  samples->add_profiler_ns(times_ns.at(6));
+  samples->add_bytes_written(bytes_written);
+}
+
+void TraceBuilder::KernelStack(uint32_t id, const std::vector<std::string>& frames) {
+  auto* stack = chunk_.add_kernel_stack();
+  stack->set_id(id);
+  for (const std::string& frame : frames) {
+    auto* string = chunk_.add_string();
+    string->set_id(next_string_++);
+    string->set_value(frame);
+    stack->add_frame(string->id());
+  }
+}
+
+void TraceBuilder::BottomHalfSample(uint64_t time_ns, uint32_t thread, uint32_t stack, uint64_t weight_ns) {
+  BottomHalfSamples* samples = chunk_.add_bottom_half_samples();
+  samples->add_time_delta_ns(static_cast<int64_t>(time_ns));
+  samples->add_kernel_thread(thread);
+  samples->add_kernel_stack(stack);
+  samples->add_weight_ns(weight_ns);
+}
+
+void TraceBuilder::Lose(const std::string& source, const std::string& reason, uint64_t count) {
+  auto* loss = chunk_.add_loss();
+  loss->set_source(source);
+  loss->set_reason(reason);
+  loss->set_count(count);
 }
 
 void TraceBuilder::ClockSample(uint64_t monotonic_ns, uint64_t realtime_ns, uint64_t monotonic_raw_ns,
@@ -238,10 +324,27 @@ void TraceBuilder::EndChunk(uint64_t written_ns) {
       faults->add_groups(row.groups);
     }
   }
+  if (!queue_faults_.empty()) {
+    GpuFaults* faults = chunk_.add_gpu_faults();
+    faults->set_clock(clock_);
+    faults->set_source(EVENT_SOURCE_DRIVER_QUEUE);
+    uint64_t start = 0, address = 0;
+    for (const QueueFaultRow& row : queue_faults_) {
+      faults->add_start_delta_ns(Delta(row.time_ns, &start));
+      faults->add_address_delta(Delta(row.address, &address));
+      faults->add_device(row.device);
+      faults->add_access(row.access);
+      faults->add_batch(row.batch);
+      faults->add_type(2);
+      faults->add_client_type(1);
+      faults->add_gpc(row.batch % 8);
+      faults->add_client(3);
+    }
+  }
   if (!migrations_.empty()) {
     Migrations* migrations = chunk_.add_migrations();
     migrations->set_clock(clock_);
-    migrations->set_source(EVENT_SOURCE_CUPTI);
+    migrations->set_source(source_);
     uint64_t start = 0, address = 0;
     for (const MigrationRow& row : migrations_) {
       migrations->add_start_delta_ns(Delta(row.start_ns, &start));
@@ -255,6 +358,7 @@ void TraceBuilder::EndChunk(uint64_t written_ns) {
   }
   calls_.clear();
   gpu_faults_.clear();
+  queue_faults_.clear();
   migrations_.clear();
   frames_.push_back(bytes_.size());
   bytes_ += Frame(chunk_.SerializeAsString(), sequence_++);

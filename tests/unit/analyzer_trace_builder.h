@@ -71,9 +71,26 @@ class TraceBuilder {
                     char uuid_byte = 0x11);
   void ThreadSample(uint32_t id, uint64_t time_ns, uint64_t cpu_ns, uint64_t wait_ns);
   void ProcessSample(uint64_t time_ns, uint64_t user_ns, uint64_t system_ns, uint64_t tool_ns);
+  // processor: 0 all of the process, n the CUDA device n - 1.
   void CounterSample(uint64_t time_ns, uint64_t host_to_device_bytes, uint64_t device_to_host_bytes,
-                     uint64_t cpu_faults, uint64_t gpu_faults);
+                     uint64_t cpu_faults, uint64_t gpu_faults, uint32_t processor = 0);
   void ClockSample(uint64_t monotonic_ns, uint64_t realtime_ns, uint64_t monotonic_raw_ns, uint64_t cupti_ns);
+  // What the driver's event queue tells.
+  void QueueFault(uint64_t time_ns, uint64_t address, uint32_t batch, int32_t device = 0, Access access = ACCESS_READ);
+  void Replay(uint64_t time_ns, uint32_t batch, int32_t device = 0);
+  void QueueCpuFault(uint64_t time_ns, uint64_t address, uint64_t pc, uint32_t tid);
+  void FatalFault(uint64_t time_ns, uint64_t address, uint32_t reason, int32_t device = 0);
+  void Window(uint64_t start_ns, uint64_t end_ns);
+  void DetailChange(uint64_t time_ns, const std::string& detail, const std::string& reason);
+  // calls, start, writer, cupti, queue, sampler, profiler
+  void ToolSample(uint64_t time_ns, const std::vector<uint64_t>& times_ns, uint64_t bytes_written);
+  // frames from the innermost outwards.
+  void KernelStack(uint32_t id, const std::vector<std::string>& frames);
+  void BottomHalfSample(uint64_t time_ns, uint32_t thread, uint32_t stack, uint64_t weight_ns);
+  void Lose(const std::string& source, const std::string& reason, uint64_t count);
+  // Source of the migrations and region events of the open chunk.
+  void SetSource(EventSource source) { source_ = source; }
+
   // Clock of all events of the open chunk.
   void SetClock(TimeBase clock) { clock_ = clock; }
 
@@ -99,6 +116,12 @@ class TraceBuilder {
     uint64_t start_ns, end_ns, address, groups;
     int32_t device;
   };
+  struct QueueFaultRow {
+    uint64_t time_ns, address;
+    uint32_t batch;
+    int32_t device;
+    Access access;
+  };
 
   Chunk chunk_;
   std::string bytes_;
@@ -112,6 +135,8 @@ class TraceBuilder {
   std::vector<Call> calls_;
   std::vector<MigrationRow> migrations_;
   std::vector<FaultRow> gpu_faults_;
+  std::vector<QueueFaultRow> queue_faults_;
+  EventSource source_ = EVENT_SOURCE_CUPTI;
 };
 
 // A file in memory, with a path that child processes can open too, that goes with this object.
@@ -133,5 +158,14 @@ class TemporaryFile {
 // A small trace in which everything occurs: calls, faults, migrations of every direction, evictions, refaults, kernels,
 // driver threads, losses, several chunks.
 TraceBuilder SampleTrace();
+
+// The same kind of program as the driver's event queue tells it, with everything that only the queue, the counters and
+// the sampler of the driver's threads know. What it holds adds up: 12 MiB to the GPU, 8 MiB back.
+TraceBuilder QueueSampleTrace();
+
+// A program that was recorded in full for a while and then in windows: 64 MiB went to the GPU while all was recorded,
+// 1 GiB afterwards, of which `windows` windows caught 1 MiB each; a quarter of that was faulted in, the rest
+// prefetched.
+TraceBuilder WindowSampleTrace(int windows = 20);
 
 }  // namespace uvmtrace::testing
