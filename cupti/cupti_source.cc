@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "cupti/audit.h"
 #include "cupti/clock_watch.h"
 #include "cupti/collection.h"
 #include "cupti/counter_kinds.h"
@@ -29,6 +30,9 @@ constinit SourceThread g_thread;
 constinit ClockWatch g_clocks;
 constinit std::atomic<uint32_t> g_period_us{1000};
 constinit std::atomic<uint64_t> g_last_flush_limit_ns{0};
+constinit std::atomic<bool> g_take_over{false};
+// Kernel records do not pass through the driver's queue of fixed length: nothing of them is lost between flushes.
+constexpr uint64_t kKernelsOnlyPeriodNs = 50'000'000;
 
 // What the last flush said, so that a change is told once.
 class Watch {
@@ -144,12 +148,16 @@ void DrainThread() {
       LastFlush(&watch, &flushes, now_ns < live_until_ns + kSecondNs);
       return;
     }
+    if (g_take_over.exchange(false, std::memory_order_acq_rel)) g_collection.AddUnifiedMemory();
     watch.FlushResult(flushes.Flush());
     g_clocks.Tick(&g_collection.api(), false);
     g_thread.PublishCpuTime();
     // Without managed memory there are still kernels, and clocks that run apart: once a second is enough for those.
     uint64_t wake_ns = now_ns + kSecondNs;
-    if (now_ns < live_until_ns) wake_ns = now_ns + g_period_us.load(std::memory_order_relaxed) * uint64_t{1000};
+    if (now_ns < live_until_ns) {
+      wake_ns = now_ns + (g_collection.unified_memory() ? g_period_us.load(std::memory_order_relaxed) * uint64_t{1000}
+                                                        : kKernelsOnlyPeriodNs);
+    }
     if (watch.stopped()) wake_ns = std::max(wake_ns, watch.next_try_ns());
     g_thread.Sleep(taken, wake_ns);
   }
@@ -161,7 +169,12 @@ void StartCupti(const CuptiOptions& options) {
   ErrnoKeeper keep_errno;
   SignalBlocker blocked;  // CUPTI's own threads start in here
   g_period_us.store(std::max(options.drain_period_us, 50u), std::memory_order_relaxed);
-  if (!g_collection.Open(options.cudart_path, options.simulated, options.kernels)) return;
+  if (!g_collection.Open({.cudart_path = options.cudart_path,
+                          .simulated = options.simulated,
+                          .kernels = options.kernels,
+                          .unified_memory_off = options.unified_memory_off})) {
+    return;
+  }
   Log(LogLevel::kInfo, "using %s", g_collection.description());
   if (!g_thread.Start("uvmtrace-cupti", &DrainThread)) {
     Recorder::Get().SetSourceState(
@@ -172,13 +185,17 @@ void StartCupti(const CuptiOptions& options) {
 
 void DisableCupti(const char* reason) { Collection::TellAll(SourceStateKind::kDisabled, reason); }
 
+void TakeOverUnifiedMemory() { g_take_over.store(true, std::memory_order_release); }
+
 void SetCuptiManagedMemoryLive(bool live) { g_thread.SetLive(live); }
 
 void FinishCupti(int timeout_ms) {
   ErrnoKeeper keep_errno;
   // A quarter of the time for latecomers, the rest for the flush itself.
   g_last_flush_limit_ns.store(static_cast<uint64_t>(std::max(timeout_ms, 0)) * 250'000, std::memory_order_release);
-  if (g_thread.Finish(timeout_ms)) return;
+  const bool finished = g_thread.Finish(timeout_ms);
+  FinishAudit();
+  if (finished) return;
   Recorder::Get().CountLoss("cupti", "last flush did not return in time", 1);
   Recorder::Get().SetSourceState("cupti", SourceStateKind::kStopped,
                                  "the last flush did not return in time; the last records are missing");
@@ -186,8 +203,10 @@ void FinishCupti(int timeout_ms) {
 
 void AbandonCuptiAfterFork() {
   g_collection.Abandon();
+  AbandonAuditAfterFork();
   g_thread.Abandon();
   g_clocks = ClockWatch();
+  g_take_over.store(false, std::memory_order_relaxed);
 }
 
 uint64_t CuptiThreadCpuNs() { return g_thread.cpu_ns(); }

@@ -16,6 +16,9 @@
 namespace uvmtrace {
 namespace {
 
+// Between two searches for address spaces of the driver that came since.
+constexpr uint64_t kLookPeriodNs = 2'000'000'000;
+
 constinit DriverSamplerOptions g_options;
 constinit char g_root[512] = {};
 constinit SourceThread g_thread;
@@ -68,6 +71,7 @@ void SamplerThread() {
   bool ever_live = was_live;
   g_threads.Search(ever_live);
   SampleAll(true);
+  uint64_t next_look_ns = 0;
   const uint64_t period_ns = static_cast<uint64_t>(std::max(g_options.period_us, 100u)) * 1000;
   while (true) {
     const uint32_t taken = g_thread.take();
@@ -79,6 +83,10 @@ void SamplerThread() {
     // The transition is when the driver's thread comes into being. At the end a short program gets its last chance.
     const bool search = finish ? !g_threads.HasBottomHalf() : live && (changed || g_threads.SearchDue(NowNs()));
     if (search) g_threads.Search(ever_live);
+    if (live && (changed || NowNs() >= next_look_ns)) {
+      g_counters.LookForMore();
+      next_look_ns = NowNs() + kLookPeriodNs;
+    }
     if (live || changed || finish) SampleAll(finish);
     if (finish) {
       g_counters.Close();
@@ -94,11 +102,11 @@ void OpenCounters() {
   if (g_options.exact_counters_off != nullptr) {
     recorder.SetSourceState("exact_counters", SourceStateKind::kDisabled, g_options.exact_counters_off);
   } else if (g_options.tools != nullptr) {
-    g_counters.Open(*g_options.tools);
+    g_counters.Open(*g_options.tools, g_options.devices, g_options.device_count);
   } else if (g_root[0] != '\0') {
     recorder.SetSourceState("exact_counters", SourceStateKind::kUnavailable, "the simulator has no driver counters");
   } else {
-    g_counters.Open(kKernelTools);
+    g_counters.Open(kKernelTools, g_options.devices, g_options.device_count);
   }
 }
 
@@ -110,6 +118,7 @@ void StartDriverSampler(const DriverSamplerOptions& options) {
   snprintf(g_root, sizeof g_root, "%s", options.root == nullptr ? "" : options.root);
   g_options.root = g_root;
   OpenCounters();
+  g_options.devices = nullptr;  // the caller's
   if (g_thread.Start("uvmtrace-sample", &SamplerThread)) return;
   g_counters.Close();
   for (const char* source :

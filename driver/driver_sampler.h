@@ -8,12 +8,14 @@
 // the trace then says so.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace uvmtrace {
 
 struct PerfCalls;   // driver/bh_profiler_access.h
-struct ToolsCalls;  // driver/exact_counters.h
+struct ToolsCalls;  // driver/tools_interface.h
+struct DeviceUuid;
 
 struct DriverSamplerOptions {
   const char* root = "";  // "" or the folder that the simulator shows instead of /
@@ -23,6 +25,9 @@ struct DriverSamplerOptions {
   // Why the driver's own counters are not wanted; null: they are. They add about 3 % to a fault-driven phase.
   const char* exact_counters_off = nullptr;
   const ToolsCalls* tools = nullptr;  // null: the kernel's, and none under a root
+  // CUDA's devices by ordinal: each gets counters of its own.
+  const DeviceUuid* devices = nullptr;
+  size_t device_count = 0;
   // Why samples of the bottom-half threads' stacks are not wanted; null: they are.
   const char* bottom_half_stacks_off = nullptr;
   const PerfCalls* perf = nullptr;  // null: the kernel's, and none under a root

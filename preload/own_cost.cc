@@ -2,13 +2,11 @@
 
 #include "cupti/cupti_source.h"
 #include "driver/driver_sampler.h"
+#include "driver/queue_source.h"
 #include "preload/call_cost.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {
-
-// driver/queue_source.h. Weak: where there is no queue source, there is no such thread.
-uint64_t QueueThreadCpuNs() __attribute__((weak));
 
 constinit std::atomic<uint64_t> calls_cost_ns{0};
 constinit std::atomic<uint64_t> start_cost_ns{0};
@@ -21,7 +19,7 @@ void RecordOwnCost() {
   event.start_ns = start_cost_ns.load(std::memory_order_relaxed);
   event.writer_ns = recorder.WriterCpuNs();
   event.cupti_ns = CuptiThreadCpuNs();
-  event.queue_ns = &QueueThreadCpuNs != nullptr ? QueueThreadCpuNs() : 0;
+  event.queue_ns = QueueThreadCpuNs();
   event.sampler_ns = DriverSamplerCpuNs();
   event.profiler_ns = DriverProfilerCpuNs();
   event.bytes_written = recorder.BytesWritten();

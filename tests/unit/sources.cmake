@@ -22,6 +22,8 @@ add_executable(uvmtrace_sources_test
   driver_bh_symbols_test.cc
   driver_kernel_threads_test.cc
   driver_exact_counters_test.cc
+  driver_queue_reader_test.cc
+  driver_queue_source_test.cc
   driver_sampler_test.cc
   sources_child.cc
   sources_trace.cc)

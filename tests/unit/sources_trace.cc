@@ -37,19 +37,19 @@ std::string Hex(const std::string& bytes) {
 
 void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& strings, TraceContents* contents) {
   for (const auto& rows : chunk.gpu_faults()) {
-    EXPECT_EQ(rows.clock(), uvmtrace::TIME_BASE_CUPTI);
-    EXPECT_EQ(rows.source(), uvmtrace::EVENT_SOURCE_CUPTI);
     for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
       contents->gpu_faults.push_back({Sum(rows.start_delta_ns(), i), At(rows.duration_ns(), i),
                                       static_cast<uint64_t>(Sum(rows.address_delta(), i)), At(rows.device(), i),
-                                      At(rows.access(), i), At(rows.groups(), i), 0});
+                                      At(rows.access(), i), At(rows.groups(), i), 0, At(rows.batch(), i), 0,
+                                      rows.clock(), rows.source()});
     }
   }
   for (const auto& rows : chunk.cpu_faults()) {
     for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
       contents->cpu_faults.push_back({Sum(rows.start_delta_ns(), i), 0,
                                       static_cast<uint64_t>(Sum(rows.address_delta(), i)), -1, At(rows.access(), i), 0,
-                                      static_cast<uint64_t>(Sum(rows.pc_delta(), i))});
+                                      static_cast<uint64_t>(Sum(rows.pc_delta(), i)), 0, At(rows.tid(), i),
+                                      rows.clock(), rows.source()});
     }
   }
   for (const auto& rows : chunk.migrations()) {
@@ -57,7 +57,17 @@ void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& s
       contents->migrations.push_back({Sum(rows.start_delta_ns(), i), At(rows.duration_ns(), i),
                                       static_cast<uint64_t>(Sum(rows.address_delta(), i)), At(rows.bytes(), i),
                                       At(rows.source_device(), i), At(rows.destination_device(), i),
-                                      At(rows.cause(), i)});
+                                      At(rows.cause(), i), rows.clock(), rows.source()});
+    }
+  }
+  for (const auto& rows : chunk.replays()) {
+    for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
+      contents->replays.push_back({Sum(rows.time_delta_ns(), i), At(rows.device(), i), At(rows.batch(), i)});
+    }
+  }
+  for (const auto& rows : chunk.migration_windows()) {
+    for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
+      contents->windows.push_back({Sum(rows.start_delta_ns(), i), At(rows.duration_ns(), i)});
     }
   }
   for (const auto& rows : chunk.region_events()) {
@@ -89,7 +99,7 @@ void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& s
     for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
       contents->counter_samples.push_back({Sum(rows.time_delta_ns(), i), At(rows.host_to_device_bytes(), i),
                                            At(rows.device_to_host_bytes(), i), At(rows.cpu_faults(), i),
-                                           At(rows.gpu_faults(), i)});
+                                           At(rows.gpu_faults(), i), At(rows.processor(), i)});
     }
   }
   for (const auto& rows : chunk.tool_samples()) {
@@ -106,8 +116,8 @@ void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& s
   }
   for (const auto& rows : chunk.clock_samples()) {
     for (int i = 0; i < rows.monotonic_delta_ns_size(); ++i) {
-      contents->clock_samples.push_back(
-          {Sum(rows.monotonic_delta_ns(), i), Sum(rows.realtime_delta_ns(), i), Sum(rows.cupti_delta_ns(), i)});
+      contents->clock_samples.push_back({Sum(rows.monotonic_delta_ns(), i), Sum(rows.realtime_delta_ns(), i),
+                                         Sum(rows.cupti_delta_ns(), i), Sum(rows.monotonic_raw_delta_ns(), i)});
     }
   }
 }
@@ -131,6 +141,9 @@ TraceContents ReadTrace(const std::string& path) {
     for (const auto& state : chunk.source_state()) {
       contents.states[state.name()] = {state.state(), state.reason()};
       contents.history[state.name()].push_back(contents.states[state.name()]);
+    }
+    for (const auto& change : chunk.detail_change()) {
+      contents.detail_changes.push_back({change.detail(), change.reason()});
     }
     for (const auto& thread : chunk.kernel_thread()) {
       contents.kernel_threads[thread.id()] = {thread.tid(), thread.start_ticks(), thread.name(), thread.role(),
