@@ -48,8 +48,4 @@ struct CallTiming {
 // In all threads, since the session started.
 extern constinit std::atomic<uint64_t> calls_cost_ns;
 
-inline void AddTimedCall(CallTiming& timing, uint64_t cost_ns) {
-  calls_cost_ns.fetch_add(timing.Add(cost_ns) * cost_ns, std::memory_order_relaxed);
-}
-
 }  // namespace uvmtrace

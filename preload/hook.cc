@@ -42,4 +42,17 @@ void RecordPart(ApiCallEvent* event, FunctionId id, Door door, std::span<const u
   Recorder::Get().Record(*event, frames);
 }
 
+uint64_t BeginTimedCall() {
+  thread_state.own_work_ns = 0;
+  return NowNs();
+}
+
+void EndTimedCall(CallTiming* timing, uint64_t entry_ns, const ApiCallEvent& event) {
+  // Between the entry and now, without what CUDA took and without own work, which is told apart (start_cost_ns). Own
+  // work during the real call and after it is in one number; all of it is spent outside of the event's duration.
+  const uint64_t own_work_ns = thread_state.own_work_before_ns + thread_state.own_work_ns;
+  const uint64_t cost_ns = NowNs() - entry_ns - event.duration_ns - own_work_ns;
+  calls_cost_ns.fetch_add(timing->Add(cost_ns) * cost_ns, std::memory_order_relaxed);
+}
+
 }  // namespace uvmtrace
