@@ -81,6 +81,7 @@ int StackOverflow(int depth) {
 }
 
 int DieOf(int signal_number) {
+  signal(signal_number, SIG_DFL);  // a shell's background job ignores some
   Work();
   Rest();
   raise(signal_number);
@@ -98,6 +99,7 @@ int Terminated(void (*handler)(int)) {
 // The handler ends the process while the thread is inside a recorded call.
 int EndedInsideACall(void (*handler)(int)) {
   Handle(SIGALRM, handler);
+  Work();
   const itimerval timer{{0, 0}, {0, 30'000}};
   Check(setitimer(ITIMER_REAL, &timer, nullptr) == 0, "setitimer");
   AllocateForEver(nullptr);
