@@ -89,6 +89,7 @@ LoaderWork::~LoaderWork() {
 }
 
 StackWalk::StackWalk() {
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &saved_cancel_state_);
   walkers_ = &walkers[reinterpret_cast<uintptr_t>(&holds_loader) >> 12 & (kWalkerWords - 1)].count;
   walkers_->fetch_add(1, std::memory_order_seq_cst);
   if (forking.load(std::memory_order_seq_cst) == 0) [[likely]]
@@ -110,6 +111,7 @@ StackWalk::StackWalk() {
 
 StackWalk::~StackWalk() {
   if (walkers_ != nullptr) walkers_->fetch_sub(1, std::memory_order_seq_cst);
+  pthread_setcancelstate(saved_cancel_state_, nullptr);
 }
 
 void GuardForks(void (*in_child)()) {

@@ -24,7 +24,8 @@ class LoaderWork {
   const bool owner_;
 };
 
-// While a thread walks through its stack. Costs two additions to a word that few threads share.
+// While a thread walks through its stack. Costs two additions to a word that few threads share. The thread is not
+// cancelled meanwhile: libunwind asks the kernel whether memory is there, by calls that are cancellation points.
 class StackWalk {
  public:
   StackWalk();
@@ -37,6 +38,7 @@ class StackWalk {
 
  private:
   std::atomic<uint32_t>* walkers_;
+  int saved_cancel_state_;
 };
 
 // From now on forks wait, and `in_child` runs in every forked child before fork returns. Once in a process's life.

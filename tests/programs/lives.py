@@ -138,10 +138,6 @@ def both(*expectations):
     return expect
 
 
-def losses(run):
-    return {(row["source"], row["reason"]): int(row["count"]) for row in report(run)["capture"].get("losses", [])}
-
-
 def nothing_lost_uncounted(calls):
     def expect(run):
         trace = run.trace()
@@ -162,15 +158,6 @@ def victim_untouched(run):
     victim = os.path.join(run.folder, "victim")
     with open(victim) as file:
         check(file.read() == "precious\n", "somebody else's file was written to")
-
-
-def only_python(*source):
-    """The program's own functions by Python, and nobody else's."""
-    def expect(run):
-        result = report(run)
-        sites = {row.get("site", "") for row in result["allocations"]}
-        check(sites <= set(source), f"call sites: {sites}")
-    return expect
 
 
 def python_stacks(run):
@@ -203,6 +190,12 @@ def deep_stack(run):
     check(max(depths) == 32, f"depths: {depths}")
 
 
+def free_threaded(run):
+    one()(run)
+    state = run.trace().states["python_stacks"]
+    check(state[0] == "UNAVAILABLE" and "free-threaded" in state[1], state)
+
+
 def no_python_stacks(run):
     state = run.trace().states["python_stacks"]
     check(state[0] == "DISABLED", state)
@@ -230,6 +223,7 @@ def prepare_folder(folder):
 #   stderr    the library may print there: the expectation says what
 #   output    False: how often threads got to print is not known
 #   slow      milliseconds that every write to the trace takes
+#   partner   another library that is preloaded before ours
 #   prepare   what must be in the folder before
 #   seconds   more than the two that an exit may take
 CASES = {
@@ -333,6 +327,7 @@ CASES = {
     "python_traced": (PYTHON, ["ends.py", "traced"], readable(1, 4), {}),
     "python_deep": (PYTHON, ["ends.py", "deep"], deep_stack, {}),
     "python_no_stacks": (PYTHON, ["ends.py", "normal"], no_python_stacks, {"env": {"UVMTRACE_STACKS": "0"}}),
+    "free_threaded_python": ("resource_host", ["work"], free_threaded, {"partner": "libfree_threaded.so"}),
     "python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"versions": True}),
     "simulated_python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"env": SIMULATED}),
     "simulated_workers_spawn": (PYTHON, ["workers.py", "spawn"], workers, {"env": SIMULATED}),
@@ -347,9 +342,7 @@ SOAK += ["python_daemon_threads", "workers_fork", "python_os_fork"]
 def interpreters():
     """One executable of each supported version of CPython that is installed."""
     found = {}
-    candidates = sorted(glob.glob("/root/.pyenv/versions/3.*/bin/python3")) if os.access("/root", os.X_OK) else []
-    home = os.path.expanduser("~/.pyenv/versions")
-    candidates += sorted(glob.glob(f"{home}/3.*/bin/python3"))
+    candidates = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.*/bin/python3")))
     candidates += [path for folder in ("/usr/bin", "/usr/local/bin") for path in sorted(glob.glob(f"{folder}/python3.*"))
                    if path.split("python3.")[1].removesuffix("-dbg").isdigit()]
     for path in candidates:
@@ -380,6 +373,8 @@ def run_once(args, name, command, expectation, options, keep):
     if "slow" in options:
         environment["SLOW_DISK_MS"] = str(options["slow"])
         partner = [os.path.join(args.libraries, "libslow_disk.so")]
+    if "partner" in options:
+        partner = [os.path.join(args.libraries, options["partner"])]
     base = tempfile.mkdtemp(prefix=f"uvmtrace-{name}-")
     try:
         folders = [os.path.join(base, which) for which in ("without", "with")]

@@ -29,20 +29,22 @@ TEST(PreloadConfig, DefaultsWithoutVariables) {
   EXPECT_EQ(config.buffer_bytes, size_t{64} << 20);
   EXPECT_EQ(config.log, LogLevel::kWarn);
   EXPECT_TRUE(config.kernels);
+  EXPECT_TRUE(config.children);
   EXPECT_EQ(config.drain_period_us, 1000u);
   EXPECT_EQ(config.sample_period_us, 10'000u);
   EXPECT_TRUE(Warnings().empty());
 }
 
 TEST(PreloadConfig, EveryVariable) {
-  const Config config =
-      Read({"UVMTRACE_OUT=/x/%h.%p", "UVMTRACE_DETAIL=calls", "UVMTRACE_STACKS=128", "UVMTRACE_BUFFER_MB=4096",
-            "UVMTRACE_LOG=debug", "UVMTRACE_KERNELS=0", "UVMTRACE_DRAIN_US=500", "UVMTRACE_SAMPLE_MS=20"});
+  const Config config = Read({"UVMTRACE_OUT=/x/%h.%p", "UVMTRACE_DETAIL=calls", "UVMTRACE_STACKS=128",
+                              "UVMTRACE_BUFFER_MB=4096", "UVMTRACE_LOG=debug", "UVMTRACE_CHILDREN=0",
+                              "UVMTRACE_KERNELS=0", "UVMTRACE_DRAIN_US=500", "UVMTRACE_SAMPLE_MS=20"});
   EXPECT_STREQ(config.out, "/x/%h.%p");
   EXPECT_EQ(config.detail, Detail::kCalls);
   EXPECT_EQ(config.stack_frames, 128);
   EXPECT_EQ(config.buffer_bytes, size_t{4} << 30);
   EXPECT_EQ(config.log, LogLevel::kDebug);
+  EXPECT_FALSE(config.children);
   EXPECT_FALSE(config.kernels);
   EXPECT_EQ(config.drain_period_us, 500u);
   EXPECT_EQ(config.sample_period_us, 20'000u);
@@ -94,8 +96,9 @@ INSTANTIATE_TEST_SUITE_P(PreloadConfig, MalformedValue,
                                          "UVMTRACE_STACKS=0x10", "UVMTRACE_STACKS=99999999999999999999999",
                                          "UVMTRACE_BUFFER_MB=3", "UVMTRACE_BUFFER_MB=4097", "UVMTRACE_BUFFER_MB=64M",
                                          "UVMTRACE_LOG=loud", "UVMTRACE_LOG=", "UVMTRACE_DRAIN_US=99",
-                                         "UVMTRACE_KERNELS=no", "UVMTRACE_KERNELS=", "UVMTRACE_DRAIN_US=1000001",
-                                         "UVMTRACE_SAMPLE_MS=0", "UVMTRACE_SAMPLE_MS=1e3"));
+                                         "UVMTRACE_CHILDREN=no", "UVMTRACE_KERNELS=no",
+                                         "UVMTRACE_KERNELS=", "UVMTRACE_DRAIN_US=1000001", "UVMTRACE_SAMPLE_MS=0",
+                                         "UVMTRACE_SAMPLE_MS=1e3"));
 
 TEST(PreloadConfig, ValueThatIsTooLongIsCutInTheWarningNotInTheFile) {
   const std::string variable = "UVMTRACE_OUT=" + std::string(PATH_MAX, 'x');
