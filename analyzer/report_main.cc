@@ -18,6 +18,7 @@
 #include <system_error>
 #include <vector>
 
+#include "analyzer/findings/bottom_half_time.h"
 #include "analyzer/findings/report_builder.h"
 #include "analyzer/present/json.h"
 #include "analyzer/present/text.h"
@@ -35,6 +36,7 @@ struct Arguments {
   std::string format = "text";
   size_t top = 20;
   bool stacks = false;
+  std::string bottom_half_flame;
   SymbolOptions symbols;
 };
 
@@ -69,6 +71,20 @@ bool WriteAll(const std::string& text) {
     left -= static_cast<size_t>(written);
   }
   return true;
+}
+
+// An empty file where there is nothing to write: a script that goes on from here finds what it looks for.
+bool WriteFlame(const Run& run, const std::string& path) {
+  const std::string folded = FoldedStacks(run);
+  if (folded.empty()) fmt::print(stderr, "uvmtrace-report: {} is empty: {}.\n", path, WhyNoStacks(run));
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  const bool written = file != nullptr && std::fwrite(folded.data(), 1, folded.size(), file) == folded.size();
+  const int error = errno;
+  const bool closed = file != nullptr && std::fclose(file) == 0;
+  if (written && closed) return true;
+  fmt::print(stderr, "uvmtrace-report: {}: {}. Give --bh-flame a file that can be written.\n", path,
+             std::strerror(written ? errno : error));
+  return false;
 }
 
 // A folder stands for its newest run. False with a message if it has none.
@@ -117,6 +133,7 @@ int Report(Arguments arguments) {
   ReportOptions options;
   options.top = arguments.top;
   options.symbols = arguments.symbols;
+  if (!arguments.bottom_half_flame.empty() && !WriteFlame(run, arguments.bottom_half_flame)) return kExitFailure;
   const uvmtrace::Report report = BuildReport(run, options);
   if (arguments.format == "json") {
     const std::string json = RenderJson(report);
@@ -151,6 +168,9 @@ int Main(int argc, char** argv) {
   app.add_option("--debug-dir", arguments.symbols.debug_dirs, "Where separate debug files are; may be repeated")
       ->type_name("DIR")
       ->allow_extra_args(false);
+  app.add_option("--bh-flame", arguments.bottom_half_flame,
+                 "Also write the call stacks of the driver's bottom-half threads there, folded for a flame graph")
+      ->type_name("FILE");
   app.set_version_flag("--version", "uvmtrace-report " UVMTRACE_VERSION);
   try {
     app.parse(argc, argv);

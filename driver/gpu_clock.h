@@ -6,7 +6,7 @@
 //
 //   queued <= GPU begin + offset          GPU end + offset <= noticed
 //
-// The tightest bounds of the last fraction of a second are a few microseconds apart while faults are serviced. Older
+// The tightest bounds of the last tenth of a second are a few microseconds apart while faults are serviced. Older
 // ones are forgotten: the clocks drift against each other, by up to some tens of microseconds in a second.
 #pragma once
 
@@ -21,7 +21,7 @@ class GpuClock {
     if (gpu_begin_ns == 0 || gpu_end_ns < gpu_begin_ns) return;
     // Copies are told in the order in which they ended: an older one adds to the present bucket.
     if (static_cast<int64_t>(queued_ns - bucket_start_ns_) > kBucketNs) {
-      previous_ = current_;
+      previous_ = static_cast<int64_t>(queued_ns - bucket_start_ns_) > 2 * kBucketNs ? Bounds() : current_;
       current_ = Bounds();
       bucket_start_ns_ = queued_ns;
     }
@@ -51,7 +51,7 @@ class GpuClock {
   }
 
  private:
-  static constexpr int64_t kBucketNs = 200'000'000;
+  static constexpr int64_t kBucketNs = 50'000'000;
   static constexpr int64_t kStartDelayNs = 3'000;
 
   struct Bounds {

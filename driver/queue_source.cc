@@ -57,6 +57,7 @@ constexpr uint64_t kWindowGraceNs = 2 * kMillisecondNs;
 constexpr uint32_t kEntriesAtOnce = 32'768;
 constexpr int kWriterMs = 500;
 constexpr uint64_t kLookPeriodNs = 2 * kSecondNs;
+constexpr int kMostReopened = 8;
 constexpr uint64_t kClockPeriodNs = kSecondNs;
 // The counters grew by so many bytes, for so long, and no migration came: the queue is not what it seems to be.
 constexpr uint64_t kDeafBytes = uint64_t{64} << 20;
@@ -76,6 +77,7 @@ struct State {
   Lane lanes[VaSpaces::kMax];
   size_t lane_count = 0;
   VaSpaces va_spaces;
+  int reopened = 0;
   QueueDetail detail = QueueDetail::kFull;
   MigrationWindows windows;
   // The last window, open or just closed: migrations that began outside of it are left out.
@@ -88,6 +90,8 @@ struct State {
   uint64_t next_look_ns = 0;
   uint64_t next_clock_ns = 0;
   bool flush_refused = false;
+  bool polled_ready = false;  // the last poll said that entries wait
+  bool poll_trusted = true;   // and so they did
   ExactTotals totals_seen;
   // Deafness: what the counters said when migrations were last seen, or nothing moved.
   uint64_t heard_bytes = 0;
@@ -229,6 +233,23 @@ void CloseLanes() {
   g.va_spaces.Close();
 }
 
+bool OpenFirstLane(char* reason, size_t reason_size) {
+  int found[kMaxVaSpaceDescriptors];
+  const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
+  if (count == 0) DescribeNoVaSpace(reason, reason_size);
+  for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
+    const uint32_t entries = g.lane_count == 0 ? ToolsQueue::kMostEntries : kFurtherEntries;
+    char further_reason[400];
+    const bool first = g.lane_count == 0;
+    if (!OpenLane(found[i], entries, first ? reason : further_reason, first ? reason_size : sizeof further_reason)) {
+      continue;
+    }
+    if (first && !TestFirstLane(reason, reason_size)) return false;
+    if (!first) ReadProcessors(g.lane_count - 1);
+  }
+  return g.lane_count > 0;
+}
+
 void TellLosses(Lane& lane) {
   QueueReader& reader = lane.queue.reader();
   for (int type = 1; type < kToolsEventCount; ++type) {
@@ -274,9 +295,13 @@ uint64_t DrainAll() {
   uint64_t read = 0;
   for (size_t i = 0; i < g.lane_count; ++i) {
     QueueReader& reader = g.lanes[i].queue.reader();
-    while (true) {
-      const uint32_t got = reader.Drain(MonotonicRawNs(), kEntriesAtOnce / 4, kSink);
+    // At most what the ring holds: whoever fills it faster than it is read shall not keep the thread in here.
+    uint64_t left = g.lanes[i].queue.entries();
+    while (left > 0) {
+      const uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(left, kEntriesAtOnce / 4));
+      const uint32_t got = reader.Drain(MonotonicRawNs(), limit, kSink);
       read += got;
+      left -= got;
       if (reader.stranger()) {
         ReadProcessors(i);
         continue;
@@ -424,27 +449,35 @@ void LookForMore(uint64_t now_ns) {
   g.next_look_ns = end_ns + std::max(kLookPeriodNs, (end_ns - now_ns) * 200);
 }
 
-// The program closed what was not its own. The events that are in the ring were read; a new queue takes over.
+// The program closed what was not its own (closefrom, as daemons do). What was in the ring has been read; a new queue
+// takes its place, and what happened between the two is missing.
 void WatchDescriptors() {
-  for (size_t i = 0; i < g.lane_count; ++i) {
-    if (g.lanes[i].queue.descriptor() >= 0) continue;
-    GiveUp("the program closed the queue's descriptor");
-    return;
-  }
+  bool taken = false;
+  for (size_t i = 0; i < g.lane_count; ++i) taken = taken || g.lanes[i].queue.descriptor() < 0;
+  if (!taken) return;
+  constexpr const char* kClosed = "the program closed the queue's descriptor";
+  if (g.reopened == kMostReopened) return GiveUp("the program closed the queue's descriptor again and again");
+  ++g.reopened;
+  CloseLanes();
+  char reason[400] = "";
+  if (!OpenFirstLane(reason, sizeof reason)) return GiveUp(reason[0] != '\0' ? reason : kClosed);
+  Recorder::Get().CountLoss(kSource, "the program closed the queue's descriptor: events until it was opened again", 1);
+  Log(LogLevel::kInfo, "%s: %s; it was opened again", kSource, kClosed);
+  if (g.windows.open() && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
+  g.cost_window_migrations = 0;
+  TellActive();
 }
 
 void Wait(uint32_t taken, uint64_t now_ns, uint64_t wake_ns) {
+  g.polled_ready = false;
   if (wake_ns <= now_ns) return;
-  if (!g_thread.live() || g.lane_count == 0) return g_thread.Sleep(taken, wake_ns);
+  // A descriptor that is ready and has nothing would make the thread go round and round.
+  if (!g_thread.live() || g.lane_count == 0 || !g.poll_trusted) return g_thread.Sleep(taken, wake_ns);
   pollfd polled[VaSpaces::kMax];
   for (size_t i = 0; i < g.lane_count; ++i) polled[i] = {g.lanes[i].queue.descriptor(), POLLIN, 0};
   const uint64_t wait_ns = wake_ns - now_ns;
   const timespec timeout{static_cast<time_t>(wait_ns / kSecondNs), static_cast<long>(wait_ns % kSecondNs)};
-  const int ready = ppoll(polled, g.lane_count, &timeout, nullptr);
-  // A descriptor that is no queue's answers at once, again and again.
-  bool woken = false;
-  for (size_t i = 0; i < g.lane_count && ready > 0; ++i) woken = woken || (polled[i].revents & POLLIN) != 0;
-  if (ready < 0 || (ready > 0 && !woken)) g_thread.Sleep(taken, wake_ns);
+  g.polled_ready = ppoll(polled, g.lane_count, &timeout, nullptr) != 0;
 }
 
 void LastEvents() {
@@ -474,6 +507,7 @@ void QueueThread() {
       g.recorded_at_once = 0;
       const bool moved = CountersMoved();
       const uint64_t read = DrainAll();
+      g.poll_trusted = !g.polled_ready || read > 0;
       if (read > 0 || moved || live != was_live) g.busy_until_ns = now_ns + kBusyForNs;
       // After the last free there is one more flush.
       if (g.lane_count > 0 && now_ns < g.busy_until_ns && now_ns >= g.next_flush_ns) FlushAll();
@@ -495,23 +529,6 @@ void QueueThread() {
     }
     Wait(taken, now_ns, wake_ns);
   }
-}
-
-bool OpenFirstLane(char* reason, size_t reason_size) {
-  int found[kMaxVaSpaceDescriptors];
-  const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
-  if (count == 0) DescribeNoVaSpace(reason, reason_size);
-  for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
-    const uint32_t entries = g.lane_count == 0 ? ToolsQueue::kMostEntries : kFurtherEntries;
-    char further_reason[400];
-    const bool first = g.lane_count == 0;
-    if (!OpenLane(found[i], entries, first ? reason : further_reason, first ? reason_size : sizeof further_reason)) {
-      continue;
-    }
-    if (first && !TestFirstLane(reason, reason_size)) return false;
-    if (!first) ReadProcessors(g.lane_count - 1);
-  }
-  return g.lane_count > 0;
 }
 
 }  // namespace

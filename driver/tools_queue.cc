@@ -133,11 +133,10 @@ bool ToolsQueue::SetEvents(unsigned long number, uint64_t events) {
 }
 
 void ToolsQueue::Close() {
-  // The descriptor first: its release is what makes the driver let go of the memory.
-  const bool released = descriptor_.Close();
-  // A descriptor that was taken away may live on as somebody's copy, and the driver still write: the memory stays.
-  if (released) Unmap();
-  memory_ = nullptr;
+  descriptor_.Close();
+  // Where the program took the descriptor away a copy of it may live on. The driver then writes into pages that it has
+  // pinned and nobody sees any more.
+  Unmap();
 }
 
 void ToolsQueue::Abandon() {

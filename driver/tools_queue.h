@@ -17,7 +17,7 @@ class ToolsQueue {
  public:
   // A second's worth of a storm of faults: 64 MiB.
   static constexpr uint32_t kMostEntries = 1u << 20;
-  static constexpr uint32_t kFewestEntries = 1u << 13;
+  static constexpr uint32_t kFewestEntries = 1u << 14;
 
   // Memory, tracker, threshold and events, in an address space of the driver. With less memory, or a driver that cannot
   // pin so much, the ring is smaller. On failure false, and `reason` says why; *wrong_va_space tells that another

@@ -10,6 +10,7 @@
 //   UVMTRACE_LOG        warn       quiet, warn, info, debug
 //   UVMTRACE_CHILDREN   1          0: only the process that was started with the library, not its children
 //   UVMTRACE_KERNELS    1          0: no kernel records, so that CUPTI needs no lock that a blocking call holds
+//   UVMTRACE_BH_STACKS  1          0: no samples of where the driver's bottom-half threads spend their time
 //   UVMTRACE_DRAIN_US   1000       period of the CUPTI drain thread, 100 to 1000000
 //   UVMTRACE_SAMPLE_MS  10         period of the driver sampler, 1 to 10000
 //
@@ -48,6 +49,7 @@ struct Config {
   LogLevel log = LogLevel::kWarn;
   bool children = true;
   bool kernels = true;
+  bool bottom_half_stacks = true;
   uint32_t drain_period_us = 1000;
   uint32_t sample_period_us = 10'000;
 };

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "preload/call_cost.h"
 #include "preload/cuda_api.h"
 #include "preload/functions.h"
 #include "preload/resolve.h"
@@ -25,6 +26,7 @@ struct ThreadState {
   uint16_t depth;            // of intercepted calls; more than 0 while the library itself works
   uint16_t driver_function;  // the driver call beneath the outermost call
   Operation outermost_operation;
+  CallTiming timing[2];  // of calls without a stack, and with one
   uint64_t own_work_ns;  // spent in the outermost call by us, not by CUDA: starting the sources
 };
 extern __thread ThreadState thread_state __attribute__((visibility("hidden"), tls_model("initial-exec")));
@@ -107,6 +109,12 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
 
   ThreadState& thread = thread_state;
   const int host_errno = errno;
+  CallTiming& timing = thread.timing[HasStack(kOperation) ? 1 : 0];
+  uint64_t cost_ns = 0;  // of a call that is timed; not complete before the end
+  if (thread.depth == 0 && timing.Due()) [[unlikely]] {
+    thread.own_work_ns = 0;
+    cost_ns = NowNs();
+  }
   const auto real = reinterpret_cast<Real>(RealFunction<kId, kWay>());
   if (real == nullptr) [[unlikely]] {
     errno = host_errno;
@@ -114,6 +122,7 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
   }
   // Our own work calls through here as well, while a session starts: depth tells.
   if (!SessionRunning() && (thread.depth != 0 || !EnsureSession())) [[unlikely]] {
+    if (cost_ns != 0) timing.Skip();
     errno = host_errno;
     return call(real);
   }
@@ -131,8 +140,10 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
   if (outermost) {
     thread.driver_function = kNoFunction;
     thread.outermost_operation = kOperation;
-    thread.own_work_ns = 0;
     event.start_ns = NowNs();
+    if (cost_ns != 0) [[unlikely]]
+      cost_ns = event.start_ns - cost_ns - thread.own_work_ns;
+    thread.own_work_ns = 0;
   } else if (kLayer == Layer::kDriver && thread.outermost_operation == kOperation &&
              thread.driver_function == kNoFunction) {
     thread.driver_function = kId;
@@ -141,7 +152,14 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
   errno = host_errno;
   const Result result = call(real);
   const int call_errno = errno;
-  if (outermost) event.duration_ns = NowNs() - event.start_ns - thread.own_work_ns;
+  if (outermost) {
+    const uint64_t end_ns = NowNs();
+    event.duration_ns = end_ns - event.start_ns - thread.own_work_ns;
+    if (cost_ns != 0) [[unlikely]] {
+      cost_ns -= end_ns;
+      thread.own_work_ns = 0;
+    }
+  }
 
   const bool ok = result == Result{};
   if constexpr (kInitialize) AfterInitialize(static_cast<CUresult>(result));
@@ -162,6 +180,8 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
     event.door = DoorOf(kLayer, kWay);
     event.driver_function = kLayer == Layer::kRuntime ? thread.driver_function : uint16_t{kNoFunction};
     RecordCall(&event, kId, HasStack(kOperation));
+    if (cost_ns != 0) [[unlikely]]
+      AddTimedCall(timing, cost_ns + NowNs() - thread.own_work_ns);
   }
   --thread.depth;
   errno = call_errno;

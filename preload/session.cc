@@ -19,6 +19,7 @@
 #include "preload/fork_guard.h"
 #include "preload/hook.h"
 #include "preload/managed_memory.h"
+#include "preload/own_cost.h"
 #include "preload/python_stack.h"
 #include "preload/resolve.h"
 #include "preload/sources.h"
@@ -112,6 +113,7 @@ void ForgetParent() {
   Recorder::Get().AbandonAfterFork();
   AbandonSourcesAfterFork();
   managed_memory.Forget();
+  ForgetOwnCost();
   ForgetPythonStacks();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
@@ -208,13 +210,19 @@ bool StartRecording() {
 // Keeps what is done here out of the duration of the call in which it is done.
 class OwnWorkTimer {
  public:
-  OwnWorkTimer() : start_ns_(NowNs()) {}
-  ~OwnWorkTimer() { thread_state.own_work_ns += NowNs() - start_ns_; }
+  OwnWorkTimer() : start_ns_(NowNs()), before_ns_(thread_state.own_work_ns) {}
+  ~OwnWorkTimer() {
+    const uint64_t spent_ns = NowNs() - start_ns_;
+    const uint64_t beneath_ns = thread_state.own_work_ns - before_ns_;  // told by timers within this one
+    start_cost_ns.fetch_add(spent_ns - beneath_ns, std::memory_order_relaxed);
+    thread_state.own_work_ns = before_ns_ + spent_ns;
+  }
   OwnWorkTimer(const OwnWorkTimer&) = delete;
   OwnWorkTimer& operator=(const OwnWorkTimer&) = delete;
 
  private:
   const uint64_t start_ns_;
+  const uint64_t before_ns_;
 };
 
 void* WatchInjectedProcess(void*) {
@@ -245,6 +253,7 @@ bool EnsureSession() {
       ForgetParent();
       thread_state.depth = 1;  // ours, see InternalWork
     }
+    const OwnWorkTimer timer;
     session.pid.store(pid, std::memory_order_relaxed);
     Publish(word, StartRecording() ? SessionState::kRunning : SessionState::kFailed);
     // A session may start after cuInit: by way of a library that was bound past us.
@@ -345,6 +354,7 @@ void FinishSession() {
                                    "libcuda.so.1 was never loaded: no NVIDIA driver is installed, or it is not on the "
                                    "loader's path");
   }
+  RecordOwnCost();
   Recorder::Get().Close(kCloseMs);
   Publish(word, SessionState::kClosed);
 }

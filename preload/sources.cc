@@ -8,6 +8,7 @@
 #include "driver/driver_sampler.h"
 #include "driver/queue_source.h"
 #include "preload/devices.h"
+#include "preload/own_cost.h"
 #include "preload/resolve.h"
 #include "record/recorder.h"
 #include "sim/include/uvmsim_host.h"
@@ -146,7 +147,11 @@ void StartSources(const Config& config) {
   const char* const simulator_root = SimulatorRoot();
   DriverSamplerOptions sampler = {.root = simulator_root != nullptr ? simulator_root : "",
                                   .period_us = config.sample_period_us,
-                                  .other_tool_threads_cpu_ns = &OtherThreadsCpuNs};
+                                  .other_tool_threads_cpu_ns = &OtherThreadsCpuNs,
+                                  .bottom_half_stacks_off = !config.bottom_half_stacks        ? "UVMTRACE_BH_STACKS=0"
+                                                            : config.detail == Detail::kCalls ? kCallsOnly
+                                                                                              : nullptr,
+                                  .record_own_cost = &RecordOwnCost};
   if (config.detail == Detail::kCalls) {
     sampler.exact_counters_off = kCallsOnly;
     return StartDriverSampler(sampler);

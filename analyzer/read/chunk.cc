@@ -223,6 +223,23 @@ StackDefinition DecodeStack(std::string_view message) {
   return stack;
 }
 
+ThreadDefinition DecodeThread(std::string_view message) {
+  ThreadDefinition thread;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        thread.tid = Number32(reader);
+        break;
+      case 2:
+        thread.name = Bytes(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return thread;
+}
+
 CodeDefinition DecodeCode(std::string_view message) {
   CodeDefinition code;
   ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
@@ -414,6 +431,9 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
     case 12:
       chunk->stacks.push_back(DecodeStack(Bytes(reader)));
       return;
+    case 13:
+      chunk->threads.push_back(DecodeThread(Bytes(reader)));
+      return;
     case 14:
       chunk->devices.push_back(DecodeDevice(Bytes(reader)));
       return;
@@ -461,6 +481,7 @@ void Chunk::Clear() {
   functions.clear();
   mappings.clear();
   stacks.clear();
+  threads.clear();
   codes.clear();
   devices.clear();
   kernel_threads.clear();

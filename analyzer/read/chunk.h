@@ -109,6 +109,11 @@ struct CodeDefinition {
   uint32_t function = 0;
 };
 
+struct ThreadDefinition {
+  uint32_t tid = 0;
+  std::string_view name;
+};
+
 struct DeviceDefinition {
   uint32_t ordinal = 0;
   std::string name;
@@ -164,6 +169,7 @@ struct Chunk {
   std::vector<FunctionDefinition> functions;
   std::vector<MappingDefinition> mappings;
   std::vector<StackDefinition> stacks;
+  std::vector<ThreadDefinition> threads;
   std::vector<CodeDefinition> codes;
   std::vector<DeviceDefinition> devices;
   std::vector<KernelThreadDefinition> kernel_threads;

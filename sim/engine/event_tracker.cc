@@ -14,6 +14,8 @@
 namespace uvmsim {
 namespace {
 
+constexpr int kLowestDescriptor = 600;
+
 uint32_t Load(const uint32_t& word) { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
 void Store(uint32_t& word, uint32_t value) { __atomic_store_n(&word, value, __ATOMIC_RELEASE); }
 
@@ -65,17 +67,28 @@ int EventTracker::Open() {
   }
   device_ = status.st_dev;
   inode_ = status.st_ino;
-  pipe_ = ends[1];
+  // Out of the way of the host's own descriptors, where there is room.
+  pipe_ = fcntl(ends[1], F_DUPFD_CLOEXEC, kLowestDescriptor);
+  if (pipe_ >= 0) {
+    close(ends[1]);
+  } else {
+    pipe_ = ends[1];
+  }
   return ends[0];
 }
 
-EventTracker::~EventTracker() {
-  // The host may have closed it, as programs do that become daemons, and the number may be another file's by now.
+// The host may have closed our end, as programs do that become daemons, and the number may be another file's by now.
+bool EventTracker::HasPipe() const {
   struct stat status;
-  if (pipe_ >= 0 && fstat(pipe_, &status) == 0 && Is(status)) close(pipe_);
+  return pipe_ >= 0 && fstat(pipe_, &status) == 0 && Is(status);
+}
+
+EventTracker::~EventTracker() {
+  if (HasPipe()) close(pipe_);
 }
 
 bool EventTracker::Orphaned() const {
+  if (!HasPipe()) return true;
   pollfd writer = {pipe_, 0, 0};
   return poll(&writer, 1, 0) == 1 && (writer.revents & (POLLERR | POLLNVAL)) != 0;
 }
@@ -133,9 +146,10 @@ bool EventTracker::UpdateReadable() {
   const auto& control = *static_cast<const ToolsControl*>(control_.view());
   const uint32_t unread = (Load(control.put_behind) - Load(control.get_ahead)) & (entries_ - 1);
   const bool readable = unread >= threshold_;
-  if (readable && !readable_) {
+  if (readable == readable_ || !HasPipe()) return readable_;
+  if (readable) {
     readable_ = write(pipe_, "", 1) == 1;
-  } else if (!readable && readable_) {
+  } else {
     // A reading end of our own, for a moment: the reader's may have any number by now.
     char path[64];
     snprintf(path, sizeof path, "/proc/self/fd/%d", pipe_);

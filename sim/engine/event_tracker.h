@@ -41,7 +41,7 @@ class EventTracker {
   int Open();
   ~EventTracker();
   bool Is(const struct stat& descriptor) const { return descriptor.st_dev == device_ && descriptor.st_ino == inode_; }
-  // No process has the descriptor any more.
+  // No process has the descriptor any more, or the host has closed our end.
   bool Orphaned() const;
 
   uint32_t Initialize(const InitEventTrackerArgument& argument);
@@ -61,6 +61,8 @@ class EventTracker {
   void Count(ToolsCounter counter, uint64_t amount, const uint8_t (&processor)[16], bool in_total = true);
 
  private:
+  bool HasPipe() const;
+
   int pipe_ = -1;  // the writing end
   dev_t device_ = 0;
   ino_t inode_ = 0;

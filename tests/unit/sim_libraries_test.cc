@@ -109,6 +109,7 @@ TEST_F(SimulatedTools, RemoteMapsAndPreferredLocations) { Succeeds("remote-maps"
 TEST_F(SimulatedTools, AFatalFaultIsTold) { Succeeds("fatal-fault"); }
 TEST_F(SimulatedTools, RefusesWhatTheDriverRefuses) { Succeeds("refuses"); }
 TEST_F(SimulatedTools, AReaderMayVanishOrWriteNonsense) { Succeeds("vanishes"); }
+TEST_F(SimulatedTools, AHostMayCloseAllDescriptors) { Succeeds("everything-closed"); }
 TEST_F(SimulatedTools, AForkedChildHasNone) { Succeeds("fork"); }
 TEST_F(SimulatedTools, WithoutWaitingItIsAsComplete) {
   const Ending ending = Run("complete", {{"UVMTRACE_SIM_TIME_SCALE", "0"}}, UVMSIM_TOOLS_PROGRAM);

@@ -594,6 +594,33 @@ void Fork() {
   CHECK_EQ(queue.Drain().size(), 1u);
 }
 
+// A program that becomes a daemon closes all that it finds, and gets the numbers for files of its own.
+void EverythingClosed() {
+  Initialize();
+  Queue queue(64, Bit(kToolsCpuFault));
+  ThresholdArgument threshold = {1, 0};
+  CHECK_EQ(Tools().control(queue.descriptor, kSetNotificationThreshold, &threshold), 0);
+  char* data = Managed(8 * kBlock);
+  char name[] = "/tmp/uvmsim-closed-XXXXXX";
+  const int file = mkstemp(name);
+  CHECK(file >= 0);
+  unlink(name);
+  std::vector<int> closed;
+  for (int i = 3; i < 1024; ++i) {
+    if (i != file && fcntl(i, F_GETFD) >= 0) closed.push_back(i);
+  }
+  for (int i : closed) CHECK_EQ(dup2(file, i), i);
+  for (int i = 0; i < 8; ++i) {
+    data[i * kBlock] = 1;
+    usleep(2000);
+    queue.Drain();
+  }
+  TouchOnGpu(data, kBlock);
+  CHECK_EQ(lseek(file, 0, SEEK_END), 0);  // nobody wrote into it
+  int found[2];
+  CHECK_EQ(Tools().find_va_spaces(found, 2), 0u);
+}
+
 const std::map<std::string, void (*)()> kCases = {
     {"complete", Complete},
     {"overflow", Overflow},
@@ -606,6 +633,7 @@ const std::map<std::string, void (*)()> kCases = {
     {"refuses", Refuses},
     {"vanishes", Vanishes},
     {"fork", Fork},
+    {"everything-closed", EverythingClosed},
 };
 
 }  // namespace
