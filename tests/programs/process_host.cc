@@ -25,6 +25,7 @@ int WorkIn(pid_t child) {
 
 // The fork handler finds the recorder's locks held by threads that the child does not have.
 int ForkFromThreadWhileOthersAllocate() {
+  Work();  // CUDA's own start is not to be forked
   pthread_t busy[4];
   for (pthread_t& thread : busy) pthread_create(&thread, nullptr, &AllocateForEver, nullptr);
   int failed = 0;
