@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "cupti/activity_records.h"
+#include "cupti/audit.h"
 #include "cupti/buffer_pool.h"
 #include "cupti/library_search.h"
 #include "record/diagnostics.h"
@@ -74,7 +75,9 @@ bool Collection::Open(const Options& options) {
   }
   g_collection.store(this, std::memory_order_release);
   recording_.store(true, std::memory_order_release);
-  return Arm();
+  const bool armed = Arm();
+  StartAudit(api_, library.handle);
+  return armed;
 }
 
 bool Collection::Arm() {
@@ -213,7 +216,7 @@ void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer,
     while ((result = api_.ActivityGetNextRecord(buffer, valid, &record)) == CUPTI_SUCCESS && record != nullptr) {
       const uint8_t* at = reinterpret_cast<const uint8_t*>(record);
       const size_t available = at >= buffer && at < buffer + valid ? static_cast<size_t>(buffer + valid - at) : 0;
-      ParseActivityRecord(at, available, version_, &counts);
+      if (!CountAuditRecord(at, available)) ParseActivityRecord(at, available, version_, &counts);
       if (available == 0) break;
     }
     // A record that CUPTI had not finished hides those behind it in the same buffer.

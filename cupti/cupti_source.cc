@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "cupti/audit.h"
 #include "cupti/clock_watch.h"
 #include "cupti/collection.h"
 #include "cupti/counter_kinds.h"
@@ -192,7 +193,9 @@ void FinishCupti(int timeout_ms) {
   ErrnoKeeper keep_errno;
   // A quarter of the time for latecomers, the rest for the flush itself.
   g_last_flush_limit_ns.store(static_cast<uint64_t>(std::max(timeout_ms, 0)) * 250'000, std::memory_order_release);
-  if (g_thread.Finish(timeout_ms)) return;
+  const bool finished = g_thread.Finish(timeout_ms);
+  FinishAudit();
+  if (finished) return;
   Recorder::Get().CountLoss("cupti", "last flush did not return in time", 1);
   Recorder::Get().SetSourceState("cupti", SourceStateKind::kStopped,
                                  "the last flush did not return in time; the last records are missing");
@@ -200,6 +203,7 @@ void FinishCupti(int timeout_ms) {
 
 void AbandonCuptiAfterFork() {
   g_collection.Abandon();
+  AbandonAuditAfterFork();
   g_thread.Abandon();
   g_clocks = ClockWatch();
   g_take_over.store(false, std::memory_order_relaxed);

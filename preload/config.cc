@@ -97,6 +97,12 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
     } else {
       WarnValue(warn, name, value, "must be 0 or 1");
     }
+  } else if (name == "UVMTRACE_AUDIT") {
+    if (value == "0" || value == "1") {
+      config->audit = value == "1";
+    } else {
+      WarnValue(warn, name, value, "must be 0 or 1");
+    }
   } else if (name == "UVMTRACE_DRAIN_US") {
     if (!ParseNumber(value, 100, 1'000'000, 1, &config->drain_period_us)) {
       WarnValue(warn, name, value, "must be a number of microseconds from 100 to 1000000");
@@ -127,7 +133,7 @@ void ReadConfig(const char* const* environment, Config* config, Warn warn) {
     char line[300];
     snprintf(line, sizeof(line),
              "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _SOURCE, _MAX_OVERHEAD, _STACKS, "
-             "_BUFFER_MB, _LOG, _CHILDREN, _KERNELS, _BH_STACKS, _DRAIN_US, _SAMPLE_MS",
+             "_BUFFER_MB, _LOG, _CHILDREN, _KERNELS, _BH_STACKS, _AUDIT, _DRAIN_US, _SAMPLE_MS",
              static_cast<int>(name.size() < 80 ? name.size() : 80), name.data());
     warn(line);
   }

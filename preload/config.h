@@ -50,6 +50,7 @@ struct Config {
   bool children = true;
   bool kernels = true;
   bool bottom_half_stacks = true;
+  bool audit = false;
   uint32_t drain_period_us = 1000;
   uint32_t sample_period_us = 10'000;
 };

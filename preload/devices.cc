@@ -5,12 +5,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <atomic>
+
 #include "preload/resolve.h"
 #include "record/recorder.h"
 #include "sim/include/uvmsim_host.h"
 
 namespace uvmtrace {
 namespace {
+
+constinit std::atomic<bool> pageable_memory_access{false};
 
 // A driver function by its exported name, typed as the header declares it.
 template <typename Function>
@@ -48,6 +52,7 @@ void DefineDevice(int ordinal, CUdevice device) {
                             Attribute(device, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR));
   definition.concurrent_managed_access = Attribute(device, CU_DEVICE_ATTRIBUTE_CONCURRENT_MANAGED_ACCESS) != 0;
   definition.pageable_memory_access = Attribute(device, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS) != 0;
+  if (definition.pageable_memory_access) pageable_memory_access.store(true, std::memory_order_relaxed);
   definition.pci_bus_id = pci_bus_id;
   Recorder::Get().DefineDevice(definition);
 }
@@ -67,6 +72,8 @@ CUresult DefineDevices() {
   }
   return CUDA_SUCCESS;
 }
+
+bool PageableMemoryAccess() { return pageable_memory_access.load(std::memory_order_relaxed); }
 
 uint32_t DriverVersion() {
   const auto get = FIND(cuDriverGetVersion);

@@ -24,4 +24,7 @@ const char* SimulatorRoot();
 // First line of /sys/module/nvidia/version; empty if there is no such driver.
 void KernelDriverVersion(char* text, size_t size);
 
+// Whether a device was defined that reaches all of the process's memory (HMM, ATS).
+bool PageableMemoryAccess();
+
 }  // namespace uvmtrace

@@ -1,74 +1,118 @@
-// dlsym, interposed without becoming anybody's caller.
+// dlsym, dlvsym, dlopen and dlmopen, interposed without becoming anybody's caller.
 //
-// The C library answers RTLD_NEXT and RTLD_DEFAULT by who is calling, which it reads from the return address. A wrapper that
-// calls the real dlsym puts itself there: a library that looks up its own symbol with RTLD_NEXT (LLVM's OpenMP does at
-// import) then finds itself and recurses for ever. So this is a tail jump with every register as the host left it, unless
-// a real handle is asked for a name that begins with "cu". Only then C code looks closer, and mostly jumps on as well.
+// The C library answers RTLD_NEXT and RTLD_DEFAULT, and finds a library by RUNPATH, by who is calling, which it reads from
+// the return address. A wrapper that calls the real function puts itself there: a library that looks up its own symbol with
+// RTLD_NEXT (LLVM's OpenMP does at import) then finds itself and recurses for ever, and a library that opens its neighbour
+// by $ORIGIN does not find it. So these are tail jumps with every register as the host left it.
+//
+//   dlsym, dlvsym    C code looks closer if a real handle is asked for a name that begins with "cu", and mostly jumps on
+//   dlopen           C code takes a note if RTLD_DEEPBIND is among the flags
+//   dlmopen          C code takes a note if the namespace is not the program's own
 #if !defined(__x86_64__)
 #error "dlsym.S is written for x86_64"
 #endif
 
         .text
-        .globl  dlsym
-        .type   dlsym, @function
+
+// Calls `function` with the first three argument registers as they are, and keeps all that carry an argument.
+.macro CALL_KEEPING function
+        pushq   %rdi
+        .cfi_adjust_cfa_offset 8
+        pushq   %rsi
+        .cfi_adjust_cfa_offset 8
+        pushq   %rdx
+        .cfi_adjust_cfa_offset 8
+        call    \function
+        popq    %rdx
+        .cfi_adjust_cfa_offset -8
+        popq    %rsi
+        .cfi_adjust_cfa_offset -8
+        popq    %rdi
+        .cfi_adjust_cfa_offset -8
+.endm
+
+// Jumps to the real function, which is looked for once.
+.macro JUMP_ON name
+        movq    uvmtrace_real_\name(%rip), %rax
+        testq   %rax, %rax
+        jz      1f
+        jmp     *%rax
+1:      CALL_KEEPING uvmtrace_find_real_\name
+        movq    %rax, uvmtrace_real_\name(%rip)
+        jmp     *%rax
+        .local  uvmtrace_real_\name
+        .comm   uvmtrace_real_\name, 8, 8
+        .hidden uvmtrace_find_real_\name
+.endm
+
+.macro BEGIN name
+        .globl  \name
+        .type   \name, @function
         .p2align 4
-dlsym:
+\name:
         .cfi_startproc
         endbr64
-        leaq    1(%rdi), %rax           // RTLD_DEFAULT is 0, RTLD_NEXT is -1
-        cmpq    $1, %rax
-        jbe     .Lpass
-        testq   %rsi, %rsi
-        jz      .Lpass
-        cmpb    $'c', (%rsi)
-        jne     .Lpass
-        cmpb    $'u', 1(%rsi)
-        jne     .Lpass
-        movq    (%rsp), %rdx            // the host's return address
-        pushq   %rdi
-        .cfi_adjust_cfa_offset 8
-        pushq   %rsi
-        .cfi_adjust_cfa_offset 8
-        subq    $8, %rsp
-        .cfi_adjust_cfa_offset 8
-        call    uvmtrace_filter_dlsym
-        addq    $8, %rsp
-        .cfi_adjust_cfa_offset -8
-        popq    %rsi
-        .cfi_adjust_cfa_offset -8
-        popq    %rdi
-        .cfi_adjust_cfa_offset -8
-        testq   %rax, %rax
-        jz      .Lpass
-        ret
-.Lpass:
-        movq    uvmtrace_real_dlsym(%rip), %rax
-        testq   %rax, %rax
-        jz      .Lfind
-        jmp     *%rax
-.Lfind:
-        pushq   %rdi
-        .cfi_adjust_cfa_offset 8
-        pushq   %rsi
-        .cfi_adjust_cfa_offset 8
-        subq    $8, %rsp
-        .cfi_adjust_cfa_offset 8
-        call    uvmtrace_find_real_dlsym
-        addq    $8, %rsp
-        .cfi_adjust_cfa_offset -8
-        popq    %rsi
-        .cfi_adjust_cfa_offset -8
-        popq    %rdi
-        .cfi_adjust_cfa_offset -8
-        movq    %rax, uvmtrace_real_dlsym(%rip)
-        jmp     *%rax
+.endm
+
+.macro END name
         .cfi_endproc
-        .size   dlsym, . - dlsym
+        .size   \name, . - \name
+.endm
+
+// Jumps to 9f unless a handle that is neither RTLD_DEFAULT (0) nor RTLD_NEXT (-1) is asked for a name in "cu".
+.macro UNLESS_CUDA_NAME
+        leaq    1(%rdi), %rax
+        cmpq    $1, %rax
+        jbe     9f
+        testq   %rsi, %rsi
+        jz      9f
+        cmpb    $'c', (%rsi)
+        jne     9f
+        cmpb    $'u', 1(%rsi)
+        jne     9f
+.endm
+
+// void* dlsym(void* handle, const char* name)
+        BEGIN   dlsym
+        UNLESS_CUDA_NAME
+        movq    (%rsp), %rdx            // the host's return address
+        CALL_KEEPING uvmtrace_filter_dlsym
+        testq   %rax, %rax
+        jz      9f
+        ret
+9:      JUMP_ON dlsym
+        END     dlsym
+
+// void* dlvsym(void* handle, const char* name, const char* version)
+        BEGIN   dlvsym
+        UNLESS_CUDA_NAME
+        movq    (%rsp), %rcx
+        CALL_KEEPING uvmtrace_filter_dlvsym
+        testq   %rax, %rax
+        jz      9f
+        ret
+9:      JUMP_ON dlvsym
+        END     dlvsym
+
+// void* dlopen(const char* file, int flags)
+        BEGIN   dlopen
+        testl   $8, %esi                // RTLD_DEEPBIND
+        jz      9f
+        CALL_KEEPING uvmtrace_note_dlopen
+9:      JUMP_ON dlopen
+        END     dlopen
+
+// void* dlmopen(Lmid_t namespace, const char* file, int flags)
+        BEGIN   dlmopen
+        testq   %rdi, %rdi              // LM_ID_BASE
+        jz      9f
+        CALL_KEEPING uvmtrace_note_dlmopen
+9:      JUMP_ON dlmopen
+        END     dlmopen
 
         .hidden uvmtrace_filter_dlsym
-        .hidden uvmtrace_find_real_dlsym
-
-        .local  uvmtrace_real_dlsym
-        .comm   uvmtrace_real_dlsym, 8, 8
+        .hidden uvmtrace_filter_dlvsym
+        .hidden uvmtrace_note_dlopen
+        .hidden uvmtrace_note_dlmopen
 
         .section .note.GNU-stack, "", @progbits

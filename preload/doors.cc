@@ -5,7 +5,7 @@
 
 #include <type_traits>
 
-#include "record/diagnostics.h"
+#include "preload/libc_symbols.h"
 
 #define UVMTRACE_EXPORT __attribute__((visibility("default")))
 
@@ -26,10 +26,10 @@ constexpr CUresult kMissingDriver = CUDA_ERROR_NOT_FOUND;
 
 // The out-parameter is touched only if the real function succeeded and gave an answer: a failed request leaves whatever
 // the host had there.
-template <FunctionId kId, Way kWay, typename Real, typename Result, typename Call>
-inline Result Lookup(Result missing, const char* name, void** pointer, const Call& call) {
+template <FunctionId kId, Layer kLayer, Way kWay, typename Real, typename Result, typename Call>
+[[gnu::always_inline]] inline Result Lookup(Result missing, const char* name, void** pointer, const Call& call) {
   const int host_errno = errno;
-  const auto real = reinterpret_cast<Real>(RealFunction<kId, kWay>());
+  const auto real = reinterpret_cast<Real>(RealFunction<kId, kLayer, kWay>());
   errno = host_errno;
   if (real == nullptr) return missing;
   const Result result = call(real);
@@ -41,11 +41,11 @@ inline Result Lookup(Result missing, const char* name, void** pointer, const Cal
 }
 
 // NOLINTBEGIN(bugprone-macro-parentheses): parameters and arguments bring their own.
-#define UVMTRACE_LOOKUP(layer, symbol, parameters, arguments)                                                         \
-  template <Way kWay>                                                                                                 \
-  layer##Result Call_##symbol parameters {                                                                            \
-    return Lookup<kFunction_##symbol, kWay, layer##Result(*) parameters>(kMissing##layer, name, pointer,              \
-                                                                         [&](auto* real) { return real arguments; }); \
+#define UVMTRACE_LOOKUP(layer, symbol, parameters, arguments)                              \
+  template <Way kWay>                                                                      \
+  layer##Result Call_##symbol parameters {                                                 \
+    return Lookup<kFunction_##symbol, Layer::k##layer, kWay, layer##Result(*) parameters>( \
+        kMissing##layer, name, pointer, [&](auto* real) { return real arguments; });       \
   }
 #include "preload/lookups.inc"
 
@@ -60,9 +60,10 @@ inline Result Lookup(Result missing, const char* name, void** pointer, const Cal
 void* HookOf(FunctionId id, Way way) {
   if (id <= kLastCall) return CallHook(id, way);
   switch (id) {
-#define UVMTRACE_LOOKUP(layer, symbol, ...) \
-  case kFunction_##symbol:                  \
-    return reinterpret_cast<void*>(&Call_##symbol<Way::kLookup>);
+#define UVMTRACE_LOOKUP(layer, symbol, ...)                                                           \
+  case kFunction_##symbol:                                                                            \
+    return reinterpret_cast<void*>(way == Way::kLookupInSecond ? &Call_##symbol<Way::kLookupInSecond> \
+                                                               : &Call_##symbol<Way::kLookup>);
 #include "preload/lookups.inc"
     default:
       return nullptr;
@@ -76,35 +77,61 @@ void* RouteDriverPointer(const char* name, void* pointer) {
 
 }  // namespace uvmtrace
 
-// For dlsym.S. Returns what the host is to get, or null to leave the request to the real dlsym, as most are left: those
-// of a name that is not in the lists, those of CUPTI, whose own calls are not the program's, and our own.
-extern "C" __attribute__((visibility("hidden"))) void* uvmtrace_filter_dlsym(void* handle, const char* name,
-                                                                             const void* caller) {
-  using namespace uvmtrace;
+namespace uvmtrace {
+namespace {
+
+// What the host is to get for a name of the lists, or null to leave the request to the real function, as most are left:
+// those of the driver and of CUPTI, whose own calls are not the program's, and our own. `find` is the host's look-up.
+// It comes last, so that dlerror says what it would have said; a name that is not found is looked up once more, for the
+// same reason.
+template <typename Find>
+void* FilterLookup(const char* name, const void* caller, const Find& find) {
   const FunctionId id = FindFunction(name);
   if (id == kNoFunction || IsOwnAddress(caller)) return nullptr;
   const int host_errno = errno;
   void* answer = nullptr;
-  if (!IsCuptiAddress(caller)) {
-    // The host's own look-up comes last, so that dlerror says what it would have said. A name that is not found is
-    // looked up once more by the real dlsym, for the same reason.
+  if (!IsCudaInternal(caller)) {
     const bool driver = Function(id).layer == Layer::kDriver;
     void* const known = driver ? ResolveLibrary(id) : nullptr;
-    void* const real = LibcDlsym()(handle, name);
-    if (real != nullptr && !IsOwnAddress(real) && (driver ? real == known : IsRuntimeFunction(id, real))) {
-      answer = HookOf(id, Way::kLookup);
+    void* const real = find();
+    if (real != nullptr && !IsOwnAddress(real)) {
+      if (driver) {
+        if (real == known) answer = HookOf(id, Way::kLookup);
+      } else {
+        const RuntimeLibrary runtime = RuntimeOf(id, real);
+        if (runtime == RuntimeLibrary::kFirst) answer = HookOf(id, Way::kLookup);
+        if (runtime == RuntimeLibrary::kSecond) answer = HookOf(id, Way::kLookupInSecond);
+      }
     }
   }
   errno = host_errno;
   return answer;
 }
 
-// For dlsym.S: where dlsym goes on to. Another library behind us in the preload list may interpose dlsym as well.
-extern "C" __attribute__((visibility("hidden"))) void* uvmtrace_find_real_dlsym() {
-  using namespace uvmtrace;
+// Where a function of the loader goes on to. Another library behind us in the preload list may interpose it as well.
+void* FindReal(const char* name) {
   const int host_errno = errno;
-  const DlsymFunction libc = LibcDlsym();
-  void* const next = libc(RTLD_NEXT, "dlsym");
+  void* const next = LibcDlsym()(RTLD_NEXT, name);
+  void* const found = next != nullptr && !IsOwnAddress(next) ? next : LibcFunction(name);
   errno = host_errno;
-  return next != nullptr && !IsOwnAddress(next) ? next : reinterpret_cast<void*>(libc);
+  return found;
 }
+
+}  // namespace
+}  // namespace uvmtrace
+
+// For dlsym.S.
+#define UVMTRACE_FOR_ASSEMBLER extern "C" __attribute__((visibility("hidden"))) void*
+
+UVMTRACE_FOR_ASSEMBLER uvmtrace_filter_dlsym(void* handle, const char* name, const void* caller) {
+  return uvmtrace::FilterLookup(name, caller, [&] { return uvmtrace::LibcDlsym()(handle, name); });
+}
+
+UVMTRACE_FOR_ASSEMBLER uvmtrace_filter_dlvsym(void* handle, const char* name, const char* version, const void* caller) {
+  return uvmtrace::FilterLookup(name, caller, [&] { return uvmtrace::LibcDlvsym()(handle, name, version); });
+}
+
+UVMTRACE_FOR_ASSEMBLER uvmtrace_find_real_dlsym() { return uvmtrace::FindReal("dlsym"); }
+UVMTRACE_FOR_ASSEMBLER uvmtrace_find_real_dlvsym() { return uvmtrace::FindReal("dlvsym"); }
+UVMTRACE_FOR_ASSEMBLER uvmtrace_find_real_dlopen() { return uvmtrace::FindReal("dlopen"); }
+UVMTRACE_FOR_ASSEMBLER uvmtrace_find_real_dlmopen() { return uvmtrace::FindReal("dlmopen"); }

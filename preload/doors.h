@@ -1,6 +1,6 @@
 // The doors by which a host asks for a CUDA function's address, and what it is given instead.
 //
-//   dlsym(handle of libcuda or libcudart, name)    dlsym.S, FilterDlsym
+//   dlsym, dlvsym(handle of libcuda or libcudart)  dlsym.S, FilterLookup
 //   cuGetProcAddress, both ABIs                    lookups.inc
 //   cudaGetDriverEntryPoint, ...ByVersion          lookups.inc
 //

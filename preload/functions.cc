@@ -7,10 +7,13 @@
 namespace uvmtrace {
 namespace {
 
+constexpr const char* kManagedVariable = "__managed__ variable";
+
 constexpr FunctionRow kRows[kFunctionsEnd] = {
     {nullptr, Layer::kUnknown, Operation::kOther},
 #define UVMTRACE_CALL(layer, symbol, operation, ...) {#symbol, Layer::k##layer, Operation::k##operation},
 #include "preload/calls.inc"
+    {kManagedVariable, Layer::kUnknown, Operation::kAllocate},
 #define UVMTRACE_LOOKUP(layer, symbol, ...) {#symbol, Layer::k##layer, Operation::kOther},
 #include "preload/lookups.inc"
 };
@@ -19,6 +22,7 @@ constexpr FunctionDefinition kDefinitions[] = {
 #define UVMTRACE_CALL(layer, symbol, operation, ...) \
   {kFunction_##symbol, #symbol, Layer::k##layer, Operation::k##operation},
 #include "preload/calls.inc"
+    {kFunction_ManagedVariable, kManagedVariable, Layer::kUnknown, Operation::kAllocate},
 };
 
 struct NamedFunction {

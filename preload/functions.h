@@ -15,6 +15,7 @@ enum FunctionId : uint16_t {
   kNoFunction = 0,
 #define UVMTRACE_CALL(layer, symbol, ...) kFunction_##symbol,
 #include "preload/calls.inc"
+  kFunction_ManagedVariable,  // no call: see managed_variables.h
   kCallsEnd,
   kLastCall = kCallsEnd - 1,  // the first lookup follows
 #define UVMTRACE_LOOKUP(layer, symbol, ...) kFunction_##symbol,

@@ -31,4 +31,15 @@ void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack) {
   Recorder::Get().Record(*event, {frames, count + python_count});
 }
 
+void RecordPart(ApiCallEvent* event, FunctionId id, Door door, std::span<const uint64_t> frames) {
+  ThreadState& thread = thread_state;
+  if (thread.depth != 1) return;  // the call beneath another is not the event
+  if (thread.tid == 0) thread.tid = static_cast<uint32_t>(syscall(SYS_gettid));
+  event->tid = thread.tid;
+  event->function = id;
+  event->driver_function = thread.driver_function;
+  event->door = door;
+  Recorder::Get().Record(*event, frames);
+}
+
 }  // namespace uvmtrace

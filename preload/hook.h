@@ -9,10 +9,14 @@
 #include <pthread.h>
 
 #include <cstdint>
+#include <span>
 
+#include "preload/audit.h"
 #include "preload/call_cost.h"
+#include "preload/caller.h"
 #include "preload/cuda_api.h"
 #include "preload/functions.h"
+#include "preload/managed_variables.h"
 #include "preload/resolve.h"
 #include "preload/session.h"
 #include "record/event.h"
@@ -54,8 +58,9 @@ class InternalWork {
 
 // How the host got to us.
 enum class Way {
-  kSymbol,  // our exported symbol, bound by the linker
-  kLookup,  // dlsym of libcuda or libcudart
+  kSymbol,          // our exported symbol, bound by the linker
+  kLookup,          // dlsym of libcuda or libcudart
+  kLookupInSecond,  // dlsym of a second libcudart
   kGetProcAddress,
 };
 
@@ -77,23 +82,52 @@ constexpr bool HasStack(Operation operation) {
     case Operation::kCreate:
     case Operation::kMap:
     case Operation::kUnmap:
+    case Operation::kReset:
       return true;
     default:
       return false;
   }
 }
 
-// The function that the call goes on to; null with a line on stderr if there is none.
-template <FunctionId kId, Way kWay>
-void* RealFunction() {
-  // A pointer that was looked up came from the library, and only then is it known here.
-  auto& known = (kWay == Way::kSymbol ? next_functions : library_functions)[kId];
-  void* const real = known.load(std::memory_order_relaxed);
+// The function that the call goes on to; null with a line on stderr if there is none. Inlined, like all that calls it,
+// into the function that the host called: the return address is the host's.
+template <FunctionId kId, Layer kLayer, Way kWay>
+[[gnu::always_inline]] inline void* RealFunction() {
+  void* real = nullptr;
+  if constexpr (kWay == Way::kSymbol && kLayer == Layer::kRuntime) {
+    real = RuntimeTarget(kId, __builtin_return_address(0));
+  } else if constexpr (kWay == Way::kSymbol) {
+    real = next_functions[kId].load(std::memory_order_relaxed);
+  } else if constexpr (kWay == Way::kLookupInSecond) {
+    real = second_runtime_functions[kId].load(std::memory_order_relaxed);
+  } else {
+    // A pointer that was looked up came from the library, and only then is it known here.
+    real = library_functions[kId].load(std::memory_order_relaxed);
+  }
   return real != nullptr ? real : ResolveNext(kId);
 }
 
 // Fills in what every event has, and records it. `event` has its times, address, and what the row describes.
 void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack);
+// A part of a call, while the call is being described: `event` has what all parts share. The stack is the caller's.
+void RecordPart(ApiCallEvent* event, FunctionId id, Door door, std::span<const uint64_t> frames);
+
+// What they say is needed even if a runtime call above them is the event.
+constexpr bool DescribedBeneath(FunctionId id) {
+  switch (id) {
+    case kFunction_cuDevicePrimaryCtxRetain:
+    case kFunction_cuCtxCreate_v2:
+    case kFunction_cuCtxCreate_v3:
+    case kFunction_cuCtxCreate_v4:
+    case kFunction_cuModuleGetGlobal_v2:
+    case kFunction_cuLibraryGetGlobal:
+    case kFunction_cuLibraryGetManaged:
+    case kFunction_cuMemPoolCreate:
+      return true;
+    default:
+      return false;
+  }
+}
 
 constexpr bool IsManagedAllocation(FunctionId id) {
   return id == kFunction_cuMemAllocManaged || id == kFunction_cudaMallocManaged;
@@ -102,7 +136,7 @@ constexpr bool IsManagedAllocation(FunctionId id) {
 // `call(real)` makes the call, `describe(event, ok, real)` fills the event in.
 template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename Real, typename Result, typename Call,
           typename Describe>
-inline Result Intercept(Result missing, const Call& call, const Describe& describe) {
+[[gnu::always_inline]] inline Result Intercept(Result missing, const Call& call, const Describe& describe) {
   constexpr bool kManaged = IsManagedAllocation(kId);
   constexpr bool kFree = kOperation == Operation::kFree;
   constexpr bool kInitialize = kOperation == Operation::kInitialize;
@@ -115,7 +149,7 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
     thread.own_work_ns = 0;
     cost_ns = NowNs();
   }
-  const auto real = reinterpret_cast<Real>(RealFunction<kId, kWay>());
+  const auto real = reinterpret_cast<Real>(RealFunction<kId, kLayer, kWay>());
   if (real == nullptr) [[unlikely]] {
     errno = host_errno;
     return missing;
@@ -126,6 +160,8 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
     errno = host_errno;
     return call(real);
   }
+
+  CountForAudit(kId);
 
   ApiCallEvent event;
   const bool outermost = thread.depth == 0;
@@ -163,7 +199,7 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
 
   const bool ok = result == Result{};
   if constexpr (kInitialize) AfterInitialize(static_cast<CUresult>(result));
-  if (outermost || kManaged) {
+  if (outermost || kManaged || DescribedBeneath(kId)) {
     if constexpr (!kFree) describe(event, ok, reinterpret_cast<const void*>(real));
   }
   if constexpr (kManaged) {
@@ -182,6 +218,8 @@ inline Result Intercept(Result missing, const Call& call, const Describe& descri
     RecordCall(&event, kId, HasStack(kOperation));
     if (cost_ns != 0) [[unlikely]]
       AddTimedCall(timing, cost_ns + NowNs() - thread.own_work_ns);
+    if (sources_wanted.load(std::memory_order_relaxed)) [[unlikely]]
+      StartWantedSources();
   }
   --thread.depth;
   errno = call_errno;

@@ -71,6 +71,8 @@ void ManagedMemory::EndFree(uint64_t bytes) {
   live_count.fetch_sub(1, std::memory_order_acq_rel);
 }
 
+bool ManagedMemory::Contains(uint64_t address) const { return address > kClaimed && Find(address) != nullptr; }
+
 bool ManagedMemory::Live() const {
   return overflowed.load(std::memory_order_acquire) || live_count.load(std::memory_order_acquire) != 0;
 }

@@ -22,6 +22,9 @@ class ManagedMemory {
   // After the real free, with what BeginFree returned.
   void EndFree(uint64_t bytes);
 
+  // Whether an allocation begins at an address.
+  bool Contains(uint64_t address) const;
+
   bool Live() const;
   uint64_t LiveBytes() const;
 

@@ -7,7 +7,11 @@
 #include <string.h>
 
 #include <string_view>
+#include <utility>
 
+#include "preload/caller.h"
+#include "preload/libc_symbols.h"
+#include "preload/visibility.h"
 #include "record/diagnostics.h"
 
 // Placed by the linker at the two ends of this library.
@@ -18,10 +22,12 @@ namespace uvmtrace {
 
 constinit std::atomic<void*> next_functions[kFunctionsEnd]{};
 constinit std::atomic<void*> library_functions[kFunctionsEnd]{};
+constinit std::atomic<void*> second_runtime_functions[kFunctionsEnd]{};
 
 namespace {
 
 constinit std::atomic<DlsymFunction> libc_dlsym{nullptr};
+constinit std::atomic<DlvsymFunction> libc_dlvsym{nullptr};
 constinit std::atomic<void*> driver_handle{nullptr};
 constinit std::atomic<bool> driver_resolved{false};
 
@@ -29,15 +35,6 @@ std::string_view FileName(const char* path) {
   if (path == nullptr) return {};
   const char* const slash = strrchr(path, '/');
   return slash == nullptr ? path : slash + 1;
-}
-
-// dlopen reports a library that is not there through dlerror, which the host may be about to read: dlerror() is cleared
-// by a host before a lookup, not after, so only a stale message could be seen.
-void* OpenLoaded(const char* name) {
-  const int saved_errno = errno;
-  void* const handle = dlopen(name, RTLD_NOLOAD | RTLD_LAZY);
-  errno = saved_errno;
-  return handle;
 }
 
 // The first loaded file called libcudart*: wheels bundle it as libcudart-<hash>.so, which no known soname finds.
@@ -75,14 +72,28 @@ bool ResolveDriver() {
 
 }  // namespace
 
+// dlopen reports a library that is not there through dlerror, which the host may be about to read: dlerror() is cleared
+// by a host before a lookup, not after, so only a stale message could be seen.
+void* OpenLoaded(const char* name) {
+  const int saved_errno = errno;
+  void* const handle = dlopen(name, RTLD_NOLOAD | RTLD_LAZY);
+  errno = saved_errno;
+  return handle;
+}
+
 DlsymFunction LibcDlsym() {
   DlsymFunction found = libc_dlsym.load(std::memory_order_acquire);
   if (found != nullptr) return found;
-  for (const char* version : {"GLIBC_2.34", "GLIBC_2.2.5"}) {
-    found = reinterpret_cast<DlsymFunction>(dlvsym(RTLD_NEXT, "dlsym", version));
-    if (found != nullptr) break;
-  }
+  found = reinterpret_cast<DlsymFunction>(LibcFunction("dlsym"));
   libc_dlsym.store(found, std::memory_order_release);
+  return found;
+}
+
+DlvsymFunction LibcDlvsym() {
+  DlvsymFunction found = libc_dlvsym.load(std::memory_order_acquire);
+  if (found != nullptr) return found;
+  found = reinterpret_cast<DlvsymFunction>(LibcFunction("dlvsym"));
+  libc_dlvsym.store(found, std::memory_order_release);
   return found;
 }
 
@@ -124,13 +135,29 @@ FunctionId FindDriverPointer(const char* name, const void* pointer) {
   return kNoFunction;
 }
 
-bool IsRuntimeFunction(FunctionId id, void* pointer) {
-  void* const known = library_functions[id].load(std::memory_order_relaxed);
-  if (known != nullptr) return known == pointer;
+RuntimeLibrary RuntimeOf(FunctionId id, void* pointer) {
+  for (const auto& [functions, which] : {std::pair{library_functions, RuntimeLibrary::kFirst},
+                                         std::pair{second_runtime_functions, RuntimeLibrary::kSecond}}) {
+    void* known = functions[id].load(std::memory_order_relaxed);
+    if (known == pointer) return which;
+    if (known != nullptr) continue;
+    if (!IsRuntimeAddress(pointer)) return RuntimeLibrary::kNone;
+    if (functions[id].compare_exchange_strong(known, pointer, std::memory_order_relaxed) || known == pointer) {
+      if (which == RuntimeLibrary::kSecond) TellTwoRuntimes(library_functions[id].load(), pointer);
+      return which;
+    }
+  }
+  if (IsRuntimeAddress(pointer)) TellThirdRuntime(pointer);
+  return RuntimeLibrary::kNone;
+}
+
+bool IsRuntimeAddress(const void* address) {
   Dl_info info;
-  if (dladdr(pointer, &info) == 0 || !FileName(info.dli_fname).starts_with("libcudart")) return false;
-  library_functions[id].store(pointer, std::memory_order_relaxed);
-  return true;
+  return dladdr(address, &info) != 0 && FileName(info.dli_fname).starts_with("libcudart");
+}
+
+void NoteRuntimeFunction(FunctionId id, void* function) {
+  next_functions[id].store(function, std::memory_order_relaxed);
 }
 
 void* DriverHandle() {
@@ -148,17 +175,21 @@ void* DriverSymbol(const char* name) {
   return handle != nullptr ? OwnAddressRemoved(LibcDlsym()(handle, name)) : nullptr;
 }
 
-int RuntimeVersionOf(const void* function) {
+void* SymbolBeside(const void* function, const char* name) {
   Dl_info info;
-  if (function == nullptr || dladdr(function, &info) == 0) return 0;
+  if (function == nullptr || dladdr(function, &info) == 0) return nullptr;
   void* const handle = OpenLoaded(info.dli_fname);
-  if (handle == nullptr) return 0;
+  if (handle == nullptr) return nullptr;
+  void* const found = OwnAddressRemoved(LibcDlsym()(handle, name));
+  dlclose(handle);  // one of several references
+  return found;
+}
+
+int RuntimeVersionOf(const void* function) {
   using GetVersion = int (*)(int*);
-  const auto get_version = reinterpret_cast<GetVersion>(LibcDlsym()(handle, "cudaRuntimeGetVersion"));
+  const auto get_version = reinterpret_cast<GetVersion>(SymbolBeside(function, "cudaRuntimeGetVersion"));
   int version = 0;
-  if (get_version == nullptr || get_version(&version) != 0) version = 0;
-  dlclose(handle);
-  return version;
+  return get_version != nullptr && get_version(&version) == 0 ? version : 0;
 }
 
 namespace {
@@ -184,11 +215,15 @@ int RuntimeVersion() { return RuntimeVersionOf(AnyRuntimeFunction()); }
 
 bool IsOwnAddress(const void* address) { return address >= &__ehdr_start && address < &_end; }
 
-bool IsCuptiAddress(const void* address) {
+bool IsCudaInternal(const void* address) {
   Dl_info info;
   if (dladdr(address, &info) == 0) return false;
   const std::string_view file = FileName(info.dli_fname);
-  return file.starts_with("libcupti") || file.starts_with("libnvperf_") || file.starts_with("libpcsamplingutil");
+  for (const char* prefix :
+       {"libcupti", "libnvperf_", "libpcsamplingutil", "libcuda.so", "libcudadebugger", "libnvidia-"}) {
+    if (file.starts_with(prefix)) return true;
+  }
+  return false;
 }
 
 }  // namespace uvmtrace

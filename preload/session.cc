@@ -14,6 +14,7 @@
 
 #include <algorithm>
 
+#include "preload/audit.h"
 #include "preload/config.h"
 #include "preload/devices.h"
 #include "preload/fork_guard.h"
@@ -24,6 +25,7 @@
 #include "preload/resolve.h"
 #include "preload/sources.h"
 #include "preload/stack.h"
+#include "preload/visibility.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
 #include "record/run_id.h"
@@ -200,6 +202,8 @@ bool StartRecording() {
     recorder.SetSourceState("calls", SourceStateKind::kUnavailable,
                             "loaded by CUDA_INJECTION64_PATH: calls are not intercepted; use LD_PRELOAD");
   }
+  TellVisibility();
+  SetAuditWanted(session.config.audit && session.config.detail == Detail::kFull);
   recorder.SetSourceState("devices", SourceStateKind::kIdle, "cuInit has not been called");
   StartStacks();
   AnnounceSources(session.config);

@@ -51,6 +51,7 @@ inline constexpr uint32_t kLoss = 18;
 inline constexpr uint32_t kDetailChange = 19;
 inline constexpr uint32_t kKernelStack = 20;
 inline constexpr uint32_t kCode = 21;
+inline constexpr uint32_t kAuditCount = 22;
 inline constexpr uint32_t kClockSamples = 31;
 inline constexpr uint32_t kApiCalls = 32;
 inline constexpr uint32_t kGpuFaults = 33;

@@ -69,6 +69,15 @@ bool Definitions::DefineParameter(std::string_view name, std::string_view value)
   });
 }
 
+bool Definitions::DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen) {
+  ShortLockGuard guard(lock_);
+  return AppendMessage(log_, chunk_field::kAuditCount, [&](WireBuffer& out) {
+    out.String(1, function);
+    out.Unsigned(2, happened);
+    out.Unsigned(3, seen);
+  });
+}
+
 uint32_t Definitions::DefineKernelThread(const KernelThreadDefinition& thread) {
   ShortLockGuard guard(lock_);
   const uint32_t id = kernel_threads_ + 1;

@@ -50,6 +50,7 @@ enum class Operation : uint8_t {
   kUnmap = 14,
   kSetAccess = 15,
   kInitialize = 16,
+  kReset = 17,
 };
 enum class MemoryKind : uint8_t {
   kUnknown = 0,
@@ -60,6 +61,7 @@ enum class MemoryKind : uint8_t {
   kPool = 5,
   kPhysical = 6,
   kReserved = 7,
+  kImported = 8,
 };
 enum class SourceStateKind : uint8_t {
   kUnknown = 0,

@@ -203,6 +203,14 @@ void Recorder::DefineParameter(std::string_view name, std::string_view value) {
   }
 }
 
+void Recorder::DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.DefineAuditCount(function, happened, seen)) {
+    session.losses.Count("audit", "no memory left for definitions", 1);
+  }
+}
+
 void Recorder::SetProcess(const ProcessDefinition& process) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);

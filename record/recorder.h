@@ -99,6 +99,8 @@ class Recorder {
   void DefineDevice(const DeviceDefinition& device);
   void DefineParameter(std::string_view name, std::string_view value);
   void SetProcess(const ProcessDefinition& process);
+  // Of an intercepted function: how often it was called, as CUPTI counts, and how often a hook saw it. Once, at the end.
+  void DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen);
   // From now on the process is recorded at this detail.
   void SetDetail(std::string_view detail, std::string_view reason);
   // The last state of a name is in force; setting the same state and reason again writes nothing.

@@ -8,6 +8,10 @@ import subprocess
 import sys
 
 STATIC_TLS_LIMIT = 64  # the static block's surplus is shared by every library of the process
+ALLOWED_NEEDED = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "libgcc_s.so.1", "ld-linux-x86-64.so.2"}
+# A build on this glibc or an older one must not need a newer: 2.34 merged libdl and libpthread into libc, so anything that
+# is linked on 2.34 or later needs it at least.
+HIGHEST_GLIBC_FLOOR = (2, 34)
 
 
 def output(*command):
@@ -31,16 +35,25 @@ def main():
 
     dynamic = output("readelf", "-dW", library)
     needed = re.findall(r"NEEDED.*\[(.*)\]", dynamic)
-    check(set(needed) <= {"libc.so.6", "ld-linux-x86-64.so.2"}, f"needs nothing but libc: {needed}")
+    check(set(needed) <= ALLOWED_NEEDED, f"needs nothing but the C library's own files: {needed}")
+    check("RPATH" not in dynamic and "RUNPATH" not in dynamic, "searches no folder of its own")
+    check("SYMBOLIC" not in dynamic, "is not bound to itself: another preloaded library may stand before it")
     check("NODELETE" in dynamic, "is never unloaded")
     check("TEXTREL" not in dynamic, "has no text relocations")
 
     # One entry is the compiler's own frame_dummy.
     init_array = re.search(r"INIT_ARRAYSZ\)\s+(\d+)", dynamic)
     check(init_array is None or int(init_array.group(1)) <= 8, "has no constructors")
+    check("PREINIT_ARRAY" not in dynamic, "has nothing that runs before constructors")
+    local = {line.split()[-1] for line in output("nm", library).splitlines()}
+    check(not any(name.startswith(("_GLOBAL__sub_I", "__cxx_global_var_init", "_GLOBAL__I")) for name in local),
+          "has no dynamic initialisers")
 
     undefined = {line.split()[-1].split("@")[0] for line in output("nm", "-D", "--undefined-only", library).splitlines()}
-    check("dlsym" not in undefined, "does not import dlsym")
+    for function in ("dlsym", "dlvsym", "dlopen", "dlmopen"):
+        check(function not in undefined, f"does not import {function}: it is our own")
+    unresolved = [line for line in output("readelf", "-rW", library).splitlines() if " dlsym" in line]
+    check(not unresolved, f"takes no address of the public dlsym ({unresolved})")
     calls = re.findall(r"(?:call|jmp)\s+\S+ <dlsym(?:@plt)?>", output("objdump", "-d", "--no-show-raw-insn", library))
     check(not calls, f"does not call the public dlsym: it is our own ({calls})")
     for function in ("abort", "exit", "__assert_fail", "signal", "sigaction", "printf", "puts", "stdout", "setenv", "putenv"):
@@ -55,7 +68,10 @@ def main():
     check("RWE" not in segments, "has no segment that is writable and executable")
 
     versions = {tuple(map(int, v.split("."))) for v in re.findall(r"GLIBC_(\d+\.\d+)", output("objdump", "-T", library))}
-    print("needs glibc", ".".join(map(str, max(versions))))
+    floor = max(versions)
+    check(floor <= HIGHEST_GLIBC_FLOOR, f"the lowest glibc that it runs with: {'.'.join(map(str, floor))}, "
+                                        f"at most {'.'.join(map(str, HIGHEST_GLIBC_FLOOR))}")
+    check("GLIBC_PRIVATE" not in output("objdump", "-T", library), "uses no private symbol of the C library")
     return 1 if failures else 0
 
 

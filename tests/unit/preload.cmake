@@ -1,14 +1,16 @@
 # The recorder's parts that need no process of their own: configuration, the list of calls, the table of managed memory.
 add_executable(uvmtrace_preload_test
+  preload_audit_test.cc
   preload_config_test.cc
   preload_functions_test.cc
   preload_launcher_test.cc
   preload_managed_memory_test.cc
   ${PROJECT_SOURCE_DIR}/preload/launcher/elf_program.cc)
 target_link_libraries(uvmtrace_preload_test PRIVATE
-  uvmtrace_preload_parts uvmtrace_record uvmtrace_cuda_headers GTest::gtest_main)
+  uvmtrace_preload_parts uvmtrace_cupti uvmtrace_record uvmtrace_cuda_headers GTest::gtest_main)
 target_compile_definitions(uvmtrace_preload_test PRIVATE
-  UVMTRACE_LIBCUDA_STUB="${CUDAToolkit_LIBRARY_DIR}/stubs/libcuda.so")
+  UVMTRACE_LIBCUDA_STUB="${CUDAToolkit_LIBRARY_DIR}/stubs/libcuda.so"
+  UVMTRACE_LIBCUDART="${CUDAToolkit_LIBRARY_DIR}/libcudart.so")
 gtest_discover_tests(uvmtrace_preload_test)
 
 # An interpreter of its own in the test's process.
@@ -17,7 +19,7 @@ if(Python3_Development.Embed_FOUND AND UVMTRACE_SANITIZE STREQUAL "")
   add_executable(uvmtrace_preload_python_test
     preload_python_stack_test.cc
     ${PROJECT_SOURCE_DIR}/preload/python_stack.cc
-    ${PROJECT_SOURCE_DIR}/preload/resolve.cc)
+    ${PROJECT_SOURCE_DIR}/preload/libc_symbols.cc ${PROJECT_SOURCE_DIR}/preload/resolve.cc)
   target_link_libraries(uvmtrace_preload_python_test PRIVATE
     uvmtrace_preload_parts uvmtrace_record uvmtrace_record_oracle uvmtrace_cuda_headers Python3::Python GTest::gtest_main)
   gtest_discover_tests(uvmtrace_preload_python_test)

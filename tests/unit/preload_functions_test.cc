@@ -33,6 +33,10 @@ TEST(PreloadFunctions, DefinitionsAreTheCallsInOrder) {
   for (size_t i = 0; i < definitions.size(); ++i) {
     EXPECT_EQ(definitions[i].id, i + 1);
     EXPECT_STREQ(definitions[i].name, Function(static_cast<FunctionId>(i + 1)).symbol);
+    if (definitions[i].id == kFunction_ManagedVariable) {
+      EXPECT_EQ(definitions[i].layer, Layer::kUnknown);
+      continue;
+    }
     const bool runtime = std::string(definitions[i].name).starts_with("cuda");
     EXPECT_EQ(definitions[i].layer, runtime ? Layer::kRuntime : Layer::kDriver);
   }
@@ -79,19 +83,67 @@ TEST(PreloadFunctions, EveryDriverRowIsAnExportOfLibcuda) {
   }
 }
 
-// A row whose per-thread-stream twin exists in libcuda but not in the list would lose the calls of every program that
-// is compiled with per-thread default streams.
-TEST(PreloadFunctions, EveryTwinOfADriverRowIsInTheList) {
-  const std::set<std::string> exported = ExportedFunctions(UVMTRACE_LIBCUDA_STUB);
+// The same for the toolkit's libcudart. What only an older one exports is listed here, with its reason.
+TEST(PreloadFunctions, EveryRuntimeRowIsAnExportOfLibcudart) {
+  const std::set<std::string> exported = ExportedFunctions(UVMTRACE_LIBCUDART);
+  if (exported.empty()) GTEST_SKIP() << "no libcudart at " << UVMTRACE_LIBCUDART;
+  const std::set<std::string> older = {"cudaMemPrefetchAsync_v2", "cudaMemPrefetchAsync_v2_ptsz", "cudaMemAdvise_v2"};
+  for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
+    const FunctionRow& row = Function(static_cast<FunctionId>(id));
+    if (row.layer != Layer::kRuntime || older.contains(row.symbol)) continue;
+    EXPECT_TRUE(exported.contains(row.symbol)) << row.symbol;
+  }
+}
+
+// A row whose per-thread-stream twin exists in the library but not in the list would lose the calls of every program
+// that is compiled with per-thread default streams.
+TEST(PreloadFunctions, EveryTwinOfARowIsInTheList) {
+  std::set<std::string> exported = ExportedFunctions(UVMTRACE_LIBCUDA_STUB);
+  exported.merge(ExportedFunctions(UVMTRACE_LIBCUDART));
   if (exported.empty()) GTEST_SKIP() << "no stub at " << UVMTRACE_LIBCUDA_STUB;
   for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
     const FunctionRow& row = Function(static_cast<FunctionId>(id));
-    if (row.layer != Layer::kDriver) continue;
     for (const char* suffix : {"_ptds", "_ptsz"}) {
       const std::string twin = std::string(row.symbol) + suffix;
       if (!exported.contains(twin)) continue;
       EXPECT_NE(FindFunction(twin), kNoFunction) << twin;
     }
+  }
+}
+
+// Whatever allocates, frees, maps or moves memory. A function of a new CUDA that is neither in the list nor excused
+// here fails this test when the toolkit is updated.
+bool ConcernsMemory(const std::string& name) {
+  for (const char* part :
+       {"Malloc",          "MemAlloc",     "MemFree",    "cudaFree",     "Memcpy",      "Memset",
+        "MemPrefetch",     "MemAdvise",    "MemDiscard", "MemHostAlloc", "HostAlloc",   "HostRegister",
+        "HostUnregister",  "MemPool",      "MemMap",     "MemUnmap",     "MemCreate",   "MemRelease",
+        "MemAddress",      "MemSetAccess", "IpcOpenMem", "IpcCloseMem",  "ArrayCreate", "ArrayDestroy",
+        "PrimaryCtxReset", "DeviceReset"}) {
+    if (name.find(part) != std::string::npos) return true;
+  }
+  return false;
+}
+
+TEST(PreloadFunctions, TheWholeMemorySurfaceIsInTheList) {
+  std::set<std::string> exported = ExportedFunctions(UVMTRACE_LIBCUDA_STUB);
+  exported.merge(ExportedFunctions(UVMTRACE_LIBCUDART));
+  if (exported.empty()) GTEST_SKIP() << "no toolkit";
+  for (const std::string& name : exported) {
+    if (!ConcernsMemory(name) || FindFunction(name) != kNoFunction) continue;
+    const auto contains = [&](const char* part) { return name.find(part) != std::string::npos; };
+    // They only ask, change a node that was recorded when it was added, or are 32-bit functions of CUDA 3, which a
+    // version 2 of the same name replaced in 2010.
+    const bool asks =
+        contains("GetParams") || contains("GetAttribute") || contains("GetAccess") || contains("Granularity");
+    const bool changes_a_node = contains("SetParams");
+    const bool replaced = exported.contains(name + "_v2");
+    const bool current_pool = name == "cudaDeviceGetMemPool" || name == "cuDeviceGetMemPool" ||
+                              name == "cudaDeviceGetDefaultMemPool" || name == "cuDeviceGetDefaultMemPool";
+    // Kernel nodes of another library; symbols as ends of a node's copy; batches of decompressions.
+    const bool symbol_node = contains("MemcpyNodeToSymbol") || contains("MemcpyNodeFromSymbol");
+    const bool gl = contains("GL") || contains("EGL") || contains("VDPAU") || contains("D3D");
+    EXPECT_TRUE(asks || changes_a_node || replaced || current_pool || symbol_node || gl) << name;
   }
 }
 

@@ -71,6 +71,17 @@ TEST_F(PreloadManagedMemory, RuntimeAndDriverSayTheSameAllocationOnce) {
   EXPECT_FALSE(managed_memory.Live());
 }
 
+TEST_F(PreloadManagedMemory, ContainsWhatLives) {
+  EXPECT_FALSE(managed_memory.Contains(0));
+  EXPECT_FALSE(managed_memory.Contains(0x1000));
+  managed_memory.Insert(0x1000, 10);
+  EXPECT_TRUE(managed_memory.Contains(0x1000));
+  EXPECT_FALSE(managed_memory.Contains(0x1001));
+  Remove(0x1000);
+  EXPECT_FALSE(managed_memory.Contains(0x1000));
+  EXPECT_FALSE(managed_memory.Contains(1));  // the mark of a removed slot
+}
+
 TEST_F(PreloadManagedMemory, UnknownAndNullAddressesAreNotManaged) {
   EXPECT_FALSE(managed_memory.Insert(0, 10));
   EXPECT_EQ(Remove(0), 0u);

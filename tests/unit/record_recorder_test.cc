@@ -61,7 +61,8 @@ TEST(RecordEnums, HaveTheValuesOfTheSchema) {
   EXPECT_EQ(int(Operation::kUnmap), pb::OPERATION_UNMAP);
   EXPECT_EQ(int(Operation::kSetAccess), pb::OPERATION_SET_ACCESS);
   EXPECT_EQ(int(Operation::kInitialize), pb::OPERATION_INITIALIZE);
-  EXPECT_EQ(int(Operation::kInitialize), int(pb::Operation_MAX));
+  EXPECT_EQ(int(Operation::kReset), pb::OPERATION_RESET);
+  EXPECT_EQ(int(Operation::kReset), int(pb::Operation_MAX));
   EXPECT_EQ(int(MemoryKind::kUnknown), pb::MEMORY_KIND_UNKNOWN);
   EXPECT_EQ(int(MemoryKind::kDevice), pb::MEMORY_KIND_DEVICE);
   EXPECT_EQ(int(MemoryKind::kManaged), pb::MEMORY_KIND_MANAGED);
@@ -70,7 +71,8 @@ TEST(RecordEnums, HaveTheValuesOfTheSchema) {
   EXPECT_EQ(int(MemoryKind::kPool), pb::MEMORY_KIND_POOL);
   EXPECT_EQ(int(MemoryKind::kPhysical), pb::MEMORY_KIND_PHYSICAL);
   EXPECT_EQ(int(MemoryKind::kReserved), pb::MEMORY_KIND_RESERVED);
-  EXPECT_EQ(int(MemoryKind::kReserved), int(pb::MemoryKind_MAX));
+  EXPECT_EQ(int(MemoryKind::kImported), pb::MEMORY_KIND_IMPORTED);
+  EXPECT_EQ(int(MemoryKind::kImported), int(pb::MemoryKind_MAX));
   EXPECT_EQ(int(SourceStateKind::kUnknown), pb::STATE_UNKNOWN);
   EXPECT_EQ(int(SourceStateKind::kActive), pb::STATE_ACTIVE);
   EXPECT_EQ(int(SourceStateKind::kUnavailable), pb::STATE_UNAVAILABLE);

@@ -2,7 +2,10 @@
 // cuGetProcAddress, which answer as the real ones do (measured with CUDA 13.0): version and per-thread-stream flag
 // decide which export a name means, a name that is not there gives a null pointer, the first request has an empty name.
 //
-// FAKE_CUDA_FAIL=cuInit (or another call) makes that call fail with CUDA_ERROR_NO_DEVICE.
+// FAKE_CUDA_FAIL=cuInit (or another call, or all) makes that call fail with CUDA_ERROR_NO_DEVICE. With
+// FAKE_CUDA_PAGEABLE the device reaches all memory. Every global variable of a module is one and the same managed
+// variable.
+#include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +15,10 @@
 
 #define FAKE_EXPORT __attribute__((visibility("default")))
 
+// Who wants to know of every call: fake_cupti.cc.
+extern "C" FAKE_EXPORT void (*fake_api_called)(bool runtime, const char* symbol);
+void (*fake_api_called)(bool runtime, const char* symbol) = nullptr;
+
 namespace {
 
 #define UVMTRACE_CALL(layer, symbol, ...) \
@@ -20,7 +27,7 @@ namespace {
 
 bool Fails(const char* symbol) {
   static const char* const failing = getenv("FAKE_CUDA_FAIL");
-  return failing != nullptr && strcmp(failing, symbol) == 0;
+  return failing != nullptr && (strcmp(failing, symbol) == 0 || strcmp(failing, "all") == 0);
 }
 
 template <typename Pointer>
@@ -52,12 +59,33 @@ CUresult Behave(Tag, void** pointer, size_t size, Rest...) {
   return Allocate(pointer, size);
 }
 CUresult Behave(Tag_cuMemAllocPitch_v2, CUdeviceptr* pointer, size_t* pitch, size_t width, size_t height, unsigned) {
+  if (pitch == nullptr) return CUDA_ERROR_INVALID_VALUE;
   *pitch = (width + 511) / 512 * 512;
   return Allocate(pointer, *pitch * height);
 }
 CUresult Behave(Tag_cuMemCreate, CUmemGenericAllocationHandle* handle, size_t, const CUmemAllocationProp*,
                 unsigned long long) {
-  *handle = 0x4242;
+  if (handle != nullptr) *handle = 0x4242;
+  return CUDA_SUCCESS;
+}
+alignas(4096) char managed_variable[8192];
+
+CUresult Behave(Tag_cuModuleGetGlobal_v2, CUdeviceptr* pointer, size_t* size, CUmodule, const char*) {
+  if (pointer != nullptr) *pointer = (CUdeviceptr)managed_variable;
+  if (size != nullptr) *size = sizeof(managed_variable);
+  return CUDA_SUCCESS;
+}
+CUresult Behave(Tag_cuMemPoolCreate, CUmemoryPool* pool, const CUmemPoolProps*) {
+  if (pool != nullptr) *pool = (CUmemoryPool)0x900;
+  return CUDA_SUCCESS;
+}
+CUresult Behave(Tag_cuIpcOpenMemHandle_v2, CUdeviceptr* pointer, CUipcMemHandle, unsigned) {
+  if (pointer != nullptr) *pointer = (CUdeviceptr)managed_variable;
+  return CUDA_SUCCESS;
+}
+CUresult Behave(Tag_cuGraphAddMemAllocNode, CUgraphNode*, CUgraph, const CUgraphNode*, size_t,
+                CUDA_MEM_ALLOC_NODE_PARAMS* parameters) {
+  if (parameters != nullptr) parameters->dptr = 0x700000;
   return CUDA_SUCCESS;
 }
 CUresult Behave(Tag_cuInit, unsigned) {
@@ -82,6 +110,7 @@ CUresult Behave(Tag_cuMemcpyDtoH_v2, void* destination, CUdeviceptr source, size
 #define FAKE_Driver(symbol, parameters, ...)                             \
   extern "C" FAKE_EXPORT CUresult Fake_##symbol parameters asm(#symbol); \
   CUresult Fake_##symbol parameters {                                    \
+    if (fake_api_called != nullptr) fake_api_called(false, #symbol);     \
     if (Fails(#symbol)) return CUDA_ERROR_NO_DEVICE;                     \
     return Behave(Tag_##symbol{}, __VA_ARGS__);                          \
   }
@@ -90,6 +119,14 @@ CUresult Behave(Tag_cuMemcpyDtoH_v2, void* destination, CUdeviceptr source, size
 #define UVMTRACE_CALL(layer, symbol, operation, parameters, arguments, ...) \
   FAKE_CALL(layer, symbol, parameters, FAKE_UNPACK arguments)
 #include "preload/calls.inc"
+
+// The driver of WSL looks its own functions up, in its own handle.
+extern "C" FAKE_EXPORT int FakeLooksItselfUp() {
+  void* const self = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+  using Set = CUresult (*)(CUdeviceptr, unsigned char, size_t);
+  const auto set = reinterpret_cast<Set>(dlsym(self, "cuMemsetD8_v2"));
+  return set == &Fake_cuMemsetD8_v2 ? set(0x1000, 0, 1) : -1;
+}
 
 extern "C" {
 
@@ -115,6 +152,30 @@ CUresult FakeDeviceGet(CUdevice* device, int ordinal) {
 FAKE_EXPORT CUresult FakeDeviceGetName(char* name, int size, CUdevice) asm("cuDeviceGetName");
 CUresult FakeDeviceGetName(char* name, int size, CUdevice) {
   strncpy(name, "Fake GPU", static_cast<size_t>(size));
+  return CUDA_SUCCESS;
+}
+
+FAKE_EXPORT CUresult FakeDeviceGetAttribute(int* value, CUdevice_attribute attribute,
+                                            CUdevice) asm("cuDeviceGetAttribute");
+CUresult FakeDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice) {
+  *value = attribute == CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS && getenv("FAKE_CUDA_PAGEABLE") != nullptr;
+  return CUDA_SUCCESS;
+}
+
+FAKE_EXPORT CUresult FakePointerGetAttribute(void* data, CUpointer_attribute attribute,
+                                             CUdeviceptr pointer) asm("cuPointerGetAttribute");
+CUresult FakePointerGetAttribute(void* data, CUpointer_attribute attribute, CUdeviceptr pointer) {
+  if (attribute != CU_POINTER_ATTRIBUTE_IS_MANAGED) return CUDA_ERROR_INVALID_VALUE;
+  const bool managed = pointer - (CUdeviceptr)managed_variable < sizeof(managed_variable);
+  *static_cast<unsigned*>(data) = managed;
+  return CUDA_SUCCESS;
+}
+
+FAKE_EXPORT CUresult FakeGetAddressRange(CUdeviceptr* base, size_t* size,
+                                         CUdeviceptr pointer) asm("cuMemGetAddressRange_v2");
+CUresult FakeGetAddressRange(CUdeviceptr* base, size_t* size, CUdeviceptr pointer) {
+  *base = pointer;
+  *size = 4242;
   return CUDA_SUCCESS;
 }
 

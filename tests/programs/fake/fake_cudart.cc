@@ -1,6 +1,8 @@
 // A stand-in libcudart for tests of the doors. Like the real one it opens libcuda.so.1 at its first call, looks up
-// cuGetProcAddress_v2 once, and asks that for everything else. Built as libcudart.so.13 and .so.12 with their version
-// nodes, and as an object for static linking.
+// cuGetProcAddress_v2 once, and asks that for everything else. Built as libcudart.so.13, .so.12 and .so.11.0 with their
+// version nodes, and as an object for static linking.
+//
+// What is not defined here comes from fake_cudart_rows.cc, and does nothing.
 //
 // FAKE_CUDART_MAJOR decides the signatures of cudaMemPrefetchAsync and cudaMemAdvise. FakeLastRegisters() tells what
 // these two really got.
@@ -15,6 +17,7 @@ namespace {
 
 struct Driver {
   CUresult (*init)(unsigned);
+  decltype(&cuDevicePrimaryCtxRetain) retain;
   decltype(&cuMemAlloc_v2) allocate;
   decltype(&cuMemAllocManaged) allocate_managed;
   decltype(&cuMemHostAlloc) allocate_host;
@@ -44,6 +47,7 @@ const Driver* LoadDriver() {
     Ask(first, "cuGetProcAddress", 12000, &found.get_proc_address);
     const auto get = found.get_proc_address;
     Ask(get, "cuInit", 2000, &found.init);
+    Ask(get, "cuDevicePrimaryCtxRetain", 7000, &found.retain);
     Ask(get, "cuMemAlloc", 3020, &found.allocate);
     Ask(get, "cuMemAllocManaged", 6000, &found.allocate_managed);
     Ask(get, "cuMemHostAlloc", 2020, &found.allocate_host);
@@ -51,6 +55,8 @@ const Driver* LoadDriver() {
     Ask(get, "cuMemFreeHost", 2000, &found.free_host);
     Ask(get, "cuMemcpyHtoD", 3020, &found.copy);
     found.init_result = found.init(0);
+    CUcontext context = nullptr;
+    if (found.init_result == CUDA_SUCCESS) found.init_result = found.retain(&context, 0);
     return found;
   }();
   return &driver;
@@ -101,6 +107,22 @@ DEFINE(cudaError_t, cudaGetDriverEntryPoint,
     return driver.get_proc_address(name, pointer, 13000, flags, (CUdriverProcAddressQueryResult*)status);
   });
 }
+DEFINE(cudaError_t, cudaGetDriverEntryPointByVersion,
+       (const char* name, void** pointer, unsigned version, unsigned long long flags,
+        cudaDriverEntryPointQueryResult* status)) {
+  return WithDriver([&](const Driver& driver) {
+    return driver.get_proc_address(name, pointer, static_cast<int>(version), flags,
+                                   (CUdriverProcAddressQueryResult*)status);
+  });
+}
+DEFINE(cudaError_t, cudaGetDevice, (int* device)) {
+  *device = 5;
+  return cudaSuccess;
+}
+FAKE_EXPORT void __cudaRegisterManagedVar(void**, void** shadow, char*, const char*, int, size_t bytes, int, int) {
+  *shadow = calloc(1, bytes);
+}
+FAKE_EXPORT char __cudaInitModule(void**) { return LoadDriver()->init_result == CUDA_SUCCESS; }
 
 #if FAKE_CUDART_MAJOR >= 13
 DEFINE(cudaError_t, cudaMemPrefetchAsync,

@@ -1,0 +1,23 @@
+#include "preload/audit.h"
+
+#include "cupti/audit.h"
+
+namespace uvmtrace {
+
+constinit std::atomic<bool> audit_counting{false};
+constinit std::atomic<uint64_t> audit_seen[kCallsEnd]{};
+
+namespace {
+constinit std::atomic<bool> audit_wanted{false};
+}
+
+void SetAuditWanted(bool wanted) {
+  audit_wanted.store(wanted, std::memory_order_relaxed);
+  if (!wanted) return;
+  for (auto& count : audit_seen) count.store(0, std::memory_order_relaxed);  // a forked child has its parent's
+  RequestAudit({.functions = FunctionDefinitions(), .seen = audit_seen, .counting = &audit_counting});
+}
+
+bool AuditWanted() { return audit_wanted.load(std::memory_order_relaxed); }
+
+}  // namespace uvmtrace

@@ -1,0 +1,12 @@
+// Functions of the C library's loader, found without the loader's help.
+//
+// Our own dlsym and dlvsym stand before the C library's in every scope, so neither can be used to find the other. The
+// C library's symbol table is read in memory instead, as the loader reads it.
+#pragma once
+
+namespace uvmtrace {
+
+// The default version of a function that libc.so.6 exports (before glibc 2.34: libdl.so.2). Null: not found.
+void* LibcFunction(const char* name);
+
+}  // namespace uvmtrace
