@@ -235,13 +235,17 @@ int CoreDump() {
 }
 
 int KilledBySomebodyElse() {
+  int ready[2];
+  Check(pipe(ready) == 0, "pipe");
   const pid_t child = fork();
   if (child == 0) {
     Work();
-    Say("ready\n");
+    Rest();
+    Check(write(ready[1], "", 1) == 1, "write");
     for (;;) pause();
   }
-  usleep(300'000);
+  char byte;
+  Check(read(ready[0], &byte, 1) == 1, "read");
   kill(child, SIGKILL);
   WaitFor(child);
   return 0;
