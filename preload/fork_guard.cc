@@ -1,12 +1,11 @@
 #include "preload/fork_guard.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <atomic>
-#include <cstdint>
-
+#include "preload/stack.h"
 #include "record/futex.h"
 #include "record/recorder.h"
 
@@ -15,55 +14,114 @@ namespace {
 
 constexpr uint64_t kWaitNs = 500'000'000;
 
-constinit std::atomic<uint32_t> owner_tid{0};
+constinit std::atomic<uint32_t> loader_owner{0};  // its tid
+constinit std::atomic<uint32_t> forking{0};       // how many threads are about to fork
+
+// Threads that walk a stack, by where their stacks lie.
+struct alignas(64) Walkers {
+  std::atomic<uint32_t> count{0};
+};
+constexpr size_t kWalkerWords = 16;
+constinit Walkers walkers[kWalkerWords];
+
 void (*child_handler)() = nullptr;
-constinit bool held_for_fork = false;  // written and read by the thread that holds it
+// Of the thread that forks.
+__thread bool holds_loader __attribute__((tls_model("initial-exec"))) = false;
+__thread bool walkers_gone __attribute__((tls_model("initial-exec"))) = false;
 
 // False: this thread has it already, or waited in vain.
-bool Acquire() {
+bool AcquireLoader() {
   const auto tid = static_cast<uint32_t>(syscall(SYS_gettid));
   const uint64_t deadline_ns = NowNs() + kWaitNs;
   for (;;) {
     uint32_t seen = 0;
-    if (owner_tid.compare_exchange_strong(seen, tid, std::memory_order_acq_rel)) return true;
+    if (loader_owner.compare_exchange_strong(seen, tid, std::memory_order_acq_rel)) return true;
     const uint64_t now_ns = NowNs();
     if (seen == tid || now_ns >= deadline_ns) return false;
-    FutexWait(&owner_tid, seen, deadline_ns - now_ns);
+    FutexWait(&loader_owner, seen, deadline_ns - now_ns);
   }
 }
 
-void Release() {
-  owner_tid.store(0, std::memory_order_release);
-  FutexWakeAll(&owner_tid);
+void ReleaseLoader() {
+  loader_owner.store(0, std::memory_order_release);
+  FutexWakeAll(&loader_owner);
+}
+
+bool NobodyWalks() {
+  for (const Walkers& word : walkers) {
+    if (word.count.load(std::memory_order_seq_cst) != 0) return false;
+  }
+  return true;
 }
 
 void BeforeFork() {
-  if (Acquire()) held_for_fork = true;
+  holds_loader = AcquireLoader();
+  forking.fetch_add(1, std::memory_order_seq_cst);
+  const uint64_t deadline_ns = NowNs() + kWaitNs;
+  // A walk takes microseconds.
+  while (!(walkers_gone = NobodyWalks()) && NowNs() < deadline_ns) sched_yield();
 }
 
 void AfterForkInParent() {
-  if (!held_for_fork || owner_tid.load(std::memory_order_relaxed) != static_cast<uint32_t>(syscall(SYS_gettid))) return;
-  held_for_fork = false;
-  Release();
+  forking.fetch_sub(1, std::memory_order_seq_cst);
+  FutexWakeAll(&forking);
+  if (holds_loader) ReleaseLoader();
+}
+
+void Reset() {
+  loader_owner.store(0, std::memory_order_relaxed);
+  forking.store(0, std::memory_order_relaxed);
+  for (Walkers& word : walkers) word.count.store(0, std::memory_order_relaxed);
 }
 
 void AfterForkInChild() {
-  held_for_fork = false;
-  owner_tid.store(0, std::memory_order_relaxed);
+  Reset();
+  if (!walkers_gone) DistrustUnwinder();
   child_handler();
 }
 
 }  // namespace
 
-LoaderWork::LoaderWork() : owner_(Acquire()) {}
+LoaderWork::LoaderWork() : owner_(AcquireLoader()) {}
 
 LoaderWork::~LoaderWork() {
-  if (owner_) Release();
+  if (owner_) ReleaseLoader();
+}
+
+StackWalk::StackWalk() {
+  pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &saved_cancel_state_);
+  walkers_ = &walkers[reinterpret_cast<uintptr_t>(&holds_loader) >> 12 & (kWalkerWords - 1)].count;
+  walkers_->fetch_add(1, std::memory_order_seq_cst);
+  if (forking.load(std::memory_order_seq_cst) == 0) [[likely]]
+    return;
+  const uint64_t deadline_ns = NowNs() + kWaitNs;
+  do {
+    walkers_->fetch_sub(1, std::memory_order_seq_cst);
+    for (uint32_t seen; (seen = forking.load(std::memory_order_seq_cst)) != 0;) {
+      const uint64_t now_ns = NowNs();
+      if (now_ns >= deadline_ns) {
+        walkers_ = nullptr;
+        return;
+      }
+      FutexWait(&forking, seen, deadline_ns - now_ns);
+    }
+    walkers_->fetch_add(1, std::memory_order_seq_cst);
+  } while (forking.load(std::memory_order_seq_cst) != 0);
+}
+
+StackWalk::~StackWalk() {
+  if (walkers_ != nullptr) walkers_->fetch_sub(1, std::memory_order_seq_cst);
+  pthread_setcancelstate(saved_cancel_state_, nullptr);
 }
 
 void GuardForks(void (*in_child)()) {
   child_handler = in_child;
   pthread_atfork(&BeforeFork, &AfterForkInParent, &AfterForkInChild);
+}
+
+void ForgetForkGuard() {
+  Reset();
+  DistrustUnwinder();
 }
 
 }  // namespace uvmtrace

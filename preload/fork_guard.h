@@ -1,14 +1,18 @@
-// Keeps forks and this library's use of the loader apart.
+// Keeps forks apart from what a forked child must not inherit half done.
 //
-// A child of fork has the loader's data as they are at that instant: if another thread of ours is just then inside
-// dlopen (for libunwind, for CUPTI), the child's next dlopen ends it with "Inconsistency detected by ld.so". So a fork
-// waits until that thread is done, and the next one waits for the fork; both at most half a second, for whoever forks
-// may hold the lock that the other one needs.
+// A child of fork has other threads' locks as they are at that instant, for ever. Two of them are not ours to reset:
+// the loader's (a child of a process in which a thread of ours is inside dlopen dies at its next dlopen, of
+// "Inconsistency detected by ld.so") and libunwind's (the child hangs in its first stack). So a fork waits until no
+// thread is at either, and threads that come meanwhile wait for the fork; all at most half a second, for whoever forks
+// may hold the lock that the other one needs. A child for which that was not enough does without libunwind.
 #pragma once
+
+#include <atomic>
+#include <cstdint>
 
 namespace uvmtrace {
 
-// For the thread's life in a function that opens libraries. May be nested.
+// While a thread is in a function that opens libraries. May be nested.
 class LoaderWork {
  public:
   LoaderWork();
@@ -20,7 +24,27 @@ class LoaderWork {
   const bool owner_;
 };
 
+// While a thread walks through its stack. Costs two additions to a word that few threads share. The thread is not
+// cancelled meanwhile: libunwind asks the kernel whether memory is there, by calls that are cancellation points.
+class StackWalk {
+ public:
+  StackWalk();
+  ~StackWalk();
+  StackWalk(const StackWalk&) = delete;
+  StackWalk& operator=(const StackWalk&) = delete;
+
+  // False: somebody forks, and does not get done.
+  bool allowed() const { return walkers_ != nullptr; }
+
+ private:
+  std::atomic<uint32_t>* walkers_;
+  int saved_cancel_state_;
+};
+
 // From now on forks wait, and `in_child` runs in every forked child before fork returns. Once in a process's life.
 void GuardForks(void (*in_child)());
+
+// In a child that was made past fork's handlers: nobody waited for it.
+void ForgetForkGuard();
 
 }  // namespace uvmtrace

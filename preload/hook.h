@@ -6,6 +6,7 @@
 #pragma once
 
 #include <errno.h>
+#include <pthread.h>
 
 #include <cstdint>
 #include <span>
@@ -35,11 +36,16 @@ struct ThreadState {
 };
 extern __thread ThreadState thread_state __attribute__((visibility("hidden"), tls_model("initial-exec")));
 
-// Keeps the library's own work, and CUDA calls made by it, out of the trace.
+// Keeps the library's own work, and CUDA calls made by it, out of the trace. The thread is not cancelled meanwhile:
+// what it has begun, others wait for.
 class InternalWork {
  public:
-  InternalWork() : saved_errno_(errno) { ++thread_state.depth; }
+  InternalWork() : saved_errno_(errno) {
+    ++thread_state.depth;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &saved_cancel_state_);
+  }
   ~InternalWork() {
+    pthread_setcancelstate(saved_cancel_state_, nullptr);
     --thread_state.depth;
     errno = saved_errno_;
   }
@@ -48,6 +54,7 @@ class InternalWork {
 
  private:
   const int saved_errno_;
+  int saved_cancel_state_ = PTHREAD_CANCEL_ENABLE;
 };
 
 // How the host got to us.

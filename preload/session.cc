@@ -253,6 +253,7 @@ bool EnsureSession() {
     const pid_t pid = getpid();
     const pid_t owner = session.pid.load(std::memory_order_relaxed);
     if (owner != 0 && owner != pid) {  // made by clone, past the fork handler
+      ForgetForkGuard();
       ForgetParent();
       thread_state.depth = 1;  // ours, see InternalWork
     }

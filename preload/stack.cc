@@ -9,6 +9,7 @@
 #include <atomic>
 
 #include "preload/config.h"
+#include "preload/fork_guard.h"
 #include "preload/resolve.h"
 
 namespace uvmtrace {
@@ -25,6 +26,7 @@ using UnwindTrace = int (*)(UnwindContext*, void*);
 using UnwindBacktrace = int (*)(UnwindTrace, void*);
 
 constinit std::atomic<UnwBacktrace> unw_backtrace{nullptr};
+constinit std::atomic<bool> libunwind_distrusted{false};
 constinit std::atomic<UnwindGetIp> unwind_get_ip{nullptr};
 constinit std::atomic<UnwindBacktrace> unwind_backtrace{nullptr};
 
@@ -44,6 +46,8 @@ int StoreFrame(UnwindContext* context, void* argument) {
 }
 
 int Backtrace(void** frames, int size) {
+  const StackWalk walk_guard;
+  if (!walk_guard.allowed()) return 0;
   if (const UnwBacktrace walk = unw_backtrace.load(std::memory_order_acquire)) return walk(frames, size);
   const UnwindBacktrace walk = unwind_backtrace.load(std::memory_order_acquire);
   if (walk == nullptr) return 0;
@@ -70,8 +74,11 @@ void* OpenBesideOurselves() {
 const char* OpenUnwinder(char* reason, size_t reason_size) {
   if (unw_backtrace.load(std::memory_order_acquire) != nullptr) return "libunwind";
   const DlsymFunction find = LibcDlsym();
-  void* library = OpenBesideOurselves();
-  if (library == nullptr) library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
+  void* library = nullptr;
+  if (!libunwind_distrusted.load(std::memory_order_relaxed)) {
+    library = OpenBesideOurselves();
+    if (library == nullptr) library = dlopen("libunwind.so.8", RTLD_NOW | RTLD_LOCAL);
+  }
   if (library != nullptr) {
     const auto walk = reinterpret_cast<UnwBacktrace>(find(library, "unw_backtrace"));
     if (walk != nullptr) {
@@ -91,6 +98,11 @@ const char* OpenUnwinder(char* reason, size_t reason_size) {
   }
   snprintf(reason, reason_size, "neither libunwind.so.8 nor libgcc_s.so.1 can be loaded: install libunwind8");
   return nullptr;
+}
+
+void DistrustUnwinder() {
+  libunwind_distrusted.store(true, std::memory_order_relaxed);
+  unw_backtrace.store(nullptr, std::memory_order_relaxed);
 }
 
 size_t CaptureStack(std::span<uint64_t> frames) {

@@ -14,6 +14,10 @@ namespace uvmtrace {
 // Finds an unwinder. Returns which one, or null with the reason in `reason`.
 const char* OpenUnwinder(char* reason, size_t reason_size);
 
+// In a child that may have inherited libunwind's lock from a thread that does not exist here: libgcc's unwinder, which
+// takes none that matters, is used from now on.
+void DistrustUnwinder();
+
 // Fills `frames` with the return addresses of the calling thread, from the caller of the intercepted function outwards,
 // and returns how many. Frames of this library are left out, by its address range.
 size_t CaptureStack(std::span<uint64_t> frames);

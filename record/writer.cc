@@ -2,17 +2,23 @@
 #include "record/writer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <new>
 
 #include "record/chunk_format.h"
 #include "record/crc32c.h"
 #include "record/diagnostics.h"
+#include "record/proc_file.h"
 
 namespace uvmtrace {
 namespace {
@@ -52,6 +58,51 @@ const char* WriteErrorReason(int error) {
     default:
       return "the trace file cannot be written";
   }
+}
+
+// A process ends with its last thread, where main leaves by pthread_exit. The recorder's own threads must not keep it
+// alive: whether the main thread has gone and no other thread is left than those called uvmtrace-*.
+bool HostHasEnded(pid_t pid) {
+  char path[64];
+  WireBuffer file;
+  snprintf(path, sizeof(path), "/proc/self/task/%d/stat", pid);
+  const bool read = ReadProcFile(path, file);
+  const std::string_view stat = AsText(file);
+  const size_t name_end = stat.rfind(')');
+  const bool main_has_ended =
+      read && name_end != std::string_view::npos && name_end + 2 < stat.size() && stat.data()[name_end + 2] == 'Z';
+  bool ended = main_has_ended;
+  const int folder = main_has_ended ? open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+  if (folder < 0) ended = false;
+  alignas(8) char entries[4096];
+  for (long got; ended && (got = syscall(SYS_getdents64, folder, entries, sizeof(entries))) != 0;) {
+    if (got < 0) ended = false;
+    // struct linux_dirent64: inode (8), offset (8), record length (2), type (1), name.
+    for (long at = 0; at < got && ended;) {
+      uint16_t length;
+      memcpy(&length, entries + at + 16, sizeof(length));
+      const char* const name = entries + at + 19;
+      at += length;
+      const int tid = atoi(name);
+      if (tid == 0 || tid == pid) continue;
+      snprintf(path, sizeof(path), "/proc/self/task/%d/comm", tid);
+      constexpr std::string_view kOurs = "uvmtrace-";
+      ended = ReadProcFile(path, file) && file.size() > kOurs.size() &&
+              memcmp(file.data(), kOurs.data(), kOurs.size()) == 0;
+    }
+  }
+  if (folder >= 0) close(folder);
+  file.Free();
+  return ended;
+}
+
+// What the last thread of a process does in the C library. In a thread of its own: exit waits for the writer.
+void* ExitForHost(void*) {
+  prctl(PR_SET_NAME, "uvmtrace-exit");
+  sigset_t none;
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
+  exit(0);
 }
 
 }  // namespace
@@ -270,6 +321,7 @@ void Writer::Pass(bool must_write) {
     threads_.AskAgain(now_ns_);
     SampleClocks();
     next_housekeeping_ns_ = now_ns_ + kHousekeepingNs;
+    host_has_ended_ = HostHasEnded(session_.pid);
   }
   ReadHeads();
   DrainRings(RingKind::kHost);
@@ -293,6 +345,7 @@ void Writer::Run() {
   FutexWakeAll(&session_.start);
 
   bool closing = !started;
+  bool exiting = false;
   while (!closing) {
     if (session_.wake.load(std::memory_order_relaxed) == 0) FutexWait(&session_.wake, 0, kPeriodNs);
     session_.wake.exchange(0, std::memory_order_acquire);
@@ -302,6 +355,11 @@ void Writer::Run() {
     const bool asked = requested != session_.flushes_done.load(std::memory_order_relaxed);
     if (closing) SampleClocks();
     Pass(asked || closing);
+    if (host_has_ended_ && !exiting) {
+      exiting = true;
+      pthread_t thread;
+      if (pthread_create(&thread, nullptr, &ExitForHost, nullptr) == 0) pthread_detach(thread);
+    }
     if (closing) {
       if (!WriteChunk(true)) {
         Log(LogLevel::kWarn, "the trace %s lacks its end: %s. %llu events are lost.", session_.file.path(),

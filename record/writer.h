@@ -58,6 +58,7 @@ class Writer {
   bool everything_ = true;  // the next chunk repeats all definitions
   bool has_program_counters_ = false;
   bool warned_ = false;
+  bool host_has_ended_ = false;
   uint32_t strings_appended_ = 0;
   uint32_t stacks_appended_ = 0;
   size_t new_stack_bytes_ = 0;

@@ -6,12 +6,13 @@ endforeach()
 add_library(test_plugin SHARED libraries/plugin.cc)
 target_link_libraries(test_plugin PRIVATE uvmtrace_cuda_headers fake_cudart_13)
 add_library(test_slow_disk SHARED libraries/slow_disk.cc)
-foreach(name plugin slow_disk)
+add_library(test_free_threaded SHARED libraries/free_threaded.cc)
+foreach(name plugin slow_disk free_threaded)
   # No RUNPATH here either.
   set_target_properties(test_${name} PROPERTIES
     OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${library_dir} SKIP_BUILD_RPATH ON)
 endforeach()
-add_dependencies(uvmtrace_test_programs process_host ending_host resource_host test_plugin test_slow_disk)
+add_dependencies(uvmtrace_test_programs process_host ending_host resource_host test_plugin test_slow_disk test_free_threaded)
 
 set(lives ${CMAKE_CURRENT_SOURCE_DIR}/lives.py)
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${lives})

@@ -82,6 +82,14 @@ def readable(count, minimum_calls):
     return expect
 
 
+def workers(run):
+    """Parent and workers; one worker may have got all the tasks."""
+    rows = report(run)["processes"]
+    check(len(rows) in (2, 3), rows)
+    check(all(row["clean_end"] and int(row["api_calls"]) >= 2 for row in rows), rows)
+    check(sum(int(row["api_calls"]) for row in rows) in (18, 20), rows)
+
+
 def family(run):
     """Each process of a chain names its parent."""
     processes(4, 4)(run)
@@ -99,6 +107,14 @@ def ranks(run):
 def two_runs(run):
     check(len(run.files()) == 1, run.files())
     check(int(report(run)["totals"]["api_calls"]) == 4, "the child was not to be traced")
+
+
+def lone_daemons(run):
+    """Nobody can tell that they belong together: two runs, the older one's file kept aside."""
+    check(len(run.files()) == 2, run.files())  # the older one may still have been ending
+    for name in run.files():
+        rows = report(run, os.path.join(run.folder, name))
+        check(int(rows["totals"]["api_calls"]) == 4, rows["totals"])
 
 
 def nothing_left(run):
@@ -122,10 +138,6 @@ def both(*expectations):
     return expect
 
 
-def losses(run):
-    return {(row["source"], row["reason"]): int(row["count"]) for row in report(run)["capture"].get("losses", [])}
-
-
 def nothing_lost_uncounted(calls):
     def expect(run):
         trace = run.trace()
@@ -146,15 +158,6 @@ def victim_untouched(run):
     victim = os.path.join(run.folder, "victim")
     with open(victim) as file:
         check(file.read() == "precious\n", "somebody else's file was written to")
-
-
-def only_python(*source):
-    """The program's own functions by Python, and nobody else's."""
-    def expect(run):
-        result = report(run)
-        sites = {row.get("site", "") for row in result["allocations"]}
-        check(sites <= set(source), f"call sites: {sites}")
-    return expect
 
 
 def python_stacks(run):
@@ -187,6 +190,12 @@ def deep_stack(run):
     check(max(depths) == 32, f"depths: {depths}")
 
 
+def free_threaded(run):
+    one()(run)
+    state = run.trace().states["python_stacks"]
+    check(state[0] == "UNAVAILABLE" and "free-threaded" in state[1], state)
+
+
 def no_python_stacks(run):
     state = run.trace().states["python_stacks"]
     check(state[0] == "DISABLED", state)
@@ -214,16 +223,17 @@ def prepare_folder(folder):
 #   stderr    the library may print there: the expectation says what
 #   output    False: how often threads got to print is not known
 #   slow      milliseconds that every write to the trace takes
+#   partner   another library that is preloaded before ours
 #   prepare   what must be in the folder before
 #   seconds   more than the two that an exit may take
 CASES = {
     # Processes.
-    "fork_from_thread": ("process_host", ["fork_from_thread"], readable(7, 6 * 4), {}),
-    "fork_while_starting": ("process_host", ["fork_while_starting"], processes(7, 7), {}),
+    "fork_from_thread": ("process_host", ["fork_from_thread"], readable(7, 7 * 4), {}),
+    "fork_while_starting": ("process_host", ["fork_while_starting"], readable(7, 7 * 3), {}),
     "fork_chain": ("process_host", ["fork_chain"], family, {}),
     "many_children": ("process_host", ["many_children"], processes(13, 13), {}),
     "daemon_after_work": ("process_host", ["daemon_after_work"], processes(2, 2), {}),
-    "daemons_before_work": ("process_host", ["daemons_before_work"], processes(2, 2), {}),
+    "daemons_before_work": ("process_host", ["daemons_before_work"], lone_daemons, {}),
     "parent_dies_first": ("process_host", ["parent_dies_first"], processes(2, 2), {}),
     "new_session": ("process_host", ["new_session"], processes(2, 2), {}),
     "spawn": ("process_host", ["spawn"], processes(2, 2), {}),
@@ -238,8 +248,9 @@ CASES = {
     "close_all_and_fork": ("process_host", ["close_all_and_fork"], processes(2, 2), {}),
     "children_left_out": ("process_host", ["vfork_exec"], processes(1, 2), {"env": {"UVMTRACE_CHILDREN": "0"}}),
     "forked_children_left_out": ("process_host", ["many_children"], processes(1, 1), {"env": {"UVMTRACE_CHILDREN": "0"}}),
-    "simulated_fork_chain": ("process_host", ["fork_chain"], family, {"env": SIMULATED}),
-    "simulated_daemon": ("process_host", ["daemon_after_work"], processes(2, 2), {"env": SIMULATED}),
+    "simulated_spawn": ("process_host", ["spawn"], processes(2, 2), {"env": SIMULATED}),
+    "simulated_new_session": ("process_host", ["new_session"], processes(2, 2), {"env": SIMULATED}),
+    "simulated_ranks": ("process_host", ["ranks"], ranks, {"env": SIMULATED}),
     # Endings.
     "crash_handled_by_exit": ("ending_host", ["crash_handled_by_exit"], one(), {}),
     "crash_survived": ("ending_host", ["crash_survived"], one(2), {}),
@@ -277,9 +288,9 @@ CASES = {
     # Resources.
     "no_descriptors_at_the_start": ("resource_host", ["no_descriptors_at_the_start"], readable(1, 0), {"stderr": True}),
     "no_descriptors_later": ("resource_host", ["no_descriptors_later"], one(2), {}),
-    "no_standard_streams": ("resource_host", ["no_standard_streams"], one(), {}),
+    "no_standard_streams": ("resource_host", ["no_standard_streams"], one(2), {}),
     "no_memory_at_the_start": ("resource_host", ["no_memory_at_the_start"], lambda run: None, {"stderr": True}),
-    "no_memory_later": ("resource_host", ["no_memory_later"], lost_for("no memory left for another ring"), {}),
+    "no_memory_later": ("resource_host", ["no_memory_later"], nothing_lost_uncounted(2), {}),
     "small_stack": ("resource_host", ["small_stack"], one(4), {}),
     "disk_fills_up": ("resource_host", ["disk_fills_up"], readable(1, 100),
                       {"stderr": True, "env": {"UVMTRACE_OUT": "small/trace.pb"}}),
@@ -302,13 +313,13 @@ CASES = {
     "missing_folder": ("resource_host", ["work"], both(nothing_left, said("its folder does not exist")),
                        {"stderr": True, "env": {"UVMTRACE_OUT": "missing/%h/%p.pb"}}),
     # Python.
-    "workers_fork": (PYTHON, ["workers.py", "fork"], readable(3, 2), {}),
-    "workers_spawn": (PYTHON, ["workers.py", "spawn"], readable(3, 4), {}),
-    "workers_forkserver": (PYTHON, ["workers.py", "forkserver"], readable(3, 4), {}),
-    "python_os__exit": (PYTHON, ["ends.py", "os__exit"], some(), {}),
+    "workers_fork": (PYTHON, ["workers.py", "fork"], workers, {}),
+    "workers_spawn": (PYTHON, ["workers.py", "spawn"], workers, {}),
+    "workers_forkserver": (PYTHON, ["workers.py", "forkserver"], workers, {}),
+    "python_os__exit": (PYTHON, ["ends.py", "os__exit"], readable(1, 2), {}),
     "python_sys_exit": (PYTHON, ["ends.py", "sys_exit"], readable(1, 2), {}),
     "python_exception": (PYTHON, ["ends.py", "exception"], readable(1, 2), {}),
-    "python_interrupt": (PYTHON, ["ends.py", "interrupt"], readable(1, 2), {}),
+    "python_interrupt": (PYTHON, ["ends.py", "interrupt"], readable(1, 0), {}),
     "python_daemon_threads": (PYTHON, ["ends.py", "daemon_threads"], some(), {}),
     "python_os_fork": (PYTHON, ["ends.py", "os_fork"], readable(2, 4), {}),
     "python_subprocess": (PYTHON, ["ends.py", "subprocess"], readable(2, 4), {}),
@@ -316,9 +327,10 @@ CASES = {
     "python_traced": (PYTHON, ["ends.py", "traced"], readable(1, 4), {}),
     "python_deep": (PYTHON, ["ends.py", "deep"], deep_stack, {}),
     "python_no_stacks": (PYTHON, ["ends.py", "normal"], no_python_stacks, {"env": {"UVMTRACE_STACKS": "0"}}),
+    "free_threaded_python": ("resource_host", ["work"], free_threaded, {"partner": "libfree_threaded.so"}),
     "python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"versions": True}),
     "simulated_python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"env": SIMULATED}),
-    "simulated_workers_spawn": (PYTHON, ["workers.py", "spawn"], readable(3, 4), {"env": SIMULATED}),
+    "simulated_workers_spawn": (PYTHON, ["workers.py", "spawn"], workers, {"env": SIMULATED}),
 }
 
 # Those whose failure is a matter of timing: what soak.py runs over and over.
@@ -330,9 +342,7 @@ SOAK += ["python_daemon_threads", "workers_fork", "python_os_fork"]
 def interpreters():
     """One executable of each supported version of CPython that is installed."""
     found = {}
-    candidates = sorted(glob.glob("/root/.pyenv/versions/3.*/bin/python3")) if os.access("/root", os.X_OK) else []
-    home = os.path.expanduser("~/.pyenv/versions")
-    candidates += sorted(glob.glob(f"{home}/3.*/bin/python3"))
+    candidates = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.*/bin/python3")))
     candidates += [path for folder in ("/usr/bin", "/usr/local/bin") for path in sorted(glob.glob(f"{folder}/python3.*"))
                    if path.split("python3.")[1].removesuffix("-dbg").isdigit()]
     for path in candidates:
@@ -363,6 +373,8 @@ def run_once(args, name, command, expectation, options, keep):
     if "slow" in options:
         environment["SLOW_DISK_MS"] = str(options["slow"])
         partner = [os.path.join(args.libraries, "libslow_disk.so")]
+    if "partner" in options:
+        partner = [os.path.join(args.libraries, options["partner"])]
     base = tempfile.mkdtemp(prefix=f"uvmtrace-{name}-")
     try:
         folders = [os.path.join(base, which) for which in ("without", "with")]
@@ -378,7 +390,9 @@ def run_once(args, name, command, expectation, options, keep):
             expected, got = expected[:2], got[:2]
         check("FAILED" not in expected[1], f"the program itself fails: {without.outcome}")
         check(expected == got, f"the host noticed:\n  without: {expected}\n  with:    {got}\n{traced.process.stderr}")
-        limit = options.get("seconds", run_program.EXIT_LIMIT_SECONDS)
+        # On a machine with more to do than it has processors, everything takes as much longer.
+        crowd = max(1, os.getloadavg()[0] / os.cpu_count())
+        limit = options.get("seconds", run_program.EXIT_LIMIT_SECONDS) * crowd
         check(traced.seconds - without.seconds < limit,
               f"{without.seconds:.1f} s without, {traced.seconds:.1f} s with the library")
         try:

@@ -1,4 +1,5 @@
 // A program that becomes several processes in every way that there is.
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -24,6 +25,7 @@ int WorkIn(pid_t child) {
 
 // The fork handler finds the recorder's locks held by threads that the child does not have.
 int ForkFromThreadWhileOthersAllocate() {
+  Work();  // CUDA's own start is not to be forked
   pthread_t busy[4];
   for (pthread_t& thread : busy) pthread_create(&thread, nullptr, &AllocateForEver, nullptr);
   int failed = 0;
@@ -33,15 +35,26 @@ int ForkFromThreadWhileOthersAllocate() {
   _exit(failed);
 }
 
+// Straight to the driver: what starts in the runtime at its first call is not ours to fork.
+void DriverWork(void* driver) {
+  CUdeviceptr memory = 0;
+  Check(reinterpret_cast<decltype(&cuInit)>(dlsym(driver, "cuInit"))(0) == CUDA_SUCCESS, "cuInit");
+  const auto allocate = reinterpret_cast<decltype(&cuMemAllocManaged)>(dlsym(driver, "cuMemAllocManaged"));
+  Check(allocate(&memory, 4096, 1) == CUDA_SUCCESS, "cuMemAllocManaged");
+  Check(reinterpret_cast<decltype(&cuMemFree_v2)>(dlsym(driver, "cuMemFree_v2"))(memory) == CUDA_SUCCESS, "cuMemFree");
+}
+
 // The child's copy of a session that was half started.
 int ForkWhileStarting() {
   int failed = 0;
-  std::thread starter(&Work);
+  void* const driver = dlopen("libcuda.so.1", RTLD_NOW);
+  Check(driver != nullptr, "libcuda.so.1");
+  std::thread starter(&DriverWork, driver);
   std::vector<pid_t> children;
   for (int i = 0; i < 6; ++i) {
     const pid_t child = fork();
     if (child == 0) {
-      Work();
+      DriverWork(driver);
       _exit(0);
     }
     children.push_back(child);
@@ -188,18 +201,19 @@ int ExecFromThread() {
 }
 
 int Ranks() {
-  std::vector<pid_t> children;
+  int failed = 0;
   for (int rank = 0; rank < 3; ++rank) {
-    children.push_back(fork());
-    if (children.back() != 0) continue;
+    const pid_t child = fork();
+    if (child != 0) {
+      failed += WaitFor(child);
+      continue;
+    }
     setenv("RANK", std::to_string(rank).c_str(), 1);
     setenv("LOCAL_RANK", std::to_string(rank % 2).c_str(), 1);
     setenv("OMPI_COMM_WORLD_RANK", "../../etc", 1);  // no number: somebody else's
     execl(program, program, "work", nullptr);
     _exit(127);
   }
-  int failed = 0;
-  for (const pid_t child : children) failed += WaitFor(child);
   return failed;
 }
 

@@ -31,6 +31,7 @@ TEST(PreloadConfig, DefaultsWithoutVariables) {
   EXPECT_EQ(config.buffer_bytes, size_t{64} << 20);
   EXPECT_EQ(config.log, LogLevel::kWarn);
   EXPECT_TRUE(config.kernels);
+  EXPECT_TRUE(config.children);
   EXPECT_TRUE(config.bottom_half_stacks);
   EXPECT_EQ(config.drain_period_us, 1000u);
   EXPECT_EQ(config.sample_period_us, 10'000u);
@@ -40,8 +41,8 @@ TEST(PreloadConfig, DefaultsWithoutVariables) {
 TEST(PreloadConfig, EveryVariable) {
   const Config config =
       Read({"UVMTRACE_OUT=/x/%h.%p", "UVMTRACE_DETAIL=calls", "UVMTRACE_STACKS=128", "UVMTRACE_BUFFER_MB=4096",
-            "UVMTRACE_SOURCE=queue", "UVMTRACE_MAX_OVERHEAD=25", "UVMTRACE_LOG=debug", "UVMTRACE_KERNELS=0",
-            "UVMTRACE_BH_STACKS=0", "UVMTRACE_DRAIN_US=500", "UVMTRACE_SAMPLE_MS=20"});
+            "UVMTRACE_SOURCE=queue", "UVMTRACE_MAX_OVERHEAD=25", "UVMTRACE_LOG=debug", "UVMTRACE_CHILDREN=0",
+            "UVMTRACE_KERNELS=0", "UVMTRACE_BH_STACKS=0", "UVMTRACE_DRAIN_US=500", "UVMTRACE_SAMPLE_MS=20"});
   EXPECT_STREQ(config.out, "/x/%h.%p");
   EXPECT_EQ(config.detail, Detail::kCalls);
   EXPECT_EQ(config.source, Source::kQueue);
@@ -49,6 +50,7 @@ TEST(PreloadConfig, EveryVariable) {
   EXPECT_EQ(config.stack_frames, 128);
   EXPECT_EQ(config.buffer_bytes, size_t{4} << 30);
   EXPECT_EQ(config.log, LogLevel::kDebug);
+  EXPECT_FALSE(config.children);
   EXPECT_FALSE(config.kernels);
   EXPECT_FALSE(config.bottom_half_stacks);
   EXPECT_EQ(config.drain_period_us, 500u);
@@ -114,8 +116,8 @@ INSTANTIATE_TEST_SUITE_P(
                     "UVMTRACE_STACKS=+1", "UVMTRACE_STACKS= 1", "UVMTRACE_STACKS=1 ", "UVMTRACE_STACKS=0x10",
                     "UVMTRACE_STACKS=99999999999999999999999", "UVMTRACE_BUFFER_MB=3", "UVMTRACE_BUFFER_MB=4097",
                     "UVMTRACE_BUFFER_MB=64M", "UVMTRACE_LOG=loud", "UVMTRACE_LOG=", "UVMTRACE_DRAIN_US=99",
-                    "UVMTRACE_KERNELS=no", "UVMTRACE_KERNELS=", "UVMTRACE_DRAIN_US=1000001", "UVMTRACE_SAMPLE_MS=0",
-                    "UVMTRACE_SAMPLE_MS=1e3"));
+                    "UVMTRACE_CHILDREN=2", "UVMTRACE_KERNELS=no", "UVMTRACE_KERNELS=", "UVMTRACE_DRAIN_US=1000001",
+                    "UVMTRACE_SAMPLE_MS=0", "UVMTRACE_SAMPLE_MS=1e3"));
 
 TEST(PreloadConfig, ValueThatIsTooLongIsCutInTheWarningNotInTheFile) {
   const std::string variable = "UVMTRACE_OUT=" + std::string(PATH_MAX, 'x');
