@@ -12,13 +12,17 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <vector>
 
+#include "analyzer/findings/bottom_half_time.h"
 #include "analyzer/findings/report_builder.h"
 #include "analyzer/present/json.h"
 #include "analyzer/present/text.h"
+#include "analyzer/read/run_files.h"
 
 namespace uvmtrace::analyzer {
 namespace {
@@ -32,6 +36,7 @@ struct Arguments {
   std::string format = "text";
   size_t top = 20;
   bool stacks = false;
+  std::string bottom_half_flame;
   SymbolOptions symbols;
 };
 
@@ -68,7 +73,54 @@ bool WriteAll(const std::string& text) {
   return true;
 }
 
-int Report(const Arguments& arguments) {
+// An empty file where there is nothing to write: a script that goes on from here finds what it looks for.
+bool WriteFlame(const Run& run, const std::string& path) {
+  const std::string folded = FoldedStacks(run);
+  if (folded.empty()) fmt::print(stderr, "uvmtrace-report: {} is empty: {}.\n", path, WhyNoStacks(run));
+  std::FILE* const file = std::fopen(path.c_str(), "w");
+  const bool written = file != nullptr && std::fwrite(folded.data(), 1, folded.size(), file) == folded.size();
+  const int error = errno;
+  const bool closed = file != nullptr && std::fclose(file) == 0;
+  if (written && closed) return true;
+  fmt::print(stderr, "uvmtrace-report: {}: {}. Give --bh-flame a file that can be written.\n", path,
+             std::strerror(written ? errno : error));
+  return false;
+}
+
+// A folder stands for its newest run. False with a message if it has none.
+bool ExpandFolders(std::vector<std::string>* traces) {
+  std::vector<std::string> expanded;
+  for (const std::string& path : *traces) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(path, error)) {
+      expanded.push_back(path);
+      continue;
+    }
+    RunFiles found;
+    const Status status = FindNewestRun(path, &found);
+    if (!status.ok()) {
+      fmt::print(stderr, "uvmtrace-report: {}\n", status.message());
+      return false;
+    }
+    if (found.other_runs > 0) {
+      fmt::print(stderr, "uvmtrace-report: {}: the newest run, {} of {} traces. Name the files of another one.\n", path,
+                 found.files.size(), found.files.size() + found.other_runs);
+    }
+    expanded.insert(expanded.end(), found.files.begin(), found.files.end());
+  }
+  if (expanded.size() == 1 && traces->size() == 1 && expanded == *traces) {
+    if (const size_t siblings = CountSiblings(expanded.front()); siblings > 0) {
+      fmt::print(stderr,
+                 "uvmtrace-report: {}: one process of a run; {} more {} beside it. Name the folder to see them all.\n",
+                 expanded.front(), siblings, siblings == 1 ? "trace is" : "traces are");
+    }
+  }
+  *traces = std::move(expanded);
+  return true;
+}
+
+int Report(Arguments arguments) {
+  if (!ExpandFolders(&arguments.traces)) return kExitUnreadable;
   Run run;
   for (const std::string& path : arguments.traces) {
     run.push_back(std::make_unique<ProcessModel>());
@@ -81,6 +133,7 @@ int Report(const Arguments& arguments) {
   ReportOptions options;
   options.top = arguments.top;
   options.symbols = arguments.symbols;
+  if (!arguments.bottom_half_flame.empty() && !WriteFlame(run, arguments.bottom_half_flame)) return kExitFailure;
   const uvmtrace::Report report = BuildReport(run, options);
   if (arguments.format == "json") {
     const std::string json = RenderJson(report);
@@ -102,8 +155,10 @@ int Main(int argc, char** argv) {
   // A closed pipe is an error of write(2), not the end of this process.
   std::signal(SIGPIPE, SIG_IGN);
   Arguments arguments;
-  CLI::App app("Explains traces that libuvmtrace.so recorded. Several traces are one run.", "uvmtrace-report");
-  app.add_option("TRACE", arguments.traces, "Trace files")->required();
+  CLI::App app(
+      "Explains traces that libuvmtrace.so recorded. Several traces are one run; a folder is the newest run in it.",
+      "uvmtrace-report");
+  app.add_option("TRACE", arguments.traces, "Trace files, or a folder that holds them")->required();
   app.add_option("--format", arguments.format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
@@ -113,6 +168,9 @@ int Main(int argc, char** argv) {
   app.add_option("--debug-dir", arguments.symbols.debug_dirs, "Where separate debug files are; may be repeated")
       ->type_name("DIR")
       ->allow_extra_args(false);
+  app.add_option("--bh-flame", arguments.bottom_half_flame,
+                 "Also write the call stacks of the driver's bottom-half threads there, folded for a flame graph")
+      ->type_name("FILE");
   app.set_version_flag("--version", "uvmtrace-report " UVMTRACE_VERSION);
   try {
     app.parse(argc, argv);

@@ -42,11 +42,13 @@ void Collection::TellAll(SourceStateKind state, const char* reason) {
   Recorder::Get().SetSourceState(kKernelSource, state, reason);
 }
 
-bool Collection::Open(const char* cudart_path, bool simulated, bool kernels) {
-  kernels_ = kernels;
+bool Collection::Open(const Options& options) {
+  kernels_ = options.kernels;
+  const char* const off = options.unified_memory_off;
+  snprintf(unified_memory_off_, sizeof unified_memory_off_, "%s", off == nullptr ? "" : off);
   char reason[768];
   CuptiLibrary library;
-  FindCupti(cudart_path, simulated, &library);
+  FindCupti(options.cudart_path, options.simulated, &library);
   if (library.handle == nullptr) {
     snprintf(
         reason, sizeof reason,
@@ -92,18 +94,25 @@ bool Collection::Arm() {
     TellAll(SourceStateKind::kUnavailable, reason);
     return false;
   }
-  EnableUnifiedMemory();
+  if (unified_memory()) EnableUnifiedMemory();
   if (KernelsPossible()) kernel_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
   TellResults();
   return AnythingEnabled();
+}
+
+void Collection::AddUnifiedMemory() {
+  if (unified_memory()) return;
+  unified_memory_off_[0] = '\0';
+  EnableUnifiedMemory();
+  TellResults();
 }
 
 bool Collection::KernelsPossible() const { return kernels_ && version_ >= kOldestVersionForKernels; }
 
 bool Collection::AnythingEnabled() const {
   if (KernelsPossible() && kernel_result_ == CUPTI_SUCCESS) return true;
-  return std::any_of(std::begin(counter_results_), std::end(counter_results_),
-                     [](CUptiResult result) { return result == CUPTI_SUCCESS; });
+  return unified_memory() && std::any_of(std::begin(counter_results_), std::end(counter_results_),
+                                         [](CUptiResult result) { return result == CUPTI_SUCCESS; });
 }
 
 void Collection::EnableUnifiedMemory() {
@@ -131,7 +140,7 @@ void Collection::TellResults() const {
   } else {
     char cause[512];
     char reason[sizeof description_ + sizeof cause + 32];
-    DescribeCuptiError(counter_results_[0], cause, sizeof cause);
+    DescribeCuptiError(unified_memory() ? counter_results_[0] : kernel_result_, cause, sizeof cause);
     snprintf(reason, sizeof reason, "%s, refuses everything. %s", description_, cause);
     Tell("cupti", SourceStateKind::kUnavailable, reason);
   }
@@ -141,7 +150,13 @@ void Collection::TellResults() const {
     DescribeCuptiError(result, reason, sizeof reason);
     Tell(source, SourceStateKind::kUnavailable, reason);
   };
-  for (size_t i = 0; i < kCounterKindCount; ++i) tell(kCounterKinds[i].source, counter_results_[i]);
+  for (size_t i = 0; i < kCounterKindCount; ++i) {
+    if (unified_memory()) {
+      tell(kCounterKinds[i].source, counter_results_[i]);
+    } else {
+      Recorder::Get().SetSourceState(kCounterKinds[i].source, SourceStateKind::kDisabled, unified_memory_off_);
+    }
+  }
   if (KernelsPossible()) return tell(kKernelSource, kernel_result_);
   if (!kernels_) return Tell(kKernelSource, SourceStateKind::kDisabled, "UVMTRACE_KERNELS=0");
   char reason[256];
@@ -155,7 +170,9 @@ void Collection::TellResults() const {
 void Collection::TellStopped(const char* reason) const {
   Tell("cupti", SourceStateKind::kStopped, reason);
   for (size_t i = 0; i < kCounterKindCount; ++i) {
-    if (counter_results_[i] == CUPTI_SUCCESS) Tell(kCounterKinds[i].source, SourceStateKind::kStopped, reason);
+    if (unified_memory() && counter_results_[i] == CUPTI_SUCCESS) {
+      Tell(kCounterKinds[i].source, SourceStateKind::kStopped, reason);
+    }
   }
   if (KernelsPossible() && kernel_result_ == CUPTI_SUCCESS) {
     Tell(kKernelSource, SourceStateKind::kStopped, reason);

@@ -20,9 +20,21 @@ namespace uvmtrace {
 
 class Collection {
  public:
+  struct Options {
+    const char* cudart_path;
+    bool simulated;
+    bool kernels;
+    const char* unified_memory_off;  // null: faults and migrations are wanted; else why not
+  };
+
   // Loads libcupti, registers the callbacks, enables what can be enabled and tells each result as a source state.
   // Returns whether there is anything to drain.
-  bool Open(const char* cudart_path, bool simulated, bool kernels);
+  bool Open(const Options& options);
+
+  // Faults and migrations as well, from now on.
+  void AddUnifiedMemory();
+  // Whether they are wanted.
+  bool unified_memory() const { return unified_memory_off_[0] == '\0'; }
 
   // Registers, configures and enables; once more after another client shut CUPTI down. Returns whether anything is on.
   bool Arm();
@@ -59,6 +71,7 @@ class Collection {
   CuptiApi api_;
   uint32_t version_ = 0;
   bool kernels_ = true;
+  char unified_memory_off_[200] = {};
   CUptiResult counter_results_[kCounterKindCount] = {};
   CUptiResult kernel_result_ = CUPTI_SUCCESS;
   char description_[768] = {};

@@ -30,6 +30,9 @@ constinit SourceThread g_thread;
 constinit ClockWatch g_clocks;
 constinit std::atomic<uint32_t> g_period_us{1000};
 constinit std::atomic<uint64_t> g_last_flush_limit_ns{0};
+constinit std::atomic<bool> g_take_over{false};
+// Kernel records do not pass through the driver's queue of fixed length: nothing of them is lost between flushes.
+constexpr uint64_t kKernelsOnlyPeriodNs = 50'000'000;
 
 // What the last flush said, so that a change is told once.
 class Watch {
@@ -145,12 +148,16 @@ void DrainThread() {
       LastFlush(&watch, &flushes, now_ns < live_until_ns + kSecondNs);
       return;
     }
+    if (g_take_over.exchange(false, std::memory_order_acq_rel)) g_collection.AddUnifiedMemory();
     watch.FlushResult(flushes.Flush());
     g_clocks.Tick(&g_collection.api(), false);
     g_thread.PublishCpuTime();
     // Without managed memory there are still kernels, and clocks that run apart: once a second is enough for those.
     uint64_t wake_ns = now_ns + kSecondNs;
-    if (now_ns < live_until_ns) wake_ns = now_ns + g_period_us.load(std::memory_order_relaxed) * uint64_t{1000};
+    if (now_ns < live_until_ns) {
+      wake_ns = now_ns + (g_collection.unified_memory() ? g_period_us.load(std::memory_order_relaxed) * uint64_t{1000}
+                                                        : kKernelsOnlyPeriodNs);
+    }
     if (watch.stopped()) wake_ns = std::max(wake_ns, watch.next_try_ns());
     g_thread.Sleep(taken, wake_ns);
   }
@@ -162,7 +169,12 @@ void StartCupti(const CuptiOptions& options) {
   ErrnoKeeper keep_errno;
   SignalBlocker blocked;  // CUPTI's own threads start in here
   g_period_us.store(std::max(options.drain_period_us, 50u), std::memory_order_relaxed);
-  if (!g_collection.Open(options.cudart_path, options.simulated, options.kernels)) return;
+  if (!g_collection.Open({.cudart_path = options.cudart_path,
+                          .simulated = options.simulated,
+                          .kernels = options.kernels,
+                          .unified_memory_off = options.unified_memory_off})) {
+    return;
+  }
   Log(LogLevel::kInfo, "using %s", g_collection.description());
   if (!g_thread.Start("uvmtrace-cupti", &DrainThread)) {
     Recorder::Get().SetSourceState(
@@ -172,6 +184,8 @@ void StartCupti(const CuptiOptions& options) {
 }
 
 void DisableCupti(const char* reason) { Collection::TellAll(SourceStateKind::kDisabled, reason); }
+
+void TakeOverUnifiedMemory() { g_take_over.store(true, std::memory_order_release); }
 
 void SetCuptiManagedMemoryLive(bool live) { g_thread.SetLive(live); }
 
@@ -192,6 +206,7 @@ void AbandonCuptiAfterFork() {
   AbandonAuditAfterFork();
   g_thread.Abandon();
   g_clocks = ClockWatch();
+  g_take_over.store(false, std::memory_order_relaxed);
 }
 
 uint64_t CuptiThreadCpuNs() { return g_thread.cpu_ns(); }

@@ -13,6 +13,8 @@ struct CuptiOptions {
   const char* cudart_path = nullptr;  // file of the loaded libcudart: libcupti is looked for beside it; may be null
   uint32_t drain_period_us = 1000;
   bool simulated = false;
+  // Faults and migrations. Null: they are recorded. Else why not: another source does, and both would count twice.
+  const char* unified_memory_off = nullptr;
   // Kernels as well. Without them CUPTI flushes without the context's lock, which a blocking call of the program holds.
   bool kernels = true;
 };
@@ -24,6 +26,10 @@ void StartCupti(const CuptiOptions& options);
 
 // The trace says why CUPTI was not used ("calls" detail, ...). Instead of StartCupti.
 void DisableCupti(const char* reason);
+
+// From now on faults and migrations as well, after StartCupti without them: the source that recorded them has failed.
+// Done by the drain thread; without one nothing happens.
+void TakeOverUnifiedMemory();
 
 // Whether managed memory exists. While it does not, the drain thread wakes once a second only, for kernels and clocks.
 void SetCuptiManagedMemoryLive(bool live);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "driver/bh_profiler.h"
 #include "driver/exact_counters.h"
 #include "driver/module_parameters.h"
 #include "driver/thread_sampler.h"
@@ -15,11 +16,19 @@
 namespace uvmtrace {
 namespace {
 
+// Between two searches for address spaces of the driver that came since.
+constexpr uint64_t kLookPeriodNs = 2'000'000'000;
+
 constinit DriverSamplerOptions g_options;
 constinit char g_root[512] = {};
 constinit SourceThread g_thread;
 constinit ThreadSampler g_threads;
 constinit ExactCounters g_counters;
+constinit uint64_t g_next_own_cost_ns = 0;
+
+constexpr uint64_t kOwnCostPeriodNs = 1'000'000'000;
+// Part of what FinishDriverSampler is given. The kernel's symbols may have to be read in it.
+constexpr int kFinishProfilerMs = 200;
 
 uint64_t ToNs(const timeval& time) {
   return static_cast<uint64_t>(time.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(time.tv_usec) * 1000;
@@ -33,7 +42,7 @@ void SampleProcess(uint64_t now_ns) {
   event.time_ns = now_ns;
   event.user_ns = ToNs(usage.ru_utime);
   event.system_ns = ToNs(usage.ru_stime);
-  event.tool_ns = g_thread.cpu_ns();
+  event.tool_ns = g_thread.cpu_ns() + BottomHalfProfilerCpuNs();
   if (g_options.other_tool_threads_cpu_ns != nullptr) event.tool_ns += g_options.other_tool_threads_cpu_ns();
   Recorder::Get().Record(event);
 }
@@ -43,6 +52,11 @@ void SampleAll(bool first_or_last) {
   g_counters.Sample(now_ns, first_or_last);
   g_threads.Sample(now_ns);
   SampleProcess(now_ns);
+  WatchBottomHalfRings(now_ns);
+  if (g_options.record_own_cost != nullptr && now_ns >= g_next_own_cost_ns) {
+    g_next_own_cost_ns = now_ns + kOwnCostPeriodNs;
+    g_options.record_own_cost();
+  }
 }
 
 void SamplerThread() {
@@ -51,10 +65,13 @@ void SamplerThread() {
   RecordModuleParameters(g_root);
   recorder.SetSourceState("process_time", SourceStateKind::kActive);
   g_threads.SetRoot(g_root);
+  g_next_own_cost_ns = 0;
+  StartBottomHalfProfiler({.root = g_root, .off = g_options.bottom_half_stacks_off, .perf = g_options.perf});
   bool was_live = g_thread.live();
   bool ever_live = was_live;
   g_threads.Search(ever_live);
   SampleAll(true);
+  uint64_t next_look_ns = 0;
   const uint64_t period_ns = static_cast<uint64_t>(std::max(g_options.period_us, 100u)) * 1000;
   while (true) {
     const uint32_t taken = g_thread.take();
@@ -66,9 +83,14 @@ void SamplerThread() {
     // The transition is when the driver's thread comes into being. At the end a short program gets its last chance.
     const bool search = finish ? !g_threads.HasBottomHalf() : live && (changed || g_threads.SearchDue(NowNs()));
     if (search) g_threads.Search(ever_live);
+    if (live && (changed || NowNs() >= next_look_ns)) {
+      g_counters.LookForMore();
+      next_look_ns = NowNs() + kLookPeriodNs;
+    }
     if (live || changed || finish) SampleAll(finish);
     if (finish) {
       g_counters.Close();
+      FinishBottomHalfProfiler(kFinishProfilerMs);
       return;
     }
     g_thread.Sleep(taken, live ? NowNs() + period_ns : Bell::kForever);
@@ -80,11 +102,11 @@ void OpenCounters() {
   if (g_options.exact_counters_off != nullptr) {
     recorder.SetSourceState("exact_counters", SourceStateKind::kDisabled, g_options.exact_counters_off);
   } else if (g_options.tools != nullptr) {
-    g_counters.Open(*g_options.tools);
+    g_counters.Open(*g_options.tools, g_options.devices, g_options.device_count);
   } else if (g_root[0] != '\0') {
     recorder.SetSourceState("exact_counters", SourceStateKind::kUnavailable, "the simulator has no driver counters");
   } else {
-    g_counters.Open(kKernelTools);
+    g_counters.Open(kKernelTools, g_options.devices, g_options.device_count);
   }
 }
 
@@ -96,10 +118,11 @@ void StartDriverSampler(const DriverSamplerOptions& options) {
   snprintf(g_root, sizeof g_root, "%s", options.root == nullptr ? "" : options.root);
   g_options.root = g_root;
   OpenCounters();
+  g_options.devices = nullptr;  // the caller's
   if (g_thread.Start("uvmtrace-sample", &SamplerThread)) return;
   g_counters.Close();
   for (const char* source :
-       {"bh_threads", "tools_event_queue", "module_parameters", "process_time", "exact_counters"}) {
+       {"bh_threads", "bh_samples", "tools_event_queue", "module_parameters", "process_time", "exact_counters"}) {
     Recorder::Get().SetSourceState(source, SourceStateKind::kUnavailable,
                                    "no thread could be created for it; raise the limit of threads (ulimit -u)");
   }
@@ -113,7 +136,12 @@ void FinishDriverSampler(int timeout_ms) {
   Recorder::Get().CountLoss("driver", "last sample did not return in time", 1);
 }
 
+uint64_t DriverSamplerCpuNs() { return g_thread.cpu_ns(); }
+
+uint64_t DriverProfilerCpuNs() { return BottomHalfProfilerCpuNs(); }
+
 void AbandonDriverSamplerAfterFork() {
+  AbandonBottomHalfProfilerAfterFork();
   g_threads.CloseFiles();
   g_threads = ThreadSampler();
   g_counters.Abandon();

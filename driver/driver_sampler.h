@@ -1,5 +1,6 @@
 // What the kernel tells about the nvidia-uvm driver without privileges: the CPU time of its threads, its parameters,
-// the CPU time of this process, and the driver's own counters of what this process moved (exact_counters.h).
+// the CPU time of this process, the driver's own counters of what this process moved (exact_counters.h), and where its
+// threads spend their time (bh_profiler.h).
 //
 // "UVM GPU<n> BH" services the page faults of one GPU for every process on the machine; "UVM Tools Event Queue" works
 // only because a profiler is attached, so its time is our own cost. A sampler thread reads their schedstat, and the
@@ -7,11 +8,14 @@
 // the trace then says so.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace uvmtrace {
 
-struct ToolsCalls;  // driver/exact_counters.h
+struct PerfCalls;   // driver/bh_profiler_access.h
+struct ToolsCalls;  // driver/tools_interface.h
+struct DeviceUuid;
 
 struct DriverSamplerOptions {
   const char* root = "";  // "" or the folder that the simulator shows instead of /
@@ -21,6 +25,14 @@ struct DriverSamplerOptions {
   // Why the driver's own counters are not wanted; null: they are. They add about 3 % to a fault-driven phase.
   const char* exact_counters_off = nullptr;
   const ToolsCalls* tools = nullptr;  // null: the kernel's, and none under a root
+  // CUDA's devices by ordinal: each gets counters of its own.
+  const DeviceUuid* devices = nullptr;
+  size_t device_count = 0;
+  // Why samples of the bottom-half threads' stacks are not wanted; null: they are.
+  const char* bottom_half_stacks_off = nullptr;
+  const PerfCalls* perf = nullptr;  // null: the kernel's, and none under a root
+  // Records a ToolSampleEvent: called by the sampler's thread about once a second while it samples. May be null.
+  void (*record_own_cost)() = nullptr;
 };
 
 // Opens the driver's counters before it returns. Its thread then reads module parameters, finds the driver's threads
@@ -32,6 +44,10 @@ void SetDriverManagedMemoryLive(bool live);
 
 // One last sample of everything, then the thread ends. At most timeout_ms.
 void FinishDriverSampler(int timeout_ms);
+
+// CPU time so far of the sampler's thread, as of its last sample, and of the one that it has for stacks.
+uint64_t DriverSamplerCpuNs();
+uint64_t DriverProfilerCpuNs();
 
 // In a forked child: forget.
 void AbandonDriverSamplerAfterFork();

@@ -2,18 +2,14 @@
 #include "driver/exact_counters.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 
-#include "driver/directory.h"
 #include "driver/proc_file.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
@@ -22,32 +18,14 @@ namespace uvmtrace {
 namespace {
 
 constexpr const char* kSource = "exact_counters";
-constexpr const char* kDevice = "/dev/nvidia-uvm-tools";
-constexpr const char* kVaSpaceDevice = "/dev/nvidia-uvm";
-// As proc_file.cc: programs are surprised when their next descriptor is not the lowest that they know to be free.
-constexpr int kLowestDescriptor = 400;
-constexpr size_t kMaxVaSpaces = 64;
 // No process moves an exabyte: such a value is no counter.
 constexpr uint64_t kImplausible = uint64_t{1} << 60;
 constexpr size_t kRecorded[] = {kHostToDeviceBytesIndex, kDeviceToHostBytesIndex, kCpuFaultsIndex, kGpuFaultsIndex};
 
-int OpenToolsDevice() { return open(kDevice, O_RDWR | O_CLOEXEC); }
-
-size_t FindVaSpaces(int* descriptors, size_t capacity) {
-  size_t count = 0;
-  ForEachEntry("/proc/self/fd", [&](const char* name) {
-    char link[64];
-    char target[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%.20s", name);
-    const ssize_t length = readlink(link, target, sizeof target - 1);
-    if (length <= 0 || count == capacity) return;
-    target[length] = '\0';
-    if (strcmp(target, kVaSpaceDevice) == 0) descriptors[count++] = atoi(name);
-  });
-  return count;
-}
-
-int Control(int descriptor, unsigned long number, void* data) { return ioctl(descriptor, number, data); }
+constinit std::atomic<uint64_t> g_last_host_to_device{0};
+constinit std::atomic<uint64_t> g_last_device_to_host{0};
+constinit std::atomic<uint64_t> g_last_gpu_faults{0};
+constinit std::atomic<bool> g_last_known{false};
 
 void TellUnavailable(const char* reason) {
   Recorder::Get().SetSourceState(kSource, SourceStateKind::kUnavailable, reason);
@@ -56,147 +34,176 @@ void TellUnavailable(const char* reason) {
 
 }  // namespace
 
-const ToolsCalls kKernelTools = {&OpenToolsDevice, &FindVaSpaces, &Control};
-
-bool ExactCounters::StillOurs() const {
-  struct stat status;
-  return descriptor_ >= 0 && fstat(descriptor_, &status) == 0 && status.st_dev == device_ && status.st_ino == inode_;
-}
-
-void ExactCounters::ReleaseDescriptor() {
-  if (StillOurs()) close(descriptor_);
-  descriptor_ = -1;
+ExactTotals LastExactTotals() {
+  ExactTotals totals;
+  totals.known = g_last_known.load(std::memory_order_acquire);
+  totals.host_to_device_bytes = g_last_host_to_device.load(std::memory_order_relaxed);
+  totals.device_to_host_bytes = g_last_device_to_host.load(std::memory_order_relaxed);
+  totals.gpu_faults = g_last_gpu_faults.load(std::memory_order_relaxed);
+  return totals;
 }
 
 // A tracker that refused an address space is no good for another one: each attempt has its own descriptor.
-bool ExactCounters::OpenDevice(const ToolsCalls& calls) {
-  int opened = calls.open_device();
-  if (opened < 0) return false;
-  const int high = fcntl(opened, F_DUPFD_CLOEXEC, kLowestDescriptor);
-  if (high >= 0) {
-    close(opened);
-    opened = high;
-  }
-  struct stat status;
-  if (fstat(opened, &status) != 0) {
-    const int error = errno;
-    close(opened);
-    errno = error;
+bool ExactCounters::OpenTracker(int va_space, size_t page, Refusal* refusal) {
+  *refusal = Refusal();
+  if (tracker_count_ == kMaxTrackers) return false;
+  ToolsDescriptor& descriptor = trackers_[tracker_count_];
+  if (!descriptor.Open(*calls_)) {
+    refusal->error = errno;
+    refusal->no_device = true;
     return false;
   }
-  device_ = status.st_dev;
-  inode_ = status.st_ino;
-  descriptor_ = opened;
+  ToolsTracker tracker;
+  tracker.control = reinterpret_cast<uint64_t>(pages_[page].words);
+  tracker.va_space_descriptor = static_cast<uint32_t>(va_space);
+  tracker.all_processors = page == 0;
+  if (page > 0) memcpy(tracker.processor, devices_[page - 1].bytes, sizeof tracker.processor);
+  refusal->error = calls_->control(descriptor.number(), kToolsInitEventTracker, &tracker) == 0 ? 0 : errno;
+  refusal->status = tracker.status;
+  if (refusal->error == 0 && refusal->status == 0) {
+    ToolsFlags counters;
+    counters.flags = kToolsCounterFlags;
+    refusal->error = calls_->control(descriptor.number(), kToolsEnableCounters, &counters) == 0 ? 0 : errno;
+    refusal->status = counters.status;
+  }
+  if (refusal->error != 0 || refusal->status != 0) {
+    descriptor.Close();
+    return false;
+  }
+  ++tracker_count_;
   return true;
 }
 
-void ExactCounters::Open(const ToolsCalls& calls) {
-  char reason[400];
-  Close();
-  if (!OpenDevice(calls)) {
-    const int error = errno;
-    snprintf(reason, sizeof reason, "%s cannot be opened: %s; %s", kDevice, ErrorText(error).text,
-             error == ENOENT || error == ENXIO || error == ENODEV
-                 ? "create it with nvidia-modprobe -u -c=0, and give it to the container if there is one (--device)"
-                 : "give the user, or the container, read and write access to it");
-    return TellUnavailable(reason);
+bool ExactCounters::OpenVaSpace(int va_space, Refusal* refusal) {
+  if (!OpenTracker(va_space, 0, refusal)) {
+    va_spaces_.Refuse(va_space);
+    return false;
   }
-  page_bytes_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  void* const page = mmap(nullptr, page_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  // The driver pins the page. A child that shared it would make the kernel copy it, here or there, and the counters
-  // would go on in a page that nobody reads.
-  if (page == MAP_FAILED || madvise(page, page_bytes_, MADV_DONTFORK) != 0) {
-    snprintf(reason, sizeof reason, "no page of memory for the driver's counters: %s", ErrorText(errno).text);
-    if (page != MAP_FAILED) munmap(page, page_bytes_);
-    ReleaseDescriptor();
-    return TellUnavailable(reason);
+  va_spaces_.Accept(va_space);
+  for (size_t page = 1; page < page_count_; ++page) {
+    Refusal device_refusal;
+    if (OpenTracker(va_space, page, &device_refusal) || refused_device_ >= 0) continue;
+    refused_device_ = static_cast<int>(page - 1);
+    device_refusal_ = device_refusal;
   }
-  memset(page, 0, page_bytes_);
-
-  int va_spaces[kMaxVaSpaces];
-  const size_t count = calls.find_va_spaces(va_spaces, kMaxVaSpaces);
-  int error = 0;
-  uint32_t status = 0;
-  bool enabled = false;
-  for (size_t i = 0; i < count && !enabled; ++i) {
-    if (descriptor_ < 0 && !OpenDevice(calls)) {
-      error = errno;
-      break;
-    }
-    ToolsTracker tracker;
-    tracker.control = reinterpret_cast<uint64_t>(page);
-    tracker.all_processors = 1;
-    tracker.va_space_descriptor = static_cast<uint32_t>(va_spaces[i]);
-    error = calls.control(descriptor_, kToolsInitEventTracker, &tracker) == 0 ? 0 : errno;
-    status = tracker.status;
-    if (error == 0 && status == 0) {
-      ToolsCounters counters;
-      counters.flags = kToolsCounterFlags;
-      error = calls.control(descriptor_, kToolsEnableCounters, &counters) == 0 ? 0 : errno;
-      status = counters.status;
-      enabled = error == 0 && status == 0;
-    }
-    if (!enabled) ReleaseDescriptor();
-  }
-  if (!enabled) {
-    ReleaseDescriptor();
-    munmap(page, page_bytes_);
-    if (count == 0) {
-      snprintf(reason, sizeof reason,
-               "this process has no descriptor of %s: its CUDA library reaches the driver in another way (a remote or "
-               "virtual GPU); record on the machine that has the GPU",
-               kVaSpaceDevice);
-    } else {
-      snprintf(reason, sizeof reason,
-               "the driver refused a counters tracker (%s, status 0x%x): this driver's interface is another one; use a "
-               "driver from 515 to 595, or a later uvmtrace",
-               error != 0 ? ErrorText(error).text : "no error", status);
-    }
-    return TellUnavailable(reason);
-  }
-
-  page_ = static_cast<uint64_t*>(page);
-  memset(last_, 0, sizeof last_);
-  uint64_t values[kToolsCounterCount];
-  if (!Read(values)) {
-    Close();
-    return TellUnavailable(
-        "the driver's first values cannot be counters: its interface is another one; use a driver "
-        "from 515 to 595, or a later uvmtrace");
-  }
-  memcpy(last_, values, sizeof last_);
-  Recorder::Get().SetSourceState(kSource, SourceStateKind::kActive);
+  return true;
 }
 
-bool ExactCounters::Read(uint64_t (&values)[kToolsCounterCount]) const {
+void ExactCounters::Open(const ToolsCalls& calls, const DeviceUuid* devices, size_t device_count) {
+  char reason[400];
+  Close();
+  calls_ = &calls;
+  refused_device_ = -1;
+  device_count = std::min(device_count, kMaxDevices);
+  if (device_count > 0) memcpy(devices_, devices, device_count * sizeof(DeviceUuid));
+  page_count_ = 1 + device_count;
+  page_bytes_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+
+  void* const memory =
+      mmap(nullptr, page_count_ * page_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  // The driver pins the pages. A child that shared them would make the kernel copy them, here or there, and the
+  // counters would go on in pages that nobody reads.
+  if (memory == MAP_FAILED || madvise(memory, page_count_ * page_bytes_, MADV_DONTFORK) != 0) {
+    snprintf(reason, sizeof reason, "no page of memory for the driver's counters: %s", ErrorText(errno).text);
+    if (memory != MAP_FAILED) munmap(memory, page_count_ * page_bytes_);
+    return TellUnavailable(reason);
+  }
+  memset(memory, 0, page_count_ * page_bytes_);
+  for (size_t i = 0; i < page_count_; ++i) {
+    pages_[i] = Page();
+    pages_[i].words = reinterpret_cast<uint64_t*>(static_cast<uint8_t*>(memory) + i * page_bytes_);
+  }
+
+  int found[kMaxVaSpaceDescriptors];
+  const size_t count = va_spaces_.FindNew(calls, found, kMaxVaSpaceDescriptors);
+  Refusal refusal;
+  for (size_t i = 0; i < count && !va_spaces_.full(); ++i) OpenVaSpace(found[i], &refusal);
+  if (va_spaces_.count() == 0) {
+    Close();
+    if (count == 0) {
+      DescribeNoVaSpace(reason, sizeof reason);
+    } else if (refusal.no_device) {
+      DescribeNoDevice(refusal.error, reason, sizeof reason);
+    } else {
+      DescribeRefusal("a counters tracker", refusal.error, refusal.status, reason, sizeof reason);
+    }
+    return TellUnavailable(reason);
+  }
+  for (size_t i = 0; i < page_count_; ++i) {
+    uint64_t values[kToolsCounterCount];
+    if (!Read(pages_[i], values)) {
+      Close();
+      return TellUnavailable(
+          "the driver's first values cannot be counters: its interface is another one; use a driver "
+          "from 515 to 595, or a later uvmtrace");
+    }
+    memcpy(pages_[i].last, values, sizeof values);
+  }
+  g_last_known.store(true, std::memory_order_release);
+  TellActive();
+}
+
+void ExactCounters::TellActive() const {
+  char reason[400] = "";
+  if (va_spaces_.count() > 1) {
+    snprintf(reason, sizeof reason, "of %zu address spaces together", va_spaces_.count());
+  } else if (refused_device_ >= 0) {
+    char refusal[300];
+    DescribeRefusal("a tracker of a single GPU", device_refusal_.error, device_refusal_.status, refusal,
+                    sizeof refusal);
+    snprintf(reason, sizeof reason, "of the process; not of GPU %d: %s", refused_device_, refusal);
+  }
+  Recorder::Get().SetSourceState(kSource, SourceStateKind::kActive, reason);
+}
+
+void ExactCounters::LookForMore() {
+  if (!is_open() || va_spaces_.full()) return;
+  int found[kMaxVaSpaceDescriptors];
+  const size_t count = va_spaces_.FindNew(*calls_, found, kMaxVaSpaceDescriptors);
+  const size_t before = va_spaces_.count();
+  Refusal refusal;
+  for (size_t i = 0; i < count && !va_spaces_.full(); ++i) OpenVaSpace(found[i], &refusal);
+  if (va_spaces_.count() != before) TellActive();
+}
+
+bool ExactCounters::Read(const Page& page, uint64_t (&values)[kToolsCounterCount]) {
   for (size_t i = 0; i < kToolsCounterCount; ++i) {
-    values[i] = std::atomic_ref<uint64_t>(page_[i]).load(std::memory_order_relaxed);
+    values[i] = std::atomic_ref<uint64_t>(page.words[i]).load(std::memory_order_relaxed);
   }
   for (const size_t i : kRecorded) {
-    if (values[i] >= kImplausible || values[i] < last_[i]) return false;
+    if (values[i] >= kImplausible || values[i] < page.last[i]) return false;
   }
   return true;
 }
 
 void ExactCounters::Sample(uint64_t now_ns, bool always) {
-  if (page_ == nullptr) return;
-  if (!StillOurs()) {
-    descriptor_ = -1;
-    return Stop("the program closed the descriptor; what the driver counted after that is not known");
+  if (!is_open()) return;
+  for (size_t i = 0; i < tracker_count_; ++i) {
+    if (!trackers_[i].StillOurs()) {
+      return Stop("the program closed the descriptor; what the driver counted after that is not known");
+    }
   }
-  uint64_t values[kToolsCounterCount];
-  if (!Read(values)) return Stop("the driver's values ran backwards or out of range: they are no counters");
-  bool changed = always;
-  for (const size_t i : kRecorded) changed = changed || values[i] != last_[i];
-  if (!changed) return;
-  memcpy(last_, values, sizeof last_);
-  CounterSampleEvent event;
-  event.time_ns = now_ns;
-  event.host_to_device_bytes = values[kHostToDeviceBytesIndex];
-  event.device_to_host_bytes = values[kDeviceToHostBytesIndex];
-  event.cpu_faults = values[kCpuFaultsIndex];
-  event.gpu_faults = values[kGpuFaultsIndex];
-  Recorder::Get().Record(event);
+  for (size_t p = 0; p < page_count_; ++p) {
+    Page& page = pages_[p];
+    uint64_t values[kToolsCounterCount];
+    if (!Read(page, values)) return Stop("the driver's values ran backwards or out of range: they are no counters");
+    bool changed = always;
+    for (const size_t i : kRecorded) changed = changed || values[i] != page.last[i];
+    if (!changed) continue;
+    memcpy(page.last, values, sizeof values);
+    CounterSampleEvent event;
+    event.time_ns = now_ns;
+    event.host_to_device_bytes = values[kHostToDeviceBytesIndex];
+    event.device_to_host_bytes = values[kDeviceToHostBytesIndex];
+    event.cpu_faults = values[kCpuFaultsIndex];
+    event.gpu_faults = values[kGpuFaultsIndex];
+    event.processor = p;
+    Recorder::Get().Record(event);
+    if (p > 0) continue;
+    g_last_host_to_device.store(event.host_to_device_bytes, std::memory_order_relaxed);
+    g_last_device_to_host.store(event.device_to_host_bytes, std::memory_order_relaxed);
+    g_last_gpu_faults.store(event.gpu_faults, std::memory_order_relaxed);
+  }
 }
 
 void ExactCounters::Stop(const char* reason) {
@@ -206,17 +213,28 @@ void ExactCounters::Stop(const char* reason) {
 }
 
 void ExactCounters::Close() {
-  // The descriptor first: its release is what makes the driver let go of the page.
-  const bool released = StillOurs();
-  ReleaseDescriptor();
-  // A descriptor that was taken away may live on as somebody's copy, and the driver still write: one page stays.
-  if (page_ != nullptr && released) munmap(page_, page_bytes_);
-  page_ = nullptr;
+  // The descriptors first: their release is what makes the driver let go of the pages.
+  bool all_released = true;
+  for (size_t i = 0; i < tracker_count_; ++i) all_released = trackers_[i].Close() && all_released;
+  tracker_count_ = 0;
+  va_spaces_.Close();
+  // A descriptor that was taken away may live on as somebody's copy, and the driver still write: the pages stay.
+  if (page_count_ > 0 && pages_[0].words != nullptr && all_released) munmap(pages_[0].words, page_count_ * page_bytes_);
+  for (Page& page : pages_) page.words = nullptr;
+  page_count_ = 0;
+  g_last_known.store(false, std::memory_order_release);
 }
 
 void ExactCounters::Abandon() {
-  ReleaseDescriptor();
-  page_ = nullptr;
+  for (size_t i = 0; i < tracker_count_; ++i) trackers_[i].Close();
+  tracker_count_ = 0;
+  va_spaces_.Close();
+  for (Page& page : pages_) page.words = nullptr;
+  page_count_ = 0;
+  g_last_known.store(false, std::memory_order_relaxed);
+  g_last_host_to_device.store(0, std::memory_order_relaxed);
+  g_last_device_to_host.store(0, std::memory_order_relaxed);
+  g_last_gpu_faults.store(0, std::memory_order_relaxed);
 }
 
 }  // namespace uvmtrace

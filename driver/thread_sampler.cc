@@ -9,6 +9,7 @@
 
 #include <algorithm>
 
+#include "driver/bh_profiler.h"
 #include "record/diagnostics.h"
 
 namespace uvmtrace {
@@ -88,10 +89,12 @@ void ThreadSampler::Learn(const FoundThread& found, size_t bottom_halves) {
   }
   known.id = Recorder::Get().DefineKernelThread(definition);
   known.alive = true;
+  if (found.role == ThreadRole::kBottomHalf) ProfileBottomHalf(found, static_cast<uint32_t>(known.id));
   Log(LogLevel::kInfo, "found %s, tid %u", found.name, found.tid);
 }
 
 void ThreadSampler::Forget(Known& known) {
+  if (known.alive && known.found.role == ThreadRole::kBottomHalf) EndBottomHalfProfile(static_cast<uint32_t>(known.id));
   known.schedstat.Close();
   known.stat.Close();
   known.alive = false;

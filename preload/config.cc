@@ -13,6 +13,11 @@ using Warn = void (*)(const char*);
 
 constexpr std::string_view kPrefix = "UVMTRACE_";
 
+// In the order of the enumerations.
+constexpr const char* kDetails[] = {"full", "calls", "light", "sampled", "auto"};
+constexpr const char* kSources[] = {"auto", "queue", "cupti"};
+constexpr const char* kLogLevels[] = {"quiet", "warn", "info", "debug"};
+
 void WarnValue(Warn warn, std::string_view name, std::string_view value, const char* expected) {
   char line[400];
   snprintf(line, sizeof(line), "%.*s='%.60s'%s: %s; the default is used", static_cast<int>(name.size()), name.data(),
@@ -31,6 +36,16 @@ bool ParseNumber(std::string_view value, uint64_t minimum, uint64_t maximum, uin
   return true;
 }
 
+template <typename Enumeration, size_t kCount>
+bool ParseName(std::string_view value, const char* const (&names)[kCount], Enumeration* result) {
+  for (size_t i = 0; i < kCount; ++i) {
+    if (value != names[i]) continue;
+    *result = static_cast<Enumeration>(i);
+    return true;
+  }
+  return false;
+}
+
 // The variables, in the order of config.h. Returns false if the name is none of them.
 bool ReadVariable(std::string_view name, std::string_view value, Config* config, Warn warn) {
   if (name == "UVMTRACE_OUT") {
@@ -43,12 +58,14 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
       config->out[value.size()] = '\0';
     }
   } else if (name == "UVMTRACE_DETAIL") {
-    if (value == "full") {
-      config->detail = Detail::kFull;
-    } else if (value == "calls") {
-      config->detail = Detail::kCalls;
-    } else {
-      WarnValue(warn, name, value, "must be full or calls");
+    if (!ParseName(value, kDetails, &config->detail)) {
+      WarnValue(warn, name, value, "must be calls, light, sampled, full or auto");
+    }
+  } else if (name == "UVMTRACE_SOURCE") {
+    if (!ParseName(value, kSources, &config->source)) WarnValue(warn, name, value, "must be auto, queue or cupti");
+  } else if (name == "UVMTRACE_MAX_OVERHEAD") {
+    if (!ParseNumber(value, 1, 1000, 1, &config->max_overhead_percent)) {
+      WarnValue(warn, name, value, "must be a number of percent from 1 to 1000");
     }
   } else if (name == "UVMTRACE_STACKS") {
     if (!ParseNumber(value, 0, kMaximumStackFrames, 1, &config->stack_frames)) {
@@ -59,14 +76,15 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
       WarnValue(warn, name, value, "must be a number of MiB from 4 to 4096");
     }
   } else if (name == "UVMTRACE_LOG") {
-    constexpr std::string_view kNames[] = {"quiet", "warn", "info", "debug"};
-    bool known = false;
-    for (size_t i = 0; i < 4; ++i) {
-      if (value != kNames[i]) continue;
-      config->log = static_cast<LogLevel>(i);
-      known = true;
+    if (!ParseName(value, kLogLevels, &config->log)) {
+      WarnValue(warn, name, value, "must be quiet, warn, info or debug");
     }
-    if (!known) WarnValue(warn, name, value, "must be quiet, warn, info or debug");
+  } else if (name == "UVMTRACE_CHILDREN") {
+    if (value == "0" || value == "1") {
+      config->children = value == "1";
+    } else {
+      WarnValue(warn, name, value, "must be 0 or 1");
+    }
   } else if (name == "UVMTRACE_KERNELS") {
     if (value == "0" || value == "1") {
       config->kernels = value == "1";
@@ -76,6 +94,12 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
   } else if (name == "UVMTRACE_AUDIT") {
     if (value == "0" || value == "1") {
       config->audit = value == "1";
+    } else {
+      WarnValue(warn, name, value, "must be 0 or 1");
+    }
+  } else if (name == "UVMTRACE_BH_STACKS") {
+    if (value == "0" || value == "1") {
+      config->bottom_half_stacks = value == "1";
     } else {
       WarnValue(warn, name, value, "must be 0 or 1");
     }
@@ -95,6 +119,8 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
 
 }  // namespace
 
+const char* DetailName(Detail detail) { return kDetails[static_cast<int>(detail)]; }
+
 void ReadConfig(const char* const* environment, Config* config, Warn warn) {
   if (environment == nullptr) return;
   for (; *environment != nullptr; ++environment) {
@@ -106,8 +132,8 @@ void ReadConfig(const char* const* environment, Config* config, Warn warn) {
     if (ReadVariable(name, *environment + equals + 1, config, warn)) continue;
     char line[300];
     snprintf(line, sizeof(line),
-             "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _STACKS, _BUFFER_MB, "
-             "_LOG, _KERNELS, _AUDIT, _DRAIN_US, _SAMPLE_MS",
+             "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _SOURCE, _MAX_OVERHEAD, _STACKS, "
+             "_BUFFER_MB, _LOG, _CHILDREN, _KERNELS, _AUDIT, _BH_STACKS, _DRAIN_US, _SAMPLE_MS",
              static_cast<int>(name.size() < 80 ? name.size() : 80), name.data());
     warn(line);
   }

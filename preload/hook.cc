@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "preload/config.h"
+#include "preload/python_stack.h"
 #include "preload/stack.h"
 
 namespace uvmtrace {
@@ -22,9 +23,12 @@ void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack) {
     Recorder::Get().Record(*event);
     return;
   }
-  uint64_t frames[kMaximumStackFrames];
-  const size_t count = CaptureStack({frames, static_cast<size_t>(std::min(wanted, kMaximumStackFrames))});
-  Recorder::Get().Record(*event, {frames, count});
+  uint64_t frames[2 * kMaximumStackFrames];
+  const auto most = static_cast<size_t>(std::min(wanted, kMaximumStackFrames));
+  const size_t count = CaptureStack({frames, most});
+  const size_t python_count = CapturePythonStack({frames + count, most});
+  event->python_frames = static_cast<uint8_t>(python_count);
+  Recorder::Get().Record(*event, {frames, count + python_count});
 }
 
 void RecordPart(ApiCallEvent* event, FunctionId id, Door door, std::span<const uint64_t> frames) {

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "preload/audit.h"
+#include "preload/call_cost.h"
 #include "preload/caller.h"
 #include "preload/cuda_api.h"
 #include "preload/functions.h"
@@ -28,6 +29,7 @@ struct ThreadState {
   uint16_t depth;            // of intercepted calls; more than 0 while the library itself works
   uint16_t driver_function;  // the driver call beneath the outermost call
   Operation outermost_operation;
+  CallTiming timing[2];  // of calls without a stack, and with one
   uint64_t own_work_ns;  // spent in the outermost call by us, not by CUDA: starting the sources
 };
 extern __thread ThreadState thread_state __attribute__((visibility("hidden"), tls_model("initial-exec")));
@@ -134,6 +136,12 @@ template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename
 
   ThreadState& thread = thread_state;
   const int host_errno = errno;
+  CallTiming& timing = thread.timing[HasStack(kOperation) ? 1 : 0];
+  uint64_t cost_ns = 0;  // of a call that is timed; not complete before the end
+  if (thread.depth == 0 && timing.Due()) [[unlikely]] {
+    thread.own_work_ns = 0;
+    cost_ns = NowNs();
+  }
   const auto real = reinterpret_cast<Real>(RealFunction<kId, kLayer, kWay>());
   if (real == nullptr) [[unlikely]] {
     errno = host_errno;
@@ -141,6 +149,7 @@ template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename
   }
   // Our own work calls through here as well, while a session starts: depth tells.
   if (!SessionRunning() && (thread.depth != 0 || !EnsureSession())) [[unlikely]] {
+    if (cost_ns != 0) timing.Skip();
     errno = host_errno;
     return call(real);
   }
@@ -160,8 +169,10 @@ template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename
   if (outermost) {
     thread.driver_function = kNoFunction;
     thread.outermost_operation = kOperation;
-    thread.own_work_ns = 0;
     event.start_ns = NowNs();
+    if (cost_ns != 0) [[unlikely]]
+      cost_ns = event.start_ns - cost_ns - thread.own_work_ns;
+    thread.own_work_ns = 0;
   } else if (kLayer == Layer::kDriver && thread.outermost_operation == kOperation &&
              thread.driver_function == kNoFunction) {
     thread.driver_function = kId;
@@ -170,7 +181,14 @@ template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename
   errno = host_errno;
   const Result result = call(real);
   const int call_errno = errno;
-  if (outermost) event.duration_ns = NowNs() - event.start_ns - thread.own_work_ns;
+  if (outermost) {
+    const uint64_t end_ns = NowNs();
+    event.duration_ns = end_ns - event.start_ns - thread.own_work_ns;
+    if (cost_ns != 0) [[unlikely]] {
+      cost_ns -= end_ns;
+      thread.own_work_ns = 0;
+    }
+  }
 
   const bool ok = result == Result{};
   if constexpr (kInitialize) AfterInitialize(static_cast<CUresult>(result));
@@ -191,6 +209,8 @@ template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename
     event.door = DoorOf(kLayer, kWay);
     event.driver_function = kLayer == Layer::kRuntime ? thread.driver_function : uint16_t{kNoFunction};
     RecordCall(&event, kId, HasStack(kOperation));
+    if (cost_ns != 0) [[unlikely]]
+      AddTimedCall(timing, cost_ns + NowNs() - thread.own_work_ns);
     if (sources_wanted.load(std::memory_order_relaxed)) [[unlikely]]
       StartWantedSources();
   }

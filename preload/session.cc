@@ -14,14 +14,16 @@
 
 #include <algorithm>
 
-#include "cupti/cupti_source.h"
-#include "driver/driver_sampler.h"
 #include "preload/audit.h"
 #include "preload/config.h"
 #include "preload/devices.h"
+#include "preload/fork_guard.h"
 #include "preload/hook.h"
 #include "preload/managed_memory.h"
+#include "preload/own_cost.h"
+#include "preload/python_stack.h"
 #include "preload/resolve.h"
+#include "preload/sources.h"
 #include "preload/stack.h"
 #include "preload/visibility.h"
 #include "record/diagnostics.h"
@@ -32,10 +34,8 @@ namespace uvmtrace {
 
 namespace {
 
-// An exit takes at most these together: 2 s.
-constexpr int kFinishCuptiMs = 1000;
-constexpr int kFinishSamplerMs = 300;
-constexpr int kCloseMs = 600;
+// An exit takes at most 2 s: this, and what sources.h says.
+constexpr int kCloseMs = 500;
 // A thread that finds another one starting the session, or its sources, waits for it, but never for ever: the starting
 // thread may need the loader's lock, and the waiting one may hold it.
 constexpr int kWaitMs = 500;
@@ -113,9 +113,10 @@ std::atomic<SessionState>* StateWord() {
 // In a forked child, before anything else of ours: without locks, for their owners do not exist here.
 void ForgetParent() {
   Recorder::Get().AbandonAfterFork();
-  AbandonCuptiAfterFork();
-  AbandonDriverSamplerAfterFork();
+  AbandonSourcesAfterFork();
   managed_memory.Forget();
+  ForgetOwnCost();
+  ForgetPythonStacks();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
@@ -138,11 +139,11 @@ void DescribeProcess() {
   char kernel_driver[64];
   KernelDriverVersion(kernel_driver, sizeof(kernel_driver));
   ProcessDefinition process;
-  process.detail = session.config.detail == Detail::kFull ? "full" : "calls";
+  process.detail = DetailName(session.config.detail);
   process.simulated = SimulatorRoot() != nullptr;
   process.cuda_driver_version = DriverVersion();
   process.cuda_runtime_version = static_cast<uint32_t>(RuntimeVersion());
-  process.cupti_version = CuptiVersion();
+  process.cupti_version = SourcesCuptiVersion();
   process.kernel_driver_version = kernel_driver;
   Recorder::Get().SetProcess(process);
 }
@@ -152,17 +153,20 @@ void StartStacks() {
   session_stack_frames.store(0, std::memory_order_relaxed);
   if (session.config.stack_frames == 0) {
     recorder.SetSourceState("stacks", SourceStateKind::kDisabled, "UVMTRACE_STACKS=0");
+    recorder.SetSourceState("python_stacks", SourceStateKind::kDisabled, "UVMTRACE_STACKS=0");
     return;
   }
   char reason[200] = "";
   const char* const unwinder = OpenUnwinder(reason, sizeof(reason));
   if (unwinder == nullptr) {
     recorder.SetSourceState("stacks", SourceStateKind::kUnavailable, reason);
+    recorder.SetSourceState("python_stacks", SourceStateKind::kUnavailable, reason);
     return;
   }
   session_stack_frames.store(session.config.stack_frames, std::memory_order_relaxed);
   snprintf(reason, sizeof(reason), "%d frames by %s", session.config.stack_frames, unwinder);
   recorder.SetSourceState("stacks", SourceStateKind::kActive, reason);
+  StartPythonStacks();
 }
 
 bool StartRecording() {
@@ -172,20 +176,25 @@ bool StartRecording() {
   session.config = Config{};
   ReadConfig(environ, &session.config, &WarnConfig);
 
+  if (!session.config.children && !IsRunRoot()) {
+    Log(LogLevel::kInfo, "this is a child process: not recorded, as UVMTRACE_CHILDREN=0 asks");
+    return false;
+  }
+  if (!session.fork_handler.exchange(true)) {
+    GuardForks(&AfterForkInChild);
+    at_quick_exit(&FinishSession);
+  }
+  const LoaderWork loader;
   Recorder& recorder = Recorder::Get();
   const RecorderOptions options = {
       .path = session.config.out,
       .run_id = RunId(),
       .buffer_bytes = session.config.buffer_bytes,
       .functions = FunctionDefinitions(),
-      .detail = session.config.detail == Detail::kFull ? "full" : "calls",
+      .detail = DetailName(session.config.detail),
   };
   if (!recorder.Start(options)) return false;
 
-  if (!session.fork_handler.exchange(true)) {
-    pthread_atfork(nullptr, nullptr, &AfterForkInChild);
-    at_quick_exit(&FinishSession);
-  }
   DescribeProcess();
   if (session.preloaded.load(std::memory_order_relaxed)) {
     recorder.SetSourceState("calls", SourceStateKind::kActive);
@@ -194,36 +203,31 @@ bool StartRecording() {
                             "loaded by CUDA_INJECTION64_PATH: calls are not intercepted; use LD_PRELOAD");
   }
   TellVisibility();
-  SetAuditWanted(session.config.audit && session.config.detail == Detail::kFull);
+  if (session.config.audit) WantAudit(session.config.detail != Detail::kCalls);
   recorder.SetSourceState("devices", SourceStateKind::kIdle, "cuInit has not been called");
   StartStacks();
-  if (session.config.detail == Detail::kCalls) {
-    DisableCupti("UVMTRACE_DETAIL=calls");
-  } else {
-    recorder.SetSourceState("cupti", SourceStateKind::kIdle, "no managed memory has been allocated");
-  }
+  AnnounceSources(session.config);
   Log(LogLevel::kInfo, "recording to %s", recorder.path());
   return true;
 }
 
-uint64_t OtherThreadsCpuNs() { return Recorder::Get().WriterCpuNs() + CuptiThreadCpuNs(); }
-
 // Keeps what is done here out of the duration of the call in which it is done.
 class OwnWorkTimer {
  public:
-  OwnWorkTimer() : start_ns_(NowNs()) {}
-  ~OwnWorkTimer() { thread_state.own_work_ns += NowNs() - start_ns_; }
+  OwnWorkTimer() : start_ns_(NowNs()), before_ns_(thread_state.own_work_ns) {}
+  ~OwnWorkTimer() {
+    const uint64_t spent_ns = NowNs() - start_ns_;
+    const uint64_t beneath_ns = thread_state.own_work_ns - before_ns_;  // told by timers within this one
+    start_cost_ns.fetch_add(spent_ns - beneath_ns, std::memory_order_relaxed);
+    thread_state.own_work_ns = before_ns_ + spent_ns;
+  }
   OwnWorkTimer(const OwnWorkTimer&) = delete;
   OwnWorkTimer& operator=(const OwnWorkTimer&) = delete;
 
  private:
   const uint64_t start_ns_;
+  const uint64_t before_ns_;
 };
-
-void SetManagedMemoryLive(bool live) {
-  SetCuptiManagedMemoryLive(live);
-  SetDriverManagedMemoryLive(live);
-}
 
 void* WatchInjectedProcess(void*) {
   InternalWork internal;
@@ -231,7 +235,7 @@ void* WatchInjectedProcess(void*) {
   using Initialize = CUresult (*)(unsigned);
   if (const auto initialize = reinterpret_cast<Initialize>(DriverSymbol("cuInit"))) AfterInitialize(initialize(0));
   EnsureManagedSources();
-  SetManagedMemoryLive(true);
+  SetSourcesLive(true);
   return nullptr;
 }
 
@@ -252,6 +256,7 @@ bool EnsureSession() {
       ForgetParent();
       thread_state.depth = 1;  // ours, see InternalWork
     }
+    const OwnWorkTimer timer;
     session.pid.store(pid, std::memory_order_relaxed);
     Publish(word, StartRecording() ? SessionState::kRunning : SessionState::kFailed);
     // A session may start after cuInit: by way of a library that was bound past us.
@@ -272,9 +277,7 @@ void AfterInitialize(CUresult result) {
     DescribeError(result, error, sizeof(error));
     snprintf(reason, sizeof(reason), "cuInit failed: %s", error);
     Recorder::Get().SetSourceState("devices", SourceStateKind::kUnavailable, reason);
-    if (session.config.detail == Detail::kFull) {
-      Recorder::Get().SetSourceState("cupti", SourceStateKind::kUnavailable, reason);
-    }
+    TellSourcesUnavailable(session.config, reason);
     DescribeProcess();
     return;
   }
@@ -300,18 +303,8 @@ void EnsureManagedSources() {
   const OwnWorkTimer timer;
   if (!BeginWork(&session.managed_sources)) return;
   if (session.finished.load(std::memory_order_acquire) == Work::kNotDone) {
-    const char* const simulator_root = SimulatorRoot();
-    if (session.config.detail == Detail::kFull) {
-      StartCupti({.cudart_path = RuntimePath(),
-                  .drain_period_us = session.config.drain_period_us,
-                  .simulated = simulator_root != nullptr,
-                  .kernels = session.config.kernels});
-    }
-    StartDriverSampler(
-        {.root = simulator_root != nullptr ? simulator_root : "",
-         .period_us = session.config.sample_period_us,
-         .other_tool_threads_cpu_ns = &OtherThreadsCpuNs,
-         .exact_counters_off = session.config.detail == Detail::kFull ? nullptr : "UVMTRACE_DETAIL=calls"});
+    const LoaderWork loader;
+    StartSources(session.config);
     DescribeProcess();
     // Registered after CUDA's own handlers, so it runs before them, while CUPTI can still be flushed.
     if (!session.exit_handler.exchange(true)) atexit(&FinishSources);
@@ -321,7 +314,7 @@ void EnsureManagedSources() {
 
 void ManagedMemoryAllocated(uint64_t address, uint64_t bytes) {
   managed_memory.Insert(address, bytes);
-  SetManagedMemoryLive(true);
+  SetSourcesLive(true);
 }
 
 uint64_t ManagedMemoryBeginFree(uint64_t address) { return managed_memory.BeginFree(address); }
@@ -331,19 +324,16 @@ void ManagedMemoryEndFree(uint64_t address, uint64_t bytes, bool freed) {
   if (!freed) managed_memory.Insert(address, bytes);  // before the end, so that the count never drops
   managed_memory.EndFree(bytes);
   if (managed_memory.Live()) return;
-  SetManagedMemoryLive(false);
+  SetSourcesLive(false);
   // Another thread may have allocated between the question and the answer, and have been overruled.
-  if (managed_memory.Live()) SetManagedMemoryLive(true);
+  if (managed_memory.Live()) SetSourcesLive(true);
 }
 
 void FinishSources() {
   if (session.pid.load(std::memory_order_relaxed) != getpid()) return;
   InternalWork internal;
   if (!BeginWork(&session.finished)) return;
-  if (session.managed_sources.load(std::memory_order_acquire) == Work::kDone) {
-    if (session.config.detail == Detail::kFull) FinishCupti(kFinishCuptiMs);
-    FinishDriverSampler(kFinishSamplerMs);
-  }
+  if (session.managed_sources.load(std::memory_order_acquire) == Work::kDone) FinishAllSources();
   Publish(&session.finished, Work::kDone);
 }
 
@@ -367,6 +357,7 @@ void FinishSession() {
                                    "libcuda.so.1 was never loaded: no NVIDIA driver is installed, or it is not on the "
                                    "loader's path");
   }
+  RecordOwnCost();
   Recorder::Get().Close(kCloseMs);
   Publish(word, SessionState::kClosed);
 }

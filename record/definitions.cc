@@ -108,6 +108,25 @@ uint32_t Definitions::DefineKernelStack(std::span<const uint32_t> frames) {
   return id;
 }
 
+uint32_t Definitions::DefineCode(uint32_t file, uint32_t function) {
+  const uint64_t value = uint64_t{file} << 32 | function;
+  const uint64_t hash = MixHash(0, value);
+  ShortLockGuard guard(lock_);
+  const uint32_t known = code_index_.Find(hash, [&](uint32_t id) { return codes_[id - 1] == value; });
+  if (known != 0) return known;
+  const uint32_t id = static_cast<uint32_t>(codes_.size()) + 1;
+  if (!codes_.Reserve(1)) return 0;
+  const bool fits = AppendMessage(log_, chunk_field::kCode, [&](WireBuffer& out) {
+    out.Unsigned(1, id);
+    out.Unsigned(2, file);
+    out.Unsigned(3, function);
+  });
+  // A definition that is never used does no harm.
+  if (!fits || !code_index_.Insert(hash, id)) return 0;
+  codes_.Append(value);
+  return id;
+}
+
 bool Definitions::DefineDetailChange(std::string_view detail, std::string_view reason, uint64_t now_ns) {
   ShortLockGuard guard(lock_);
   return AppendMessage(log_, chunk_field::kDetailChange, [&](WireBuffer& out) {

@@ -10,6 +10,8 @@
 #include <string_view>
 
 #include "record/futex.h"
+#include "record/hash_index.h"
+#include "record/memory.h"
 #include "record/recorder.h"
 #include "record/wire.h"
 
@@ -24,6 +26,7 @@ class Definitions {
   bool DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen);
   uint32_t DefineKernelThread(const KernelThreadDefinition& thread);
   uint32_t DefineKernelStack(std::span<const uint32_t> frames);
+  uint32_t DefineCode(uint32_t file, uint32_t function);
   bool DefineDetailChange(std::string_view detail, std::string_view reason, uint64_t now_ns);
   bool SetSourceState(std::string_view name, SourceStateKind state, std::string_view reason, uint64_t now_ns);
 
@@ -58,6 +61,8 @@ class Definitions {
   bool process_is_new_ = true;
   uint32_t kernel_threads_ = 0;
   uint32_t kernel_stacks_ = 0;
+  HashIndex code_index_;
+  GrowableArray<uint64_t> codes_{kLimitBytes};  // file and function of id 1, 2, ...
   int source_states_ = 0;
   SourceStateEntry source_state_[kSourceStateLimit] = {};
 };

@@ -85,7 +85,8 @@ enum class ThreadRole : uint8_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2
 inline constexpr int32_t kCpu = -1;  // as a device
 inline constexpr int32_t kUnknownDevice = -2;
 
-// The return addresses of the call's stack, innermost first, follow as the event's tail.
+// The call's stack follows as the event's tail, innermost first: return addresses, and then `python_frames` words of
+// PythonFrame.
 struct ApiCallEvent {
   static constexpr EventType kType = EventType::kApiCall;
   uint64_t start_ns = 0;
@@ -102,9 +103,15 @@ struct ApiCallEvent {
   uint16_t driver_function = 0;
   MemoryKind memory_kind = MemoryKind::kUnknown;
   Door door = Door::kUnknown;
-  uint8_t reserved[6] = {};
+  uint8_t python_frames = 0;
+  uint8_t reserved[5] = {};
 };
 static_assert(sizeof(ApiCallEvent) == 80);
+
+// A frame of a Python stack as one word. `code` is from Recorder::DefineCode.
+constexpr uint64_t PythonFrame(uint32_t code, uint32_t line) { return uint64_t{code} << 32 | line; }
+constexpr uint32_t PythonFrameCode(uint64_t frame) { return static_cast<uint32_t>(frame >> 32); }
+constexpr uint32_t PythonFrameLine(uint64_t frame) { return static_cast<uint32_t>(frame); }
 
 struct GpuFaultEvent {
   static constexpr EventType kType = EventType::kGpuFault;

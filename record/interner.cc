@@ -84,21 +84,22 @@ uint32_t StringInterner::Intern(std::string_view value) {
   return id;
 }
 
-uint32_t StackInterner::Intern(std::span<const uint64_t> pcs) {
-  if (pcs.empty()) return 0;
-  uint64_t hash = pcs.size();
-  for (const uint64_t pc : pcs) hash = MixHash(hash, pc);
+uint32_t StackInterner::Intern(std::span<const uint64_t> frames, uint32_t python_frames) {
+  if (frames.empty() || python_frames > frames.size()) return 0;
+  uint64_t hash = MixHash(frames.size(), python_frames);
+  for (const uint64_t frame : frames) hash = MixHash(hash, frame);
   const uint32_t known = index_.Find(hash, [&](uint32_t id) {
-    const std::span<const uint64_t> other = Get(id);
-    return other.size() == pcs.size() && memcmp(other.data(), pcs.data(), pcs.size_bytes()) == 0;
+    const Entry& entry = entries_[id - 1];
+    return entry.depth == frames.size() && entry.python_frames == python_frames &&
+           memcmp(pcs_.data() + entry.offset, frames.data(), frames.size_bytes()) == 0;
   });
   if (known != 0) return known;
   const size_t offset = pcs_.size();
-  if (!entries_.Reserve(1) || !pcs_.Reserve(pcs.size())) return 0;
+  if (!entries_.Reserve(1) || !pcs_.Reserve(frames.size())) return 0;
   const uint32_t id = count() + 1;
   if (!index_.Insert(hash, id)) return 0;
-  pcs_.Append(pcs.data(), pcs.size());
-  entries_.Append({static_cast<uint32_t>(offset), static_cast<uint32_t>(pcs.size())});
+  pcs_.Append(frames.data(), frames.size());
+  entries_.Append({static_cast<uint32_t>(offset), static_cast<uint32_t>(frames.size()), python_frames});
   return id;
 }
 

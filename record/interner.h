@@ -55,18 +55,25 @@ class StackInterner {
  public:
   static constexpr size_t kLimitBytes = 32 * 1024 * 1024;  // of the return addresses
 
-  // 0 for an empty stack, and when there is no memory.
-  uint32_t Intern(std::span<const uint64_t> pcs);
+  // `frames` ends with `python_frames` words that are no return addresses. 0 for an empty stack, and when there is no
+  // memory.
+  uint32_t Intern(std::span<const uint64_t> frames, uint32_t python_frames = 0);
   uint32_t count() const { return static_cast<uint32_t>(entries_.size()); }
+  // The return addresses.
   std::span<const uint64_t> Get(uint32_t id) const {
     const Entry& entry = entries_[id - 1];
-    return {pcs_.data() + entry.offset, entry.depth};
+    return {pcs_.data() + entry.offset, entry.depth - entry.python_frames};
+  }
+  std::span<const uint64_t> GetPython(uint32_t id) const {
+    const Entry& entry = entries_[id - 1];
+    return {pcs_.data() + entry.offset + entry.depth - entry.python_frames, entry.python_frames};
   }
 
  private:
   struct Entry {
     uint32_t offset;
     uint32_t depth;
+    uint32_t python_frames;
   };
   HashIndex index_;
   GrowableArray<Entry> entries_;

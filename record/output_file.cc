@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -69,7 +71,19 @@ void LogOpenError(const char* path, int error) {
 
 }  // namespace
 
+void MakeFileName(const char* host, char* out, size_t out_bytes) {
+  size_t used = 0;
+  for (; *host != 0 && used + 1 < out_bytes; ++host) {
+    const bool plain = (*host >= 'a' && *host <= 'z') || (*host >= 'A' && *host <= 'Z') ||
+                       (*host >= '0' && *host <= '9') || *host == '-' || *host == '_' || (*host == '.' && used != 0);
+    out[used++] = plain ? *host : '_';
+  }
+  out[used] = 0;
+}
+
 bool ExpandPathTemplate(const char* path_template, int pid, const char* host, char* out, size_t out_bytes) {
+  char host_name[HOST_NAME_MAX + 2];
+  MakeFileName(host, host_name, sizeof(host_name));
   size_t used = 0;
   for (const char* in = path_template; *in != 0; ++in) {
     char number[16];
@@ -79,7 +93,7 @@ bool ExpandPathTemplate(const char* path_template, int pid, const char* host, ch
       snprintf(number, sizeof(number), "%d", pid);
       piece = number;
     } else if (in[0] == '%' && in[1] == 'h') {
-      piece = host;
+      piece = host_name;
     }
     if (in[0] == '%' && (in[1] == 'p' || in[1] == 'h' || in[1] == '%')) ++in;
     const size_t bytes = strlen(piece);
@@ -202,6 +216,12 @@ OutputFile::Attempt OutputFile::TryOpen(uint64_t run_id) {
 }
 
 bool OutputFile::Open(const char* path_template, uint64_t run_id) {
+  if (getauxval(AT_SECURE) != 0) {
+    // Whoever started it chose UVMTRACE_OUT, and has not the right to write there as this process does.
+    Log(LogLevel::kWarn,
+        "this program runs with raised privileges (setuid, setgid or capabilities). Nothing is recorded.");
+    return false;
+  }
   utsname names;
   char expanded[kPathBytes];
   const int pid = getpid();

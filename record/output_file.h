@@ -5,6 +5,9 @@
 //   a file of this run, or one being written   another process of the run: <name>.<pid>.<extension> is taken instead
 //   /dev/null, /dev/full                       opened
 //   a symbolic link, fifo, folder, device      refused
+//   the process has raised privileges          refused
+//
+// What stands for %h is a name within a folder, whatever the host calls itself.
 //
 // Every problem is one line on stderr with the path, the reason and what to do.
 #pragma once
@@ -49,7 +52,9 @@ class OutputFile {
   char path_[kPathBytes] = {};
 };
 
-// Exposed for tests. False: the result does not fit.
+// Exposed for tests. The host's name without what means something in a path.
+void MakeFileName(const char* host, char* out, size_t out_bytes);
+// False: the result does not fit.
 bool ExpandPathTemplate(const char* path_template, int pid, const char* host, char* out, size_t out_bytes);
 // Puts ".<pid>" (and ".<number>" if it is above 1) before the extension of the file's name.
 bool InsertPid(const char* path, int pid, int number, char* out, size_t out_bytes);

@@ -6,6 +6,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <initializer_list>
+
 #include "record/proc_file.h"
 #include "record/recorder.h"
 
@@ -25,6 +27,25 @@ uint64_t RealtimeNs() {
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+}
+
+// The value of the first of these variables that is a short number: a name or a path has no business in the trace.
+std::string_view NumberOf(std::initializer_list<std::string_view> names) {
+  for (const std::string_view name : names) {
+    for (char** variable = environ; variable != nullptr && *variable != nullptr; ++variable) {
+      const std::string_view entry(*variable);
+      if (entry.size() <= name.size() || entry[name.size()] != '=' ||
+          std::string_view(entry.data(), name.size()) != name) {
+        continue;
+      }
+      const std::string_view value(entry.data() + name.size() + 1, entry.size() - name.size() - 1);
+      bool is_number = !value.empty() && value.size() <= 9;
+      for (const char c : value) is_number &= c >= '0' && c <= '9';
+      if (is_number) return value;
+      break;
+    }
+  }
+  return {};
 }
 
 }  // namespace
@@ -61,6 +82,9 @@ void AppendProcessInfo(WireBuffer& out, std::string_view detail) {
     out.Unsigned(14, MemoryInfoBytes(AsText(file), "MemAvailable:"));
   }
   file.Free();
+  // mpirun, other process managers, torchrun, srun. The most particular first: torchrun may run beneath srun.
+  out.String(19, NumberOf({"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "RANK", "SLURM_PROCID"}));
+  out.String(20, NumberOf({"OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "LOCAL_RANK", "SLURM_LOCALID"}));
 }
 
 }  // namespace uvmtrace

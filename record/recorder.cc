@@ -173,6 +173,14 @@ uint32_t Recorder::DefineKernelStack(std::span<const uint32_t> frames) {
   return id;
 }
 
+uint32_t Recorder::DefineCode(uint32_t file, uint32_t function) {
+  if (!running()) return 0;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  const uint32_t id = session.definitions.DefineCode(file, function);
+  if (id == 0) session.losses.Count("python_stacks", "no memory left for another Python function", 1);
+  return id;
+}
+
 void Recorder::SetDetail(std::string_view detail, std::string_view reason) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);

@@ -94,6 +94,8 @@ class Recorder {
   uint32_t DefineKernelThread(const KernelThreadDefinition& thread);
   // `frames` are ids of InternString, innermost first. A stack is not looked up: the caller keeps the id of each.
   uint32_t DefineKernelStack(std::span<const uint32_t> frames);
+  // A Python function, by two ids of InternString. The same two give the same id.
+  uint32_t DefineCode(uint32_t file, uint32_t function);
   void DefineDevice(const DeviceDefinition& device);
   void DefineParameter(std::string_view name, std::string_view value);
   void SetProcess(const ProcessDefinition& process);

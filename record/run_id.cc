@@ -2,8 +2,10 @@
 #include "record/run_id.h"
 
 #include <stdio.h>
+#include <time.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string_view>
 
 #include "record/hash_index.h"
@@ -63,23 +65,46 @@ bool ReadStat(const char* proc, int pid, WireBuffer& file, Stat& stat) {
   return true;
 }
 
+// The topmost ancestor in an unbroken line of traced processes. False if not even the process itself can be seen.
+bool FindRoot(const char* proc, int pid, WireBuffer& file, int& root, Stat& root_stat) {
+  root = pid;
+  if (!ReadStat(proc, pid, file, root_stat)) return false;
+  for (int depth = 0; depth < kDeepestTree && root_stat.parent_pid > 0; ++depth) {
+    const int parent = root_stat.parent_pid;
+    Stat parent_stat;
+    if (!IsTraced(proc, parent, file) || !ReadStat(proc, parent, file, parent_stat)) break;
+    root = parent;
+    root_stat = parent_stat;
+  }
+  return true;
+}
+
+// As /proc numbers it, which in a pid namespace of its own may be otherwise than getpid() does.
+int PidInProc() {
+  char target[32];
+  const ssize_t length = readlink("/proc/self", target, sizeof(target) - 1);
+  return length > 0 ? static_cast<int>(ParseDecimal({target, static_cast<size_t>(length)})) : getpid();
+}
+
+constinit std::atomic<uint64_t> known_id{0};
+
 }  // namespace
 
 uint64_t RunId(const char* proc, int pid) {
   WireBuffer file;
   int root = pid;
   Stat root_stat;
-  if (ReadStat(proc, pid, file, root_stat)) {
-    for (int depth = 0; depth < kDeepestTree && root_stat.parent_pid > 0; ++depth) {
-      const int parent = root_stat.parent_pid;
-      Stat parent_stat;
-      if (!IsTraced(proc, parent, file) || !ReadStat(proc, parent, file, parent_stat)) break;
-      root = parent;
-      root_stat = parent_stat;
-    }
+  uint64_t id = 0;
+  if (FindRoot(proc, pid, file, root, root_stat)) {
+    id = MixHash(MixHash(0, static_cast<uint64_t>(root)), root_stat.start_ticks);
+  } else {
+    // Nothing can be seen (/proc is hidden): a run of its own, not that of whoever had the pid before.
+    timespec now = {};
+    clock_gettime(CLOCK_REALTIME, &now);
+    id = MixHash(MixHash(static_cast<uint64_t>(pid), static_cast<uint64_t>(now.tv_sec)),
+                 static_cast<uint64_t>(now.tv_nsec));
   }
-  uint64_t id = MixHash(MixHash(0, static_cast<uint64_t>(root)), root_stat.start_ticks);
-  // A pid and a start time since boot come again after a reboot, and on every machine.
+  // All this comes again after a reboot, and on every machine.
   char path[512];
   snprintf(path, sizeof(path), "%s/sys/kernel/random/boot_id", proc);
   if (ReadProcFile(path, file)) {
@@ -89,6 +114,24 @@ uint64_t RunId(const char* proc, int pid) {
   return id == 0 ? 1 : id;
 }
 
-uint64_t RunId() { return RunId("/proc", getpid()); }
+uint64_t RunId() {
+  uint64_t id = known_id.load(std::memory_order_relaxed);
+  if (id == 0) {
+    id = RunId("/proc", PidInProc());
+    known_id.store(id, std::memory_order_relaxed);
+  }
+  return id;
+}
+
+bool IsRunRoot(const char* proc, int pid) {
+  WireBuffer file;
+  int root = pid;
+  Stat root_stat;
+  const bool seen = FindRoot(proc, pid, file, root, root_stat);
+  file.Free();
+  return !seen || root == pid;
+}
+
+bool IsRunRoot() { return IsRunRoot("/proc", PidInProc()); }
 
 }  // namespace uvmtrace

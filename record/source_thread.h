@@ -96,6 +96,9 @@ class SourceThread {
   }
   bool live() const { return live_.load(std::memory_order_acquire); }
 
+  // Ends the thread's present sleep, or its next one if it is about to.
+  void Wake() { bell_.Ring(); }
+
   // Asks the thread to end and waits for it. Returns whether it ended in time; true if it never ran.
   bool Finish(int timeout_ms) {
     if (!started()) return true;

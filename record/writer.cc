@@ -101,7 +101,8 @@ void Writer::OnRecord(EventType type, const void* event, size_t event_bytes, con
     }
     if (tail_words != 0) {
       const uint32_t known = stacks_.count();
-      stack = stacks_.Intern({tail, tail_words});
+      const uint8_t python_frames = static_cast<const uint8_t*>(event)[offsetof(ApiCallEvent, python_frames)];
+      stack = stacks_.Intern({tail, tail_words}, python_frames);
       if (stack == 0) session_.losses.Count("stacks", "no memory left for another call stack", 1);
       if (stack > known) new_stack_bytes_ += tail_words * sizeof(uint64_t);
       has_program_counters_ = true;
@@ -176,6 +177,14 @@ void Writer::AppendDefinitions(bool everything) {
     const size_t pcs = chunk_.BeginMessage(2);
     for (const uint64_t pc : stacks_.Get(id)) chunk_.AppendVarint(pc);
     chunk_.EndMessage(pcs);
+    if (const std::span<const uint64_t> python = stacks_.GetPython(id); !python.empty()) {
+      const size_t codes = chunk_.BeginMessage(3);
+      for (const uint64_t frame : python) chunk_.AppendVarint(PythonFrameCode(frame));
+      chunk_.EndMessage(codes);
+      const size_t lines = chunk_.BeginMessage(4);
+      for (const uint64_t frame : python) chunk_.AppendVarint(PythonFrameLine(frame));
+      chunk_.EndMessage(lines);
+    }
     chunk_.EndMessage(body);
   }
   stacks_appended_ = stacks;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "analyzer/findings/call_site.h"
+#include "analyzer/findings/estimate.h"
 #include "analyzer/findings/sections.h"
 
 namespace uvmtrace::analyzer {
@@ -18,17 +19,38 @@ struct Candidate {
     const MemoryActivity& activity = allocation->activity;
     return activity.host_to_device_bytes + activity.device_to_host_bytes + activity.device_to_device_bytes;
   }
-  uint64_t faults() const { return allocation->activity.gpu_fault_groups + allocation->activity.cpu_faults; }
+  uint64_t faults() const {
+    const MemoryActivity& activity = allocation->activity;
+    return activity.gpu_fault_groups + activity.gpu_fault_entries + activity.cpu_faults;
+  }
 };
 
 void SetActivity(const MemoryActivity& activity, const Knowledge& known, AllocationRow* row) {
-  if (known.gpu_faults) row->set_gpu_fault_groups(activity.gpu_fault_groups);
+  if (known.fault_groups) row->set_gpu_fault_groups(activity.gpu_fault_groups);
+  if (known.fault_entries) row->set_gpu_fault_entries(activity.gpu_fault_entries);
   if (known.cpu_faults) row->set_cpu_faults(activity.cpu_faults);
   if (known.host_to_device) row->set_host_to_device_bytes(activity.host_to_device_bytes);
   if (known.device_to_host) row->set_device_to_host_bytes(activity.device_to_host_bytes);
   if (known.device_to_device) row->set_device_to_device_bytes(activity.device_to_device_bytes);
   if (known.device_to_host) row->set_evicted_bytes(activity.evicted_bytes);
-  if (known.host_to_device && known.device_to_host) row->set_refaulted_bytes(activity.refaulted_bytes);
+  if (known.refaults()) row->set_refaulted_bytes(activity.refaulted_bytes);
+  if (known.estimated) row->set_estimated(true);
+}
+
+// What of `whole` the rows so far do not have.
+MemoryActivity Rest(const MemoryActivity& whole, const MemoryActivity& shown) {
+  const auto less = [](uint64_t a, uint64_t b) { return a > b ? a - b : 0; };
+  MemoryActivity rest;
+  rest.gpu_fault_groups = less(whole.gpu_fault_groups, shown.gpu_fault_groups);
+  rest.gpu_fault_records = less(whole.gpu_fault_records, shown.gpu_fault_records);
+  rest.gpu_fault_entries = less(whole.gpu_fault_entries, shown.gpu_fault_entries);
+  rest.cpu_faults = less(whole.cpu_faults, shown.cpu_faults);
+  rest.host_to_device_bytes = less(whole.host_to_device_bytes, shown.host_to_device_bytes);
+  rest.device_to_host_bytes = less(whole.device_to_host_bytes, shown.device_to_host_bytes);
+  rest.device_to_device_bytes = less(whole.device_to_device_bytes, shown.device_to_device_bytes);
+  rest.evicted_bytes = less(whole.evicted_bytes, shown.evicted_bytes);
+  rest.refaulted_bytes = less(whole.refaulted_bytes, shown.refaulted_bytes);
+  return rest;
 }
 
 // The first `top` by each of the three orders that the report shows, in the order of the first.
@@ -69,11 +91,20 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
   std::vector<Candidate> candidates;
   MemoryActivity unattributed;
   uint64_t total = 0;
-  MemoryActivity rest;
+  MemoryActivity whole;
+  // Windows of a sample may have caught nothing of a direction: those bytes belong to no allocation that we know.
+  std::map<const ProcessModel*, ActivityScaler> scalers;
   for (const auto& process : run) {
     total += process->memory.table().allocations();
-    unattributed.Add(process->unattributed);
-    rest.Add(process->totals);
+    const ProcessBytes bytes = BytesOfProcess(*process);
+    MemoryActivity unsampled;
+    unsampled.host_to_device_bytes = bytes.of(Direction::kHostToDevice).unsampled;
+    unsampled.device_to_host_bytes = bytes.of(Direction::kDeviceToHost).unsampled;
+    whole.Add(ActivityScaler(bytes).Scale(process->totals));
+    whole.Add(unsampled);
+    const auto scaler = scalers.emplace(process.get(), ActivityScaler(bytes)).first;
+    unattributed.Add(scaler->second.Scale(process->unattributed));
+    unattributed.Add(unsampled);
     process->memory.table().ForEach([&](const Allocation& allocation) {
       candidates.push_back({process.get(), &allocation});
     });
@@ -91,22 +122,15 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
     CallSite site = ResolveCallSite(*candidate.process, allocation.stack, symbolizer);
     row->set_site(site.site);
     for (std::string& frame : site.stack) row->add_stack(std::move(frame));
-    SetActivity(allocation.activity, known, row);
-    shown.Add(allocation.activity);
+    const MemoryActivity activity = scalers.at(candidate.process).Scale(allocation.activity);
+    SetActivity(activity, known, row);
+    shown.Add(activity);
   }
   if (total > chosen.size()) {
     AllocationRow* row = report->add_allocations();
     row->set_site("(other allocations)");
     row->set_allocations(total - chosen.size());
-    rest.gpu_fault_groups -= shown.gpu_fault_groups;
-    rest.gpu_fault_records -= shown.gpu_fault_records;
-    rest.cpu_faults -= shown.cpu_faults;
-    rest.host_to_device_bytes -= shown.host_to_device_bytes;
-    rest.device_to_host_bytes -= shown.device_to_host_bytes;
-    rest.device_to_device_bytes -= shown.device_to_device_bytes;
-    rest.evicted_bytes -= shown.evicted_bytes;
-    rest.refaulted_bytes -= shown.refaulted_bytes;
-    SetActivity(rest, known, row);
+    SetActivity(Rest(whole, shown), known, row);
   }
   if (unattributed.any()) {
     AllocationRow* row = report->add_allocations();

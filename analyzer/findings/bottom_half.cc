@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "analyzer/findings/estimate.h"
 #include "analyzer/findings/sections.h"
 
 namespace uvmtrace::analyzer {
@@ -75,11 +76,13 @@ void AddThread(const SampledThread& thread, const std::map<std::string, GpuSums>
   const auto gpu = gpus.find(uuid);
   if (gpu == gpus.end()) return;
   const GpuSums& sums = gpu->second;
-  if (known.gpu_faults) {
+  if (known.gpu_faults()) {
     if (sums.batches > 0) row->set_ns_per_batch(Ratio(cpu_ns, sums.batches));
     if (sums.fault_groups > 0) row->set_ns_per_fault_group(Ratio(cpu_ns, sums.fault_groups));
+    if (sums.fault_entries > 0) row->set_ns_per_fault_entry(Ratio(cpu_ns, sums.fault_entries));
     if (sums.service_ns > 0) row->set_utilization_in_faults(Ratio(cpu_ns, sums.service_ns));
   }
+  if (sums.coalesced_faults > 0) row->set_ns_per_fault(Ratio(cpu_ns, sums.coalesced_faults));
   if (known.any_migration() && sums.serviced_bytes > 0) {
     row->set_ns_per_mib(static_cast<double>(cpu_ns) * (1 << 20) / static_cast<double>(sums.serviced_bytes));
   }
@@ -87,17 +90,45 @@ void AddThread(const SampledThread& thread, const std::map<std::string, GpuSums>
 
 }  // namespace
 
+std::string GpuKey(const ProcessModel& process, int32_t ordinal) {
+  const auto device = ordinal >= 0 ? process.devices.find(static_cast<uint32_t>(ordinal)) : process.devices.end();
+  const bool described = device != process.devices.end() && device->second.uuid.size() == 16;
+  return described ? device->second.uuid : "ordinal " + std::to_string(ordinal);
+}
+
 std::map<std::string, GpuSums> SumByGpu(const Run& run) {
   std::map<std::string, GpuSums> gpus;
   for (const auto& process : run) {
+    const ProcessBytes bytes = BytesOfProcess(*process);
+    const bool counters = HasCounters(*process);
+    // With one GPU the process's counters are that GPU's.
+    const bool single = process->device_activity.size() == 1 && process->device_counters.empty();
     for (const auto& [ordinal, activity] : process->device_activity) {
-      const auto device = ordinal >= 0 ? process->devices.find(static_cast<uint32_t>(ordinal)) : process->devices.end();
-      const bool described = device != process->devices.end() && device->second.uuid.size() == 16;
-      GpuSums& sums = gpus[described ? device->second.uuid : "ordinal " + std::to_string(ordinal)];
-      sums.batches += activity.batches.batches();
+      GpuSums& sums = gpus[GpuKey(*process, ordinal)];
+      const BatchStatistics queue = activity.queue_batches.Summarize();
+      sums.batches += activity.batches.batches() + queue.batches;
       sums.fault_groups += activity.fault_groups;
-      sums.service_ns += activity.batches.ServiceNs();
-      sums.serviced_bytes += activity.serviced_bytes;
+      sums.fault_records += activity.fault_records;
+      sums.fault_entries += activity.fault_entries();
+      for (size_t i = 0; i < kAccessCount; ++i) sums.accesses[i] += activity.entries[i];
+      sums.service_ns += activity.batches.ServiceNs() + queue.service.length();
+      sums.queue.Merge(queue);
+      const long double serviced =
+          static_cast<long double>(activity.serviced_bytes - activity.sampled_arrived_bytes -
+                                   activity.sampled_evicted_bytes) +
+          static_cast<long double>(activity.sampled_arrived_bytes) * bytes.of(Direction::kHostToDevice).scale +
+          static_cast<long double>(activity.sampled_evicted_bytes) * bytes.of(Direction::kDeviceToHost).scale;
+      sums.serviced_bytes += RoundToBytes(serviced);
+      if (single && counters && ordinal >= 0) {
+        sums.counters = true;
+        sums.coalesced_faults += process->counters.gpu_faults;
+      }
+    }
+    if (!counters) continue;
+    for (const auto& [ordinal, one] : process->device_counters) {
+      GpuSums& sums = gpus[GpuKey(*process, ordinal)];
+      sums.counters = true;
+      sums.coalesced_faults += one.gpu_faults;
     }
   }
   return gpus;

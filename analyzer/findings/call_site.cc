@@ -25,6 +25,8 @@ bool IsPythonExecutable(std::string_view module) {
                      [](unsigned char c) { return std::isdigit(c) != 0 || c == '.' || c == 'd' || c == 't'; });
 }
 
+bool IsInterpreter(std::string_view module) { return IsPythonExecutable(module) || StartsWith(module, "libpython3"); }
+
 std::string BaseName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
 std::string Text(const SymbolFrame& frame, bool whole_path) {
@@ -42,6 +44,16 @@ const MappingDefinition* FindMapping(const ProcessModel& process, const Stack& s
 }
 
 }  // namespace
+
+bool IsFrameworkFile(const std::string& path) {
+  // "<frozen importlib._bootstrap>"; but "<string>" and "<stdin>" are the user's, and so is a notebook's cell.
+  if (StartsWith(path, "<frozen ") || StartsWith(path, "<__array_function__")) return true;
+  if (path.find("/site-packages/") != std::string::npos || path.find("/dist-packages/") != std::string::npos)
+    return true;
+  // The standard library: .../lib/python3.12/threading.py
+  const size_t library = path.rfind("/lib/python3");
+  return library != std::string::npos && path.find('/', library + 5) != std::string::npos;
+}
 
 bool IsFrameworkFrame(const std::string& module, const std::string& function, const std::string& file) {
   for (const std::string_view prefix : kFrameworkModules) {
@@ -62,10 +74,50 @@ bool IsFrameworkFrame(const std::string& module, const std::string& function, co
          std::isupper(static_cast<unsigned char>(function[4])) != 0;
 }
 
+namespace {
+
+// The Python frames of a stack stand where the interpreter's own frames do: those say nothing about the program.
+class PythonFrames {
+ public:
+  PythonFrames(const ProcessModel& process, const Stack& stack) : process_(process), stack_(stack) {}
+
+  bool empty() const { return stack_.codes.empty(); }
+
+  // Once.
+  void AppendTo(CallSite* result) {
+    if (appended_) return;
+    appended_ = true;
+    std::string innermost;
+    for (size_t i = 0; i < stack_.codes.size(); ++i) {
+      const auto code = process_.codes.find(stack_.codes[i]);
+      const std::string file = code == process_.codes.end() ? "?" : StringOf(code->second.file);
+      const std::string function = code == process_.codes.end() ? "?" : StringOf(code->second.function);
+      result->stack.push_back(fmt::format("{} ({}:{})", function, file, stack_.lines[i]));
+      std::string site = fmt::format("{} ({}:{})", function, BaseName(file), stack_.lines[i]);
+      if (result->site.empty() && !IsFrameworkFile(file)) result->site = site;
+      if (i == 0) innermost = std::move(site);
+    }
+    if (result->site.empty()) result->site = innermost;
+  }
+
+ private:
+  std::string StringOf(uint32_t id) const {
+    const auto found = process_.strings.find(id);
+    return found == process_.strings.end() ? "?" : found->second;
+  }
+
+  const ProcessModel& process_;
+  const Stack& stack_;
+  bool appended_ = false;
+};
+
+}  // namespace
+
 CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symbolizer* symbolizer) {
   CallSite result;
   const auto found = process.stacks.find(stack_id);
   if (found == process.stacks.end()) return result;
+  PythonFrames python(process, found->second);
   for (const uint64_t pc : found->second.pcs) {
     const MappingDefinition* mapping = FindMapping(process, found->second, pc);
     if (mapping == nullptr) {
@@ -73,12 +125,19 @@ CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symboli
       continue;
     }
     for (const SymbolFrame& frame : symbolizer->Resolve(*mapping, pc)) {
+      if (!python.empty() && IsInterpreter(frame.module)) {
+        python.AppendTo(&result);
+        continue;
+      }
       result.stack.push_back(Text(frame, true));
-      if (result.site.empty() && !IsFrameworkFrame(frame.module, frame.function, frame.file)) {
+      // Beneath Python, a module of a package is a framework's; without Python frames it is the best that there is.
+      if (result.site.empty() && !IsFrameworkFrame(frame.module, frame.function, frame.file) &&
+          (python.empty() || !IsFrameworkFile(mapping->path))) {
         result.site = Text(frame, false);
       }
     }
   }
+  python.AppendTo(&result);  // the interpreter was beyond the last frame
   if (result.site.empty() && !result.stack.empty()) result.site = result.stack.front();
   return result;
 }

@@ -16,6 +16,9 @@ struct CallSite {
 
 CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symbolizer* symbolizer);
 
+// Whether a Python file, or a module by its path, belongs to the standard library or an installed package.
+bool IsFrameworkFile(const std::string& path);
+
 // Whether a frame belongs to CUDA, Python or a framework rather than to the program. `function` may be empty.
 bool IsFrameworkFrame(const std::string& module, const std::string& function, const std::string& file);
 

@@ -5,6 +5,7 @@
 #include <limits>
 #include <set>
 
+#include "analyzer/findings/estimate.h"
 #include "analyzer/findings/sections.h"
 
 namespace uvmtrace::analyzer {
@@ -57,6 +58,7 @@ void AddRowsThatAreMissing(const ProcessModel& process, Losses* losses) {
       {"migrations", {end.migrations, process.migration_rows}},
       {"region events", {end.region_events, process.region_rows}},
       {"kernels", {end.kernels, process.kernel_rows}},
+      {"replays", {end.replays, process.replay_rows}},
   };
   for (const auto& [name, counts] : kinds) {
     if (counts.first > counts.second)
@@ -67,6 +69,44 @@ void AddRowsThatAreMissing(const ProcessModel& process, Losses* losses) {
 uint64_t DurationOf(const ProcessModel& process) {
   const uint64_t started_ns = process.process ? process.process->started_ns : 0;
   return process.last_ns > started_ns ? process.last_ns - started_ns : 0;
+}
+
+// What the driver counted of this GPU, over all processes that counted.
+void AddExactCounters(const Run& run, const std::string& key, DeviceRow* row) {
+  CounterAmounts sum;
+  bool known = false;
+  for (const auto& process : run) {
+    if (!HasCounters(*process)) continue;
+    for (const auto& [ordinal, counters] : process->device_counters) {
+      if (GpuKey(*process, ordinal) != key) continue;
+      sum.Add(counters);
+      known = true;
+    }
+  }
+  if (!known) return;
+  row->set_exact_host_to_device_bytes(sum.host_to_device_bytes);
+  row->set_exact_device_to_host_bytes(sum.device_to_host_bytes);
+  row->set_exact_gpu_faults(sum.gpu_faults);
+}
+
+void AddDetailChanges(const Run& run, Capture* capture) {
+  uint64_t windows = 0;
+  uint64_t windows_ns = 0;
+  for (const auto& process : run) {
+    windows += process->sampled.windows();
+    windows_ns += process->sampled.windows_ns();
+    const uint64_t started_ns = process->process ? process->process->started_ns : 0;
+    for (const DetailChangeDefinition& change : process->detail_changes) {
+      DetailChangeRow* row = capture->add_detail_changes();
+      row->set_time_ns(change.time_ns > started_ns ? change.time_ns - started_ns : 0);
+      row->set_detail(change.detail);
+      row->set_reason(change.reason);
+      if (run.size() > 1 && process->process) row->set_pid(process->process->pid);
+    }
+  }
+  if (windows == 0) return;
+  capture->set_migration_windows(windows);
+  capture->set_migration_windows_ns(windows_ns);
 }
 
 }  // namespace
@@ -138,6 +178,7 @@ void AddCapture(const Run& run, Report* report) {
     if (process.cuda_driver_version != 0) capture->set_cuda_driver_version(process.cuda_driver_version);
     if (process.cupti_version != 0) capture->set_cupti_version(process.cupti_version);
   }
+  AddDetailChanges(run, capture);
   capture->set_clean_end(clean_end);
   capture->set_bad_chunks(bad_chunks);
   capture->set_torn_bytes(torn_bytes);
@@ -171,6 +212,7 @@ void AddDevices(const Run& run, Report* report) {
       row->set_uuid(FormatUuid(device.uuid));
       if (device.total_memory_bytes > 0) row->set_total_memory_bytes(device.total_memory_bytes);
       row->set_ordinal(ordinal);
+      AddExactCounters(run, key, row);
     }
   }
   if (report->devices_size() == 0) AddEmptySection("devices", "the trace describes no GPU", report);
@@ -188,11 +230,22 @@ void AddProcesses(const Run& run, Report* report) {
       if (process->process->parent_pid != 0) row->set_parent_pid(process->process->parent_pid);
       for (const std::string& argument : process->process->command_line) row->add_command_line(argument);
       row->set_duration_ns(DurationOf(*process));
+      if (run.size() > 1) row->set_host(process->process->host);
+      if (!process->process->rank.empty()) row->set_rank(process->process->rank);
+      if (!process->process->local_rank.empty()) row->set_local_rank(process->process->local_rank);
     }
-    if (known.gpu_faults) row->set_gpu_fault_groups(process->totals.gpu_fault_groups);
-    if (known.cpu_faults) row->set_cpu_faults(process->totals.cpu_faults);
-    if (known.host_to_device) row->set_host_to_device_bytes(process->totals.host_to_device_bytes);
-    if (known.device_to_host) row->set_device_to_host_bytes(process->totals.device_to_host_bytes);
+    const ProcessBytes bytes = BytesOfProcess(*process);
+    const auto& to_device = bytes.of(Direction::kHostToDevice).total;
+    const auto& to_host = bytes.of(Direction::kDeviceToHost).total;
+    if (known.fault_groups) row->set_gpu_fault_groups(process->totals.gpu_fault_groups);
+    if (known.fault_entries) row->set_gpu_fault_entries(process->totals.gpu_fault_entries);
+    if (known.cpu_faults) {
+      row->set_cpu_faults(process->totals.cpu_faults);
+    } else if (HasCounters(*process)) {
+      row->set_cpu_faults(process->counters.cpu_faults);
+    }
+    if (to_device) row->set_host_to_device_bytes(*to_device);
+    if (to_host) row->set_device_to_host_bytes(*to_host);
     if (process->times.samples > 1) {
       row->set_user_ns(process->times.last_user_ns - process->times.first_user_ns);
       row->set_system_ns(process->times.last_system_ns - process->times.first_system_ns);

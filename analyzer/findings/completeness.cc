@@ -1,5 +1,6 @@
-// Did CUPTI deliver what the driver moved? The driver's own counters are exact; CUPTI's records pass through a queue
-// that runs over without a count. Where both are known, what is missing is said in bytes, as a loss.
+// Does the trace hold what the driver moved? The driver's own counters are exact; CUPTI's records pass through a queue
+// that runs over without a count, the driver's event queue counts what it drops. Where both are known, what is missing
+// is said in bytes, as a loss.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -20,14 +21,11 @@ const SourceStateDefinition* StateOf(const ProcessModel& process, const std::str
   return source == process.sources.end() ? nullptr : &source->second;
 }
 
-// Counters that stopped midway say nothing about the whole.
-bool HasCounters(const ProcessModel& process) {
-  const SourceStateDefinition* state = StateOf(process, kSource);
-  return process.counters.samples > 0 && (state == nullptr || state->state == State::kActive);
-}
-
-uint64_t Missing(uint64_t exact, uint64_t delivered) {
-  if (exact <= delivered || exact - delivered <= kNegligibleBytes) return 0;
+// The queue is read to its end before the last sample of the counters: of it, every byte that is missing is missing.
+uint64_t Missing(uint64_t exact, uint64_t delivered, bool queue) {
+  if (exact <= delivered) return 0;
+  if (queue) return exact - delivered;
+  if (exact - delivered <= kNegligibleBytes) return 0;
   return static_cast<double>(delivered) < kCompleteShare * static_cast<double>(exact) ? exact - delivered : 0;
 }
 
@@ -52,7 +50,12 @@ const LostRow* MissingBytesOf(const Capture& capture) {
 
 }  // namespace
 
-bool IsMissingBytes(const LostRow& row) { return row.source() == "cupti" && row.reason().rfind("bytes that ", 0) == 0; }
+bool HasCounters(const ProcessModel& process) {
+  const SourceStateDefinition* state = StateOf(process, kSource);
+  return process.counters.samples > 0 && (state == nullptr || state->state == State::kActive);
+}
+
+bool IsMissingBytes(const LostRow& row) { return row.reason().rfind("bytes that ", 0) == 0; }
 
 ExactSums SumExactCounters(const Run& run) {
   ExactSums sums;
@@ -61,20 +64,17 @@ ExactSums SumExactCounters(const Run& run) {
   for (const auto& process : run) {
     const Knowledge known = WhatIsKnown(*process);
     if (!HasCounters(*process)) {
-      sums.all_processes &= !known.any_migration() && !known.gpu_faults;
+      sums.all_processes &= !known.any_migration() && !known.gpu_faults();
       continue;
     }
     const DriverCounters& counters = process->counters;
     sums.known = true;
-    sums.host_to_device_bytes += counters.host_to_device_bytes;
-    sums.device_to_host_bytes += counters.device_to_host_bytes;
-    sums.cpu_faults += counters.cpu_faults;
-    sums.gpu_faults += counters.gpu_faults;
+    sums.counters.Add(counters);
     sums.delivered_host_to_device_bytes += process->totals.host_to_device_bytes;
     sums.delivered_device_to_host_bytes += process->totals.device_to_host_bytes;
-    // Where CUPTI was off nothing was to be delivered.
+    // Where migrations were not recorded, or only a part of the time, nothing was to be delivered.
     const bool moved = counters.host_to_device_bytes + counters.device_to_host_bytes > 0;
-    sums.comparable &= !moved || (known.host_to_device && known.device_to_host);
+    sums.comparable &= !moved || (known.host_to_device && known.device_to_host && !known.estimated);
   }
   return sums;
 }
@@ -83,26 +83,30 @@ void AddCompleteness(const Run& run, Report* report) {
   const ExactSums sums = SumExactCounters(run);
   if (!sums.known) return;
   Capture* capture = report->mutable_capture();
-  capture->set_exact_host_to_device_bytes(sums.host_to_device_bytes);
-  capture->set_exact_device_to_host_bytes(sums.device_to_host_bytes);
-  capture->set_exact_cpu_faults(sums.cpu_faults);
-  const uint64_t exact = sums.host_to_device_bytes + sums.device_to_host_bytes;
+  const CounterAmounts& counters = sums.counters;
+  capture->set_exact_host_to_device_bytes(counters.host_to_device_bytes);
+  capture->set_exact_device_to_host_bytes(counters.device_to_host_bytes);
+  capture->set_exact_cpu_faults(counters.cpu_faults);
+  capture->set_exact_gpu_faults(counters.gpu_faults);
+  const uint64_t exact = counters.host_to_device_bytes + counters.device_to_host_bytes;
   if (!sums.comparable || exact == 0) return;
   capture->set_delivered_host_to_device_bytes(sums.delivered_host_to_device_bytes);
   capture->set_delivered_device_to_host_bytes(sums.delivered_device_to_host_bytes);
   capture->set_delivered_share(
       static_cast<double>(sums.delivered_host_to_device_bytes + sums.delivered_device_to_host_bytes) /
       static_cast<double>(exact));
-  const uint64_t missing = Missing(sums.host_to_device_bytes, sums.delivered_host_to_device_bytes) +
-                           Missing(sums.device_to_host_bytes, sums.delivered_device_to_host_bytes);
+  const bool queue = std::any_of(run.begin(), run.end(), [](const auto& one) { return QueueFeedsMigrations(*one); });
+  const uint64_t missing = Missing(counters.host_to_device_bytes, sums.delivered_host_to_device_bytes, queue) +
+                           Missing(counters.device_to_host_bytes, sums.delivered_device_to_host_bytes, queue);
   if (missing == 0) return;
   const bool ours = LostOnTheWayToTheFile(*capture);
   LostRow* row = capture->add_lost();
-  row->set_source("cupti");
-  row->set_reason(
-      ours ? "bytes that moved and that no record in the trace tells: CUPTI did not deliver them, or they are "
-             "among the other losses"
-           : "bytes that moved and that CUPTI did not deliver");
+  row->set_source(queue ? "driver_queue" : "cupti");
+  row->set_reason(queue  ? "bytes that moved and that no record in the trace tells: events that the driver or the "
+                           "recorder dropped, counted above"
+                  : ours ? "bytes that moved and that no record in the trace tells: CUPTI did not deliver them, or "
+                           "they are among the other losses"
+                         : "bytes that moved and that CUPTI did not deliver");
   row->set_count(missing);
 }
 
@@ -113,11 +117,15 @@ std::string CompletenessSentence(const Report& report) {
   // Of the missing bytes: a surplus of the other direction makes up for none of them.
   const uint64_t exact = capture.exact_host_to_device_bytes() + capture.exact_device_to_host_bytes();
   const double share = 1 - static_cast<double>(missing->count()) / static_cast<double>(exact);
+  const bool queue = missing->source() == "driver_queue";
+  if (queue && (share >= kCompleteShare || missing->count() <= kNegligibleBytes)) return "";
+  const bool ours = queue || LostOnTheWayToTheFile(capture);
   std::string sentence = fmt::format("{} only {} of the bytes that the driver moved: the totals below miss {}.",
-                                     LostOnTheWayToTheFile(capture) ? "The trace holds" : "CUPTI delivered",
+                                     ours ? "The trace holds" : "CUPTI delivered",
                                      share < 0.99 ? FormatPercent(share) : fmt::format("{:.2f} %", 100 * share),
                                      FormatBytes(missing->count()));
-  if (LostOnTheWayToTheFile(capture)) return sentence;
+  if (queue) return sentence + " The driver's event queue ran over: a larger UVMTRACE_BUFFER_MB holds more.";
+  if (ours) return sentence;
   if (SourceOf(capture, "cupti.flush", "active") != nullptr) {
     sentence += " A blocking call, such as cudaMemcpy, held up CUPTI while pages faulted";
   } else {

@@ -1,6 +1,9 @@
 // Which numbers can be known, and why others cannot: decided from the states that the recorder's sources left.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "analyzer/findings/sections.h"
 
 namespace uvmtrace::analyzer {
@@ -16,26 +19,58 @@ SourceVerdict StateOf(const ProcessModel& process, const std::string& name) {
   return on ? SourceVerdict::kOn : SourceVerdict::kOff;
 }
 
-// A counter is on if it says so itself, or if CUPTI is on and the counter was never mentioned.
-bool IsOn(const ProcessModel& process, const std::string& counter) {
-  const SourceVerdict own = StateOf(process, counter);
-  if (own != SourceVerdict::kNotMentioned) return own == SourceVerdict::kOn;
-  return StateOf(process, "cupti") == SourceVerdict::kOn;
+// The details that were in force at some time.
+bool WasAt(const ProcessModel& process, std::initializer_list<const char*> details) {
+  const auto wanted = [&details](const std::string& detail) {
+    return std::any_of(details.begin(), details.end(), [&detail](const char* one) { return detail == one; });
+  };
+  if (process.process && wanted(process.process->detail)) return true;
+  return std::any_of(process.detail_changes.begin(), process.detail_changes.end(),
+                     [&wanted](const DetailChangeDefinition& change) { return wanted(change.detail); });
 }
 
 }  // namespace
 
+bool QueueIsOn(const ProcessModel& process) {
+  constexpr auto kQueue = static_cast<size_t>(EventSource::kDriverQueue);
+  return StateOf(process, "driver_queue") == SourceVerdict::kOn || process.gpu_fault_sources[kQueue] > 0 ||
+         process.cpu_fault_sources[kQueue] > 0 || process.migration_sources[kQueue] > 0;
+}
+
+// A counter is on if it says so itself, or if CUPTI is on for unified memory and the counter was never mentioned.
+bool CuptiFeeds(const ProcessModel& process, const std::string& counter) {
+  const SourceVerdict own = StateOf(process, counter);
+  if (own != SourceVerdict::kNotMentioned) return own == SourceVerdict::kOn;
+  return StateOf(process, "cupti") == SourceVerdict::kOn && !QueueIsOn(process);
+}
+
+bool QueueFeedsMigrations(const ProcessModel& process) {
+  if (process.migration_sources[static_cast<size_t>(EventSource::kDriverQueue)] > 0) return true;
+  return QueueIsOn(process) && WasAt(process, {"full", "auto", "sampled"}) && !CuptiFeeds(process, "cupti.htod_bytes");
+}
+
 Knowledge WhatIsKnown(const ProcessModel& process) {
+  const bool queue = QueueIsOn(process);
+  const bool queue_migrations = QueueFeedsMigrations(process);
   Knowledge known;
-  known.gpu_faults = process.gpu_fault_rows > 0 || IsOn(process, "cupti.gpu_page_faults");
-  known.cpu_faults = process.cpu_fault_rows > 0 || IsOn(process, "cupti.cpu_page_faults");
-  known.host_to_device = process.totals.host_to_device_bytes > 0 || IsOn(process, "cupti.htod_bytes");
-  known.device_to_host = process.totals.device_to_host_bytes > 0 || IsOn(process, "cupti.dtoh_bytes");
-  known.device_to_device = process.totals.device_to_device_bytes > 0 || IsOn(process, "cupti.dtod_bytes");
-  known.thrashing = process.regions.thrashing_events > 0 || IsOn(process, "cupti.thrashing");
-  known.throttling = process.regions.throttling_events > 0 || IsOn(process, "cupti.throttling");
-  known.remote_map = process.regions.remote_maps > 0 || IsOn(process, "cupti.remote_map");
-  known.kernels = process.kernel_rows > 0 || IsOn(process, "cupti.kernels");
+  known.fault_groups = process.totals.gpu_fault_records > 0 || CuptiFeeds(process, "cupti.gpu_page_faults");
+  known.fault_entries = process.totals.gpu_fault_entries > 0 || queue;
+  known.cpu_faults = process.cpu_fault_rows > 0 || queue || CuptiFeeds(process, "cupti.cpu_page_faults");
+  known.host_to_device =
+      process.totals.host_to_device_bytes > 0 || queue_migrations || CuptiFeeds(process, "cupti.htod_bytes");
+  known.device_to_host =
+      process.totals.device_to_host_bytes > 0 || queue_migrations || CuptiFeeds(process, "cupti.dtoh_bytes");
+  known.device_to_device =
+      process.totals.device_to_device_bytes > 0 || queue_migrations || CuptiFeeds(process, "cupti.dtod_bytes");
+  known.estimated = known.any_migration() && WasAt(process, {"sampled"});
+  known.thrashing = process.regions.thrashing_events > 0 || queue || CuptiFeeds(process, "cupti.thrashing");
+  known.throttling = process.regions.throttling_events > 0 || queue || CuptiFeeds(process, "cupti.throttling");
+  known.remote_map = process.regions.remote_maps > 0 || queue || CuptiFeeds(process, "cupti.remote_map");
+  known.read_duplication = queue;
+  known.fatal_faults = queue;
+  known.kernels = process.kernel_rows > 0 || StateOf(process, "cupti.kernels") == SourceVerdict::kOn ||
+                  (StateOf(process, "cupti.kernels") == SourceVerdict::kNotMentioned &&
+                   StateOf(process, "cupti") == SourceVerdict::kOn);
   return known;
 }
 
@@ -43,14 +78,18 @@ Knowledge WhatIsKnown(const Run& run) {
   Knowledge known;
   for (const auto& process : run) {
     const Knowledge one = WhatIsKnown(*process);
-    known.gpu_faults |= one.gpu_faults;
+    known.fault_groups |= one.fault_groups;
+    known.fault_entries |= one.fault_entries;
     known.cpu_faults |= one.cpu_faults;
     known.host_to_device |= one.host_to_device;
     known.device_to_host |= one.device_to_host;
     known.device_to_device |= one.device_to_device;
+    known.estimated |= one.estimated;
     known.thrashing |= one.thrashing;
     known.throttling |= one.throttling;
     known.remote_map |= one.remote_map;
+    known.read_duplication |= one.read_duplication;
+    known.fatal_faults |= one.fatal_faults;
     known.kernels |= one.kernels;
   }
   return known;
@@ -58,6 +97,18 @@ Knowledge WhatIsKnown(const Run& run) {
 
 std::string WhyNoUnifiedMemoryEvents(const Run& run, const std::string& source) {
   for (const auto& process : run) {
+    if (process->process && process->process->detail == "calls") {
+      return "the detail is \"calls\": no unified-memory source was on; record with UVMTRACE_DETAIL=full";
+    }
+    if (QueueIsOn(*process)) {
+      // It feeds instead of CUPTI: why CUPTI does not is no reason.
+      if (source == "cupti.kernels" || !process->process || process->process->detail != "light") continue;
+      if (source == "cupti.htod_bytes" || source == "cupti.dtoh_bytes") {
+        return "the detail is \"light\": the driver's counters have the bytes, but no migration was recorded; "
+               "UVMTRACE_DETAIL=full or sampled tells causes and allocations";
+      }
+      continue;
+    }
     for (const std::string& name : {source, std::string("cupti")}) {
       const auto state = process->sources.find(name);
       if (state == process->sources.end()) continue;
@@ -70,19 +121,16 @@ std::string WhyNoUnifiedMemoryEvents(const Run& run, const std::string& source) 
                            state->second.reason.empty() ? "not wanted at this detail" : state->second.reason);
       }
     }
-    if (process->process && process->process->detail == "calls") {
-      return "the detail is \"calls\": no unified-memory source was on; record with UVMTRACE_DETAIL=full";
-    }
   }
   const bool managed = SumOfKind(run, MemoryKind::kManaged).allocations > 0;
   for (const auto& process : run) {
     const auto state = process->sources.find("cupti");
-    if (managed && state != process->sources.end() && state->second.state == State::kIdle) {
+    if (managed && !QueueIsOn(*process) && state != process->sources.end() && state->second.state == State::kIdle) {
       return "cupti was never started" + (state->second.reason.empty() ? "" : ": " + state->second.reason);
     }
   }
   bool mentioned = false;
-  for (const auto& process : run) mentioned |= process->sources.count("cupti") > 0;
+  for (const auto& process : run) mentioned |= process->sources.count("cupti") > 0 || QueueIsOn(*process);
   if (!managed) return "no managed memory was allocated";
   return mentioned ? "none happened" : "the trace does not say whether CUPTI was on";
 }

@@ -22,6 +22,7 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
   uint64_t undefined_calls = 0;
   uint64_t clipped = 0;
   bool two_sources = false;
+  bool handed_over_sources = false;
   bool without_process = false;
   for (const auto& process : run) {
     if (process->run_id) run_ids.insert(*process->run_id);
@@ -38,10 +39,18 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
     for (const auto& causes : process->migrations) {
       for (const MigrationStatistics& statistics : causes) clipped += statistics.busy.clipped();
     }
-    two_sources |= process->fault_sources[1] && process->fault_sources[2];
-    two_sources |= process->migration_sources[1] && process->migration_sources[2];
+    const auto both = [](const ProcessModel::RowsBySource& rows) { return rows[1] > 0 && rows[2] > 0; };
+    if (both(process->gpu_fault_sources) || both(process->cpu_fault_sources) || both(process->migration_sources)) {
+      const auto queue = process->sources.find("driver_queue");
+      const bool handed_over = queue != process->sources.end() && queue->second.state == State::kStopped;
+      (handed_over ? handed_over_sources : two_sources) = true;
+    }
     for (const auto& [name, source] : process->sources) {
       if (name == "exact_counters") continue;  // below, with what it means
+      // The queue feeds instead: what CUPTI's counters do not is no gap.
+      const bool replaced = QueueIsOn(*process) && (name == "cupti" || name.rfind("cupti.", 0) == 0) &&
+                            name != "cupti.kernels" && name != "cupti.flush";
+      if (replaced) continue;
       const std::string reason = source.reason.empty() ? "no reason was recorded" : source.reason;
       if (source.state == State::kUnavailable) lines.push_back(fmt::format("{} was unavailable: {}", name, reason));
       if (source.state == State::kStopped) lines.push_back(fmt::format("{} stopped before the end: {}", name, reason));
@@ -68,6 +77,12 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
         "Two sources recorded faults or migrations in one process: their numbers are added up and count the same "
         "events "
         "twice. Record with one of them.");
+  }
+  if (handed_over_sources) {
+    lines.push_back(
+        "The driver's event queue stopped while the program ran, and CUPTI recorded the rest: sums are of both, and "
+        "GPU "
+        "faults are entries before that moment and fault groups after it.");
   }
   if (clock_steps > 0) {
     lines.push_back(
@@ -107,10 +122,12 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
     lines.push_back(
         fmt::format("{} migration(s) arrived so late that their busy time was cut short.", FormatCount(clipped)));
   }
-  if (report->totals().gpu_fault_groups() > 0) {
+  const Totals& totals = report->totals();
+  if (totals.gpu_fault_groups() > 0 && !totals.has_gpu_fault_entries()) {
     lines.push_back(
-        report->totals().has_gpu_faults()
-            ? "Entries of the GPU's fault buffer before duplicates were merged (gpu_fault_entries) were not counted."
+        totals.has_gpu_faults()
+            ? "Entries of the GPU's fault buffer before duplicates were merged (gpu_fault_entries) were not recorded: "
+              "only the driver's event queue has them."
             : "The driver's own count of GPU faults (gpu_faults) is not known: fault groups, as CUPTI counts them, are "
               "fewer, because several faults of one page are one group.");
   }

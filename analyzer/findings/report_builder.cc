@@ -71,7 +71,14 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   AddCalls(run, &report);
   AddMovement(run, known, &report);
   AddCompleteness(run, &report);
+  AddAccounts(run, &report);
+  AddBandwidth(run, &report);
+  AddFaultDefinitions(run, known, &report);
+  AddCpuFaultSites(run, known, options, &symbolizer, &report);
+  AddFatalFaults(run, &symbolizer, &report);
   AddBottomHalf(run, known, &report);
+  AddBottomHalfTime(run, &report);
+  AddToolCost(run, &report);
   AddAllocations(run, known, options, &symbolizer, &report);
   AddKernels(run, known, options, &report);
   AddNotSeen(run, symbolizer, &report);

@@ -2,6 +2,7 @@
 // were filled before it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -13,47 +14,64 @@ namespace uvmtrace::analyzer {
 
 // Which numbers can be known at all. A count without its source is not 0, it is unknown.
 struct Knowledge {
-  bool gpu_faults = false;
+  bool fault_groups = false;   // CUPTI feeds GPU faults
+  bool fault_entries = false;  // the driver's queue does
   bool cpu_faults = false;
+  // Records of migrations, all of them or a sample.
   bool host_to_device = false;
   bool device_to_host = false;
   bool device_to_device = false;
+  bool estimated = false;  // a sample, at least in one process
   bool thrashing = false;
   bool throttling = false;
   bool remote_map = false;
+  bool read_duplication = false;
+  bool fatal_faults = false;
   bool kernels = false;
 
+  bool gpu_faults() const { return fault_groups || fault_entries; }
   bool any_migration() const { return host_to_device || device_to_host || device_to_device; }
+  // What left and came back can be told only from every record.
+  bool refaults() const { return host_to_device && device_to_host && !estimated; }
 };
 
 Knowledge WhatIsKnown(const ProcessModel& process);
 Knowledge WhatIsKnown(const Run& run);
+bool QueueIsOn(const ProcessModel& process);  // the driver's queue feeds, or fed until it stopped
+bool QueueFeedsMigrations(const ProcessModel& process);
+bool CuptiFeeds(const ProcessModel& process, const std::string& counter);  // "cupti.htod_bytes", ...
+// The driver's own counters, up to the end: those that stopped midway say nothing about the whole.
+bool HasCounters(const ProcessModel& process);
 
 // What one GPU did, over all processes of the run.
 struct GpuSums {
   uint64_t batches = 0;
   uint64_t fault_groups = 0;
+  uint64_t fault_records = 0;
+  uint64_t fault_entries = 0;
+  uint64_t coalesced_faults = 0;
+  bool counters = false;
   uint64_t service_ns = 0;
   uint64_t serviced_bytes = 0;
+  std::array<uint64_t, kAccessCount> accesses{};
+  BatchStatistics queue;
 };
 
 // By uuid; by "ordinal N" for a device that no process described.
 std::map<std::string, GpuSums> SumByGpu(const Run& run);
+std::string GpuKey(const ProcessModel& process, int32_t ordinal);
 
-// The driver's own counters, and what CUPTI delivered of the same processes.
+// The driver's own counters, and what the sources of events delivered of the same processes.
 struct ExactSums {
   bool known = false;          // at least one process has them
-  bool all_processes = false;  // so does every process that CUPTI watched
-  bool comparable = false;     // CUPTI was on wherever they are
-  uint64_t host_to_device_bytes = 0;
-  uint64_t device_to_host_bytes = 0;
-  uint64_t cpu_faults = 0;
-  uint64_t gpu_faults = 0;
+  bool all_processes = false;  // so does every process that faults or migrations were recorded of
+  bool comparable = false;     // all migrations were wanted wherever they are
+  CounterAmounts counters;
   uint64_t delivered_host_to_device_bytes = 0;
   uint64_t delivered_device_to_host_bytes = 0;
 };
 ExactSums SumExactCounters(const Run& run);
-// Whether the row counts bytes that CUPTI did not deliver; other rows count events.
+// Whether the row counts bytes that no record tells; other rows count events.
 bool IsMissingBytes(const LostRow& row);
 std::string CompletenessSentence(const Report& report);
 void AddCompletenessNotSeen(const Run& run, const Report& report, std::vector<std::string>* lines);
@@ -77,6 +95,14 @@ void AddBottomHalf(const Run& run, const Knowledge& known, Report* report);  // 
 void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,
                     Report* report);
 void AddKernels(const Run& run, const Knowledge& known, const ReportOptions& options, Report* report);
+void AddAccounts(const Run& run, Report* report);  // after the totals
+void AddToolCost(const Run& run, Report* report);  // after the bottom half
+void AddBandwidth(const Run& run, Report* report);
+void AddFaultDefinitions(const Run& run, const Knowledge& known, Report* report);
+void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,
+                      Report* report);
+void AddFatalFaults(const Run& run, Symbolizer* symbolizer, Report* report);
+void AddBottomHalfTime(const Run& run, Report* report);
 void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report);
 void AddVerdict(Report* report);  // after everything else
 

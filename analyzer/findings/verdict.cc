@@ -84,22 +84,37 @@ std::string Causes(const Report& report, const std::string& direction, uint64_t 
   return Join(parts);
 }
 
+bool AnyGpuFault(const Totals& totals) {
+  return totals.gpu_fault_records() + totals.gpu_fault_entries() + totals.gpu_faults() > 0;
+}
+
+// "58,600 fault entries (17,500 faults)" or "627 fault groups": what this trace counts by.
+std::string Faults(const Totals& totals) {
+  if (totals.has_gpu_fault_entries()) {
+    std::string text = FormatCount(totals.gpu_fault_entries()) + " fault entries";
+    if (totals.gpu_faults() > 0) text += fmt::format(" ({} faults)", FormatCount(totals.gpu_faults()));
+    return text;
+  }
+  return FormatCount(totals.gpu_fault_groups()) + " fault groups";
+}
+
 std::string MigrationSentence(const Report& report) {
   const Totals& totals = report.totals();
   std::vector<std::string> parts;
   const auto part = [&](const std::string& direction, uint64_t bytes, const std::string& words) {
-    if (bytes > 0)
-      parts.push_back(fmt::format("{} {} ({})", FormatBytes(bytes), words, Causes(report, direction, bytes)));
+    if (bytes == 0) return;
+    const std::string causes = Causes(report, direction, bytes);
+    parts.push_back(fmt::format("{} {}{}", FormatBytes(bytes), words, causes.empty() ? "" : " (" + causes + ")"));
   };
   part("host_to_device", totals.host_to_device_bytes(), "moved to the GPU");
   part("device_to_host", totals.device_to_host_bytes(), "moved back to the host");
   part("device_to_device", totals.device_to_device_bytes(), "moved between GPUs");
   if (parts.empty()) {
-    if (totals.gpu_fault_records() > 0) {
+    if (AnyGpuFault(totals) && totals.has_host_to_device_bytes()) {
       return fmt::format(
-          "The GPU faulted on {} pages, but no byte moved: the memory was touched for the first time, or is "
-          "mapped across the link.",
-          FormatCount(totals.gpu_fault_records()));
+          "The GPU faulted ({}), but no byte moved: the memory was touched for the first time, or is mapped across the "
+          "link.",
+          totals.gpu_fault_records() > 0 ? FormatCount(totals.gpu_fault_records()) + " pages" : Faults(totals));
     }
     if (RowOf(report, "managed") == nullptr) return "";
     return fmt::format("No migration of managed memory was recorded: {}.", ReasonOf(report, "migrations"));
@@ -148,6 +163,104 @@ std::string FitSentence(const Report& report) {
   return ratio + ": it is not oversubscribed.";
 }
 
+// " Of its time, 47 % went into copying pages and 33 % into unmapping them from the CPU."
+std::string InsideSentence(const Report& report, const std::string& thread) {
+  const std::vector<std::pair<std::string, std::string>> words = {
+      {"copy", "copying pages"},
+      {"cpu_unmap", "unmapping pages from the CPU"},
+      {"population", "allocating pages and mapping them for DMA"},
+      {"gpu_mapping", "writing the GPU's page tables"},
+      {"replay", "waiting for replays"},
+      {"eviction", "evictions"},
+      {"system_memory", "migrating memory that CUDA did not allocate"},
+      {"access_counters", "access counters"},
+      {"tools", "recording events for a profiler"},
+  };
+  std::vector<std::string> parts;
+  for (const BottomHalfTimeRow& row : report.bh_time()) {
+    if (row.thread() != thread || row.share() < 0.1 || parts.size() == 3) continue;
+    for (const auto& [part, what] : words) {
+      if (part == row.part()) parts.push_back(fmt::format("{} went into {}", FormatPercent(row.share()), what));
+    }
+  }
+  return parts.empty() ? "" : " Of its time, " + Join(parts) + ".";
+}
+
+std::string FatalSentence(const Report& report) {
+  const uint64_t count = report.totals().fatal_faults();
+  if (count == 0) return "";
+  std::string sentence = count == 1 ? "The driver could not serve an access"
+                                    : fmt::format("The driver could not serve {} accesses", FormatCount(count));
+  if (report.fatal_faults_size() > 0) {
+    const FatalFaultRow& first = report.fatal_faults(0);
+    sentence += fmt::format("{}{} to {:#x}{}: {}", count > 1 ? "; the first is one" : "",
+                            first.processor().empty() ? "" : " of " + first.processor(), first.address(),
+                            first.kind().empty()   ? ", where no known allocation is"
+                            : first.site().empty() ? fmt::format(", in {} memory", first.kind())
+                                                   : fmt::format(", in {} memory of {}", first.kind(), first.site()),
+                            first.reason());
+  }
+  return sentence + ". CUDA calls fail from then on.";
+}
+
+// Read-mostly pages that are written: each write takes the other copies away, which the next read makes again.
+std::string ReadDuplicationSentence(const Report& report) {
+  constexpr uint64_t kWorthTelling = uint64_t{1} << 20;
+  const Totals& totals = report.totals();
+  const uint64_t invalidated = totals.read_duplicate_invalidated_bytes();
+  if (invalidated < kWorthTelling || invalidated * 4 < totals.read_duplicated_bytes()) return "";
+  return fmt::format(
+      "{} of read-mostly pages were copied, and writes took {} of such copies away again: memory that is advised as "
+      "read-mostly is being written.",
+      FormatBytes(totals.read_duplicated_bytes()), FormatBytes(invalidated));
+}
+
+const AccountRow* AccountOf(const Report& report, const std::string& quantity) {
+  for (const AccountRow& row : report.capture().accounts()) {
+    if (row.quantity() == quantity && row.has_captured()) return &row;
+  }
+  return nullptr;
+}
+
+// Whose word the numbers are, and how much of the truth that is.
+std::string SourceSentence(const Report& report) {
+  const Capture& capture = report.capture();
+  if (!capture.has_exact_host_to_device_bytes()) return "";
+  const Totals& totals = report.totals();
+  if (totals.host_to_device_bytes() + totals.device_to_host_bytes() == 0) return "";
+  std::string change;
+  if (capture.detail_changes_size() > 0) {
+    const DetailChangeRow& row = capture.detail_changes(capture.detail_changes_size() - 1);
+    change = fmt::format(" From {} on the detail was {}{}.", FormatDuration(row.time_ns()), row.detail(),
+                         row.reason().empty() ? "" : ": " + row.reason());
+  }
+  if (totals.estimated_size() > 0) {
+    uint64_t captured = 0;
+    for (const char* quantity : {"host_to_device_bytes", "device_to_host_bytes"}) {
+      if (const AccountRow* row = AccountOf(report, quantity)) captured += row->captured();
+    }
+    const uint64_t exact = capture.exact_host_to_device_bytes() + capture.exact_device_to_host_bytes();
+    return fmt::format(
+               "Bytes in all are the driver's own exact count; causes and allocations are estimated from the {} of "
+               "them "
+               "that were recorded.",
+               FormatPercent(exact > 0 ? static_cast<double>(captured) / static_cast<double>(exact) : 0)) +
+           change;
+  }
+  const AccountRow* bytes = AccountOf(report, "host_to_device_bytes");
+  if (bytes == nullptr) {
+    return "Bytes are the driver's own exact count; which memory moved, and why, was not recorded." + change;
+  }
+  if (!capture.has_delivered_share() || !CompletenessSentence(report).empty()) return "";
+  std::string sentence = fmt::format("The trace holds {:.2f} % of the bytes that the driver itself counted",
+                                     100 * capture.delivered_share());
+  const AccountRow* entries = AccountOf(report, "gpu_fault_entries");
+  const bool every_entry = entries != nullptr && entries->exact() > 0 && entries->captured() == entries->exact();
+  if (every_entry) sentence += " and every entry of the GPU's fault buffer";
+  sentence += bytes->source() == "driver_queue" ? ", from the driver's event queue" : ", from CUPTI";
+  return sentence + "." + change;
+}
+
 std::string BottomHalfSentence(const Report& report) {
   const Totals& totals = report.totals();
   uint64_t system_ns = 0;
@@ -166,28 +279,26 @@ std::string BottomHalfSentence(const Report& report) {
   const uint64_t fault_bytes =
       BytesOf(report, "host_to_device", "coherence") + BytesOf(report, "host_to_device", "prefetch");
   if (busiest == nullptr) {
-    if (!hidden || totals.gpu_fault_records() == 0) return "";
+    if (!hidden || !AnyGpuFault(totals) || !totals.has_fault_batches()) return "";
     return fmt::format(
-        "The driver serviced {} fault groups in {} batches over {}; its bottom-half thread is not visible here, "
-        "so its CPU time is unknown.",
-        FormatCount(totals.gpu_fault_groups()), FormatCount(totals.fault_batches()),
-        FormatDuration(totals.fault_service_ns()));
+        "The driver serviced {} in {} batches over {}; its bottom-half thread is not visible here, so its CPU time is "
+        "unknown.",
+        Faults(totals), FormatCount(totals.fault_batches()), FormatDuration(totals.fault_service_ns()));
   }
   std::string sentence =
       fmt::format("{} used {} of CPU ({} of a core over {})", busiest->name(), FormatDuration(busiest->cpu_ns()),
                   FormatPercent(busiest->utilization()), FormatDuration(busiest->span_ns()));
-  if (totals.gpu_fault_records() > 0) {
-    sentence += fmt::format(", explained by {} fault groups in {} batches, which took {}",
-                            FormatCount(totals.gpu_fault_groups()), FormatCount(totals.fault_batches()),
-                            FormatDuration(totals.fault_service_ns()));
+  if (totals.gpu_fault_records() + totals.gpu_fault_entries() > 0) {
+    sentence += fmt::format(", explained by {} in {} batches, which took {}", Faults(totals),
+                            FormatCount(totals.fault_batches()), FormatDuration(totals.fault_service_ns()));
     if (busiest->has_ns_per_mib()) {
       sentence += fmt::format(" ({} of CPU for each MiB serviced, waiting for copies included)",
                               FormatDuration(static_cast<uint64_t>(busiest->ns_per_mib())));
     }
-  } else if (totals.has_gpu_fault_records()) {
+  } else if (totals.has_gpu_fault_records() || totals.has_gpu_fault_entries()) {
     sentence += ", though this program had no GPU fault: the thread serves every process on that GPU";
   }
-  sentence += ".";
+  sentence += "." + InsideSentence(report, busiest->name());
   if (user_bytes > fault_bytes && system_known) {
     sentence += fmt::format(
         " Most bytes moved by prefetch calls, which are charged to the process ({} of system time), not to "
@@ -202,7 +313,9 @@ std::string ZeroCopySentence(const Report& report) {
   for (const char* kind : {"pinned", "registered"}) {
     if (const MemoryRow* row = RowOf(report, kind)) bytes += row->peak_bytes();
   }
-  if (bytes == 0 || report.totals().gpu_fault_records() > 0 || BytesOf(report, "", "") > 0) return "";
+  const Totals& totals = report.totals();
+  const uint64_t moved = totals.host_to_device_bytes() + totals.device_to_host_bytes();
+  if (bytes == 0 || AnyGpuFault(totals) || moved > 0) return "";
   return fmt::format(
       "{} of host memory are pinned or registered: the GPU can read them in place, over the link. For such zero-copy "
       "access "
@@ -249,12 +362,15 @@ void AddVerdict(Report* report) {
         "policy; "
         "times say nothing about any hardware.");
   }
+  add(FatalSentence(*report));
   add(CompletenessSentence(*report));
   add(MemorySentence(*report));
   add(MigrationSentence(*report));
   add(FitSentence(*report));
+  add(ReadDuplicationSentence(*report));
   add(BottomHalfSentence(*report));
   add(ZeroCopySentence(*report));
+  add(SourceSentence(*report));
   add(LossSentence(*report));
 }
 

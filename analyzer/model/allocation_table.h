@@ -35,27 +35,42 @@ inline constexpr size_t kMemoryKindCount = 8;
 
 // What happened to the memory of one allocation, or to memory of no known one.
 struct MemoryActivity {
-  uint64_t gpu_fault_groups = 0;
-  uint64_t gpu_fault_records = 0;
+  uint64_t gpu_fault_groups = 0;   // CUPTI
+  uint64_t gpu_fault_records = 0;  // CUPTI
+  uint64_t gpu_fault_entries = 0;  // driver's queue
   uint64_t cpu_faults = 0;
   uint64_t host_to_device_bytes = 0;
   uint64_t device_to_host_bytes = 0;
   uint64_t device_to_device_bytes = 0;
   uint64_t evicted_bytes = 0;
   uint64_t refaulted_bytes = 0;
+  // The part of the bytes above that was recorded at the detail "sampled": it stands for more.
+  uint64_t sampled_host_to_device_bytes = 0;
+  uint64_t sampled_device_to_host_bytes = 0;
+  uint64_t sampled_device_to_device_bytes = 0;
+  uint64_t sampled_evicted_bytes = 0;
 
   bool any() const {
-    return (gpu_fault_records | cpu_faults | host_to_device_bytes | device_to_host_bytes | device_to_device_bytes) != 0;
+    return (gpu_fault_records | gpu_fault_entries | cpu_faults | host_to_device_bytes | device_to_host_bytes |
+            device_to_device_bytes) != 0;
   }
   void Add(const MemoryActivity& other) {
     gpu_fault_groups += other.gpu_fault_groups;
     gpu_fault_records += other.gpu_fault_records;
+    gpu_fault_entries += other.gpu_fault_entries;
     cpu_faults += other.cpu_faults;
+    AddBytes(other);
+  }
+  void AddBytes(const MemoryActivity& other) {
     host_to_device_bytes += other.host_to_device_bytes;
     device_to_host_bytes += other.device_to_host_bytes;
     device_to_device_bytes += other.device_to_device_bytes;
     evicted_bytes += other.evicted_bytes;
     refaulted_bytes += other.refaulted_bytes;
+    sampled_host_to_device_bytes += other.sampled_host_to_device_bytes;
+    sampled_device_to_host_bytes += other.sampled_device_to_host_bytes;
+    sampled_device_to_device_bytes += other.sampled_device_to_device_bytes;
+    sampled_evicted_bytes += other.sampled_evicted_bytes;
   }
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -15,6 +16,7 @@ class Histogram {
   void Add(uint64_t value) {
     if (buckets_.empty()) buckets_.resize(kBuckets);
     ++buckets_[Index(value)];
+    minimum_ = count_ == 0 ? value : std::min(minimum_, value);
     ++count_;
     maximum_ = std::max(maximum_, value);
   }
@@ -23,18 +25,21 @@ class Histogram {
     if (other.count_ == 0) return;
     if (buckets_.empty()) buckets_.resize(kBuckets);
     for (size_t i = 0; i < kBuckets; ++i) buckets_[i] += other.buckets_[i];
+    minimum_ = count_ == 0 ? other.minimum_ : std::min(minimum_, other.minimum_);
     count_ += other.count_;
     maximum_ = std::max(maximum_, other.maximum_);
   }
 
-  // The value below which `fraction` of the values lie; 0 when there is none.
+  // The smallest value that at least `fraction` of the values do not exceed; 0 when there is none. So the 99th
+  // percentile of a few values is the largest of them.
   uint64_t Quantile(double fraction) const {
     if (count_ == 0) return 0;
-    const auto rank = static_cast<uint64_t>(fraction * static_cast<double>(count_ - 1));
+    const auto wanted = static_cast<uint64_t>(std::ceil(fraction * static_cast<double>(count_)));
+    const uint64_t rank = std::clamp<uint64_t>(wanted, 1, count_) - 1;
     uint64_t seen = 0;
     for (size_t index = 0; index < kBuckets; ++index) {
       seen += buckets_[index];
-      if (seen > rank) return std::min(Middle(index), maximum_);
+      if (seen > rank) return std::clamp(Middle(index), minimum_, maximum_);
     }
     return maximum_;
   }
@@ -60,6 +65,7 @@ class Histogram {
 
   std::vector<uint64_t> buckets_;
   uint64_t count_ = 0;
+  uint64_t minimum_ = 0;
   uint64_t maximum_ = 0;
 };
 

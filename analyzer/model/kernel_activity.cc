@@ -23,8 +23,7 @@ void KernelActivity::AddKernel(uint32_t name, uint64_t start_ns, uint64_t end_ns
   for (; slot != slots_.end() && slot->first_ns < end_ns; ++slot) {
     const uint64_t middle_ns = slot->first_ns + (slot->last_ns - slot->first_ns) / 2;
     if (middle_ns >= start_ns && middle_ns < end_ns) {
-      statistics.gpu_fault_groups += slot->gpu_fault_groups;
-      statistics.host_to_device_bytes += slot->host_to_device_bytes;
+      statistics.load.Add(slot->load);
     } else {
       *kept++ = *slot;
     }
@@ -38,7 +37,7 @@ void KernelActivity::AddKernel(uint32_t name, uint64_t start_ns, uint64_t end_ns
   if (recent_.size() >= 2 * kRecentKernels) recent_.erase(recent_.begin(), recent_.begin() + kRecentKernels);
 }
 
-void KernelActivity::AddActivity(uint64_t time_ns, uint64_t gpu_fault_groups, uint64_t host_to_device_bytes) {
+void KernelActivity::AddActivity(uint64_t time_ns, const KernelLoad& load) {
   if (time_ns < newest_kernel_end_ns_) {
     auto kernel =
         std::upper_bound(recent_.begin(), recent_.end(), time_ns,
@@ -46,9 +45,7 @@ void KernelActivity::AddActivity(uint64_t time_ns, uint64_t gpu_fault_groups, ui
     for (int searched = 0; kernel != recent_.begin() && searched < kMaximumConcurrentKernels; ++searched) {
       --kernel;
       if (time_ns >= kernel->end_ns) continue;
-      KernelStatistics& statistics = kernels_[kernel->name];
-      statistics.gpu_fault_groups += gpu_fault_groups;
-      statistics.host_to_device_bytes += host_to_device_bytes;
+      kernels_[kernel->name].load.Add(load);
       return;
     }
   }
@@ -57,11 +54,10 @@ void KernelActivity::AddActivity(uint64_t time_ns, uint64_t gpu_fault_groups, ui
   while (slot != slots_.begin() && (slot - 1)->first_ns > time_ns) --slot;
   if (slot != slots_.begin() && (slot - 1)->last_ns >= time_ns) {
     --slot;
-    slot->gpu_fault_groups += gpu_fault_groups;
-    slot->host_to_device_bytes += host_to_device_bytes;
+    slot->load.Add(load);
     return;
   }
-  slots_.insert(slot, {time_ns, time_ns, gpu_fault_groups, host_to_device_bytes});
+  slots_.insert(slot, {time_ns, time_ns, load});
   if (slots_.size() >= kMaximumSlots) MergeSlots();
 }
 
@@ -73,8 +69,7 @@ void KernelActivity::MergeSlots() {
     Slot merged = slots_[i];
     if (i + 1 < old) {
       merged.last_ns = slots_[i + 1].last_ns;
-      merged.gpu_fault_groups += slots_[i + 1].gpu_fault_groups;
-      merged.host_to_device_bytes += slots_[i + 1].host_to_device_bytes;
+      merged.load.Add(slots_[i + 1].load);
     }
     slots_[kept++] = merged;
   }
@@ -83,10 +78,7 @@ void KernelActivity::MergeSlots() {
 
 KernelStatistics KernelActivity::unclaimed() const {
   KernelStatistics rest;
-  for (const Slot& slot : slots_) {
-    rest.gpu_fault_groups += slot.gpu_fault_groups;
-    rest.host_to_device_bytes += slot.host_to_device_bytes;
-  }
+  for (const Slot& slot : slots_) rest.load.Add(slot.load);
   return rest;
 }
 

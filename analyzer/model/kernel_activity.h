@@ -13,11 +13,26 @@
 
 namespace uvmtrace::analyzer {
 
+// What happened on a device in some span of time.
+struct KernelLoad {
+  uint64_t gpu_fault_groups = 0;
+  uint64_t gpu_fault_entries = 0;
+  uint64_t host_to_device_bytes = 0;
+  uint64_t sampled_host_to_device_bytes = 0;  // the part of it that was recorded at the detail "sampled"
+
+  bool any() const { return (gpu_fault_groups | gpu_fault_entries | host_to_device_bytes) != 0; }
+  void Add(const KernelLoad& other) {
+    gpu_fault_groups += other.gpu_fault_groups;
+    gpu_fault_entries += other.gpu_fault_entries;
+    host_to_device_bytes += other.host_to_device_bytes;
+    sampled_host_to_device_bytes += other.sampled_host_to_device_bytes;
+  }
+};
+
 struct KernelStatistics {
   uint64_t count = 0;
   uint64_t total_ns = 0;
-  uint64_t gpu_fault_groups = 0;
-  uint64_t host_to_device_bytes = 0;
+  KernelLoad load;
 };
 
 // Of one device.
@@ -27,7 +42,7 @@ class KernelActivity {
   static constexpr size_t kRecentKernels = 1024;
 
   void AddKernel(uint32_t name, uint64_t start_ns, uint64_t end_ns);
-  void AddActivity(uint64_t time_ns, uint64_t gpu_fault_groups, uint64_t host_to_device_bytes);
+  void AddActivity(uint64_t time_ns, const KernelLoad& load);
 
   // By id of the name; what no kernel claimed is in unclaimed().
   const std::unordered_map<uint32_t, KernelStatistics>& kernels() const { return kernels_; }
@@ -37,8 +52,7 @@ class KernelActivity {
   struct Slot {
     uint64_t first_ns;
     uint64_t last_ns;
-    uint64_t gpu_fault_groups;
-    uint64_t host_to_device_bytes;
+    KernelLoad load;
   };
   struct Kernel {
     uint64_t start_ns;

@@ -23,7 +23,12 @@ Direction DirectionOf(int32_t source, int32_t destination) {
   return Direction::kUnknown;
 }
 
-void NoteSource(std::array<bool, 3>* seen, uint32_t source) { (*seen)[source < seen->size() ? source : 0] = true; }
+size_t SourceIndex(uint32_t source) { return source < kEventSourceCount ? source : 0; }
+
+constexpr auto kQueue = static_cast<uint32_t>(EventSource::kDriverQueue);
+
+// Changes are written once, but a chunk may be read that repeats them; more than these are damage.
+constexpr size_t kMaximumDetailChanges = 4096;
 
 }  // namespace
 
@@ -63,6 +68,9 @@ void ProcessModel::Apply(const Chunk& chunk) {
   });
   each(EventKind::kApiCalls, [this](const ColumnBatch& batch) { ApplyApiCalls(batch); });
   each(EventKind::kGpuFaults, [this](const ColumnBatch& batch) { ApplyGpuFaults(batch); });
+  // A replay ends a batch, so its faults come first; a window is there before what was recorded in it.
+  each(EventKind::kReplays, [this](const ColumnBatch& batch) { ApplyReplays(batch); });
+  each(EventKind::kMigrationWindows, [this](const ColumnBatch& batch) { ApplyMigrationWindows(batch); });
   each(EventKind::kCpuFaults, [this](const ColumnBatch& batch) { ApplyCpuFaults(batch); });
   each(EventKind::kMigrations, [this](const ColumnBatch& batch) { ApplyMigrations(batch); });
   each(EventKind::kRegionEvents, [this](const ColumnBatch& batch) { ApplyRegionEvents(batch); });
@@ -70,6 +78,8 @@ void ProcessModel::Apply(const Chunk& chunk) {
   each(EventKind::kThreadSamples, [this](const ColumnBatch& batch) { ApplyThreadSamples(batch); });
   each(EventKind::kProcessSamples, [this](const ColumnBatch& batch) { ApplyProcessSamples(batch); });
   each(EventKind::kCounterSamples, [this](const ColumnBatch& batch) { ApplyCounterSamples(batch); });
+  each(EventKind::kToolSamples, [this](const ColumnBatch& batch) { ApplyToolSamples(batch); });
+  each(EventKind::kBottomHalfSamples, [this](const ColumnBatch& batch) { ApplyBottomHalfSamples(batch); });
 }
 
 void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
@@ -77,6 +87,7 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
   if (chunk.process) {
     if (!process) clocks.SetStart(chunk.process->started_ns, chunk.process->started_realtime_ns);
     process = chunk.process;
+    starts_sampled_ = process->detail == "sampled";
   }
   if (chunk.end) {
     end = chunk.end;
@@ -96,11 +107,27 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
                                    [&mapping](const MappingDefinition& other) { return other.id == mapping.id; });
     if (!known) mappings.push_back(mapping);
   }
-  for (const StackDefinition& stack : chunk.stacks) stacks.try_emplace(stack.id, Stack{stack.pcs, mappings.size()});
+  for (const StackDefinition& stack : chunk.stacks)
+    stacks.try_emplace(stack.id, Stack{stack.pcs, mappings.size(), stack.codes, stack.lines});
+  for (const CodeDefinition& code : chunk.codes) codes.try_emplace(code.id, code);
   for (const DeviceDefinition& device : chunk.devices) devices[device.ordinal] = device;
   for (const KernelThreadDefinition& thread : chunk.kernel_threads) kernel_threads[thread.id].definition = thread;
   for (const ParameterDefinition& parameter : chunk.parameters) parameters[parameter.name] = parameter.value;
   for (const SourceStateDefinition& source : chunk.source_states) sources[source.name] = source;
+  for (const ThreadDefinition& thread : chunk.threads) thread_names[thread.tid] = thread.name;
+  for (const KernelStackDefinition& stack : chunk.kernel_stacks) kernel_stacks.try_emplace(stack.id, stack.frames);
+  for (const DetailChangeDefinition& change : chunk.detail_changes) {
+    const auto same = [&change](const DetailChangeDefinition& other) {
+      return other.time_ns == change.time_ns && other.detail == change.detail;
+    };
+    if (detail_changes.size() >= kMaximumDetailChanges ||
+        std::any_of(detail_changes.begin(), detail_changes.end(), same)) {
+      continue;
+    }
+    const auto later = [](uint64_t time_ns, const DetailChangeDefinition& other) { return time_ns < other.time_ns; };
+    detail_changes.insert(std::upper_bound(detail_changes.begin(), detail_changes.end(), change.time_ns, later),
+                          change);
+  }
   for (const LossDefinition& loss : chunk.losses) losses[{loss.source, loss.reason}] += loss.count;
 }
 
@@ -156,25 +183,45 @@ void ProcessModel::ApplyApiCalls(const ColumnBatch& batch) {
   for (const MemoryCall& call : memory_calls_) memory.Apply(call);
 }
 
+bool ProcessModel::IsSampledAfterChanges(uint64_t time_ns) const {
+  bool in_sample = starts_sampled_;
+  for (const DetailChangeDefinition& change : detail_changes) {
+    if (change.time_ns > time_ns) break;
+    in_sample = change.detail == "sampled";
+  }
+  return in_sample;
+}
+
 void ProcessModel::ApplyGpuFaults(const ColumnBatch& batch) {
   const auto starts = batch[gpu_faults::kStart];
   const auto durations = batch[gpu_faults::kDuration];
   const auto addresses = batch[gpu_faults::kAddress];
   const auto device_column = batch[gpu_faults::kDevice];
   const auto groups_column = batch[gpu_faults::kGroups];
-  NoteSource(&fault_sources, batch.source);
+  const bool queue = batch.source == kQueue;
+  gpu_fault_sources[SourceIndex(batch.source)] += batch.rows;
   gpu_fault_rows += batch.rows;
   for (size_t row = 0; row < batch.rows; ++row) {
     const uint64_t time_ns = Monotonic(batch.clock, starts[row]);
-    const uint64_t groups = groups_column[row];
     DeviceActivity& device = DeviceOf(DeviceOrdinal(device_column[row]));
     MemoryActivity& activity = ActivityOf(memory.table().Find(addresses[row], time_ns));
+    if (queue) {
+      const uint64_t access = batch[gpu_faults::kAccess][row];
+      ++activity.gpu_fault_entries;
+      ++totals.gpu_fault_entries;
+      ++device.entries[access < kAccessCount ? access : 0];
+      device.kernels.AddActivity(time_ns, {0, 1, 0, 0});
+      device.queue_batches.AddFault(static_cast<uint32_t>(batch[gpu_faults::kBatch][row]), starts[row]);
+      continue;
+    }
+    const uint64_t groups = groups_column[row];
     ++activity.gpu_fault_records;
     activity.gpu_fault_groups += groups;
     ++totals.gpu_fault_records;
     totals.gpu_fault_groups += groups;
     device.fault_groups += groups;
-    device.kernels.AddActivity(time_ns, groups, 0);
+    ++device.fault_records;
+    device.kernels.AddActivity(time_ns, {groups, 0, 0, 0});
     if (durations[row] == 0) {
       ++faults_without_end;
     } else {
@@ -183,13 +230,32 @@ void ProcessModel::ApplyGpuFaults(const ColumnBatch& batch) {
   }
 }
 
+void ProcessModel::ApplyReplays(const ColumnBatch& batch) {
+  replay_rows += batch.rows;
+  for (size_t row = 0; row < batch.rows; ++row) {
+    DeviceOf(DeviceOrdinal(batch[replays::kDevice][row]))
+        .queue_batches.AddReplay(static_cast<uint32_t>(batch[replays::kBatch][row]), batch[replays::kTime][row]);
+  }
+}
+
 void ProcessModel::ApplyCpuFaults(const ColumnBatch& batch) {
-  NoteSource(&fault_sources, batch.source);
+  const bool queue = batch.source == kQueue;
+  cpu_fault_sources[SourceIndex(batch.source)] += batch.rows;
   cpu_fault_rows += batch.rows;
   totals.cpu_faults += batch.rows;
   for (size_t row = 0; row < batch.rows; ++row) {
     const uint64_t time_ns = Monotonic(batch.clock, batch[cpu_faults::kStart][row]);
     ++ActivityOf(memory.table().Find(batch[cpu_faults::kAddress][row], time_ns)).cpu_faults;
+    if (queue) {
+      cpu_fault_sites.Add(batch[cpu_faults::kPc][row], static_cast<uint32_t>(batch[cpu_faults::kTid][row]));
+    }
+  }
+}
+
+void ProcessModel::ApplyMigrationWindows(const ColumnBatch& batch) {
+  for (size_t row = 0; row < batch.rows; ++row) {
+    const uint64_t start_ns = batch[migration_windows::kStart][row];
+    sampled.AddWindow(start_ns, SaturatingAdd(start_ns, batch[migration_windows::kDuration][row]));
   }
 }
 
@@ -201,7 +267,7 @@ void ProcessModel::ApplyMigrations(const ColumnBatch& batch) {
   const auto sources_column = batch[migrations::kSourceDevice];
   const auto destinations = batch[migrations::kDestinationDevice];
   const auto causes = batch[migrations::kCause];
-  NoteSource(&migration_sources, batch.source);
+  migration_sources[SourceIndex(batch.source)] += batch.rows;
   migration_rows += batch.rows;
   for (size_t row = 0; row < batch.rows; ++row) {
     const uint64_t bytes = bytes_column[row];
@@ -216,16 +282,29 @@ void ProcessModel::ApplyMigrations(const ColumnBatch& batch) {
     statistics.bytes += bytes;
     ++statistics.count;
     statistics.busy.Add(time_ns, SaturatingAdd(time_ns, durations[row]));
+    migrated_by_source[SourceIndex(batch.source)][static_cast<size_t>(direction)] += bytes;
+    const bool in_sample = IsSampled(time_ns);
+    const uint64_t sampled_bytes = in_sample ? bytes : 0;
+    if (in_sample) {
+      statistics.sampled_bytes += bytes;
+      ++statistics.sampled_count;
+      sampled.Add(time_ns, static_cast<size_t>(direction), static_cast<size_t>(cause), bytes);
+    }
 
     if (destination >= 0) {
       DeviceActivity& device = DeviceOf(destination);
-      if (direction == Direction::kHostToDevice) device.kernels.AddActivity(time_ns, 0, bytes);
+      if (direction == Direction::kHostToDevice) device.kernels.AddActivity(time_ns, {0, 0, bytes, sampled_bytes});
       if (cause == MigrationCause::kCoherence || cause == MigrationCause::kPrefetch ||
           cause == MigrationCause::kAccessCounters) {
         device.serviced_bytes += bytes;
+        device.sampled_arrived_bytes += sampled_bytes;
       }
     }
-    if (source >= 0 && cause == MigrationCause::kEviction) DeviceOf(source).serviced_bytes += bytes;
+    if (source >= 0 && cause == MigrationCause::kEviction) {
+      DeviceActivity& device = DeviceOf(source);
+      device.serviced_bytes += bytes;
+      device.sampled_evicted_bytes += sampled_bytes;
+    }
 
     memory.table().Split(addresses[row], bytes, time_ns, [&](Allocation* allocation, uint64_t address, uint64_t part) {
       MemoryActivity moved;
@@ -246,14 +325,21 @@ void ProcessModel::ApplyMigrations(const ColumnBatch& batch) {
       if (cause == MigrationCause::kEviction) moved.evicted_bytes = part;
       if (source >= 0) residency.Leave(source, address, part);
       if (destination >= 0) moved.refaulted_bytes = residency.Arrive(destination, address, part);
-      ActivityOf(allocation).Add(moved);
-      totals.Add(moved);
+      if (in_sample) {
+        moved.sampled_host_to_device_bytes = moved.host_to_device_bytes;
+        moved.sampled_device_to_host_bytes = moved.device_to_host_bytes;
+        moved.sampled_device_to_device_bytes = moved.device_to_device_bytes;
+        moved.sampled_evicted_bytes = moved.evicted_bytes;
+      }
+      ActivityOf(allocation).AddBytes(moved);
+      totals.AddBytes(moved);
     });
   }
 }
 
 void ProcessModel::ApplyRegionEvents(const ColumnBatch& batch) {
   region_rows += batch.rows;
+  region_sources[SourceIndex(batch.source)] += batch.rows;
   for (size_t row = 0; row < batch.rows; ++row) {
     // Bytes of thrashing regions are no migrated bytes and no mapped ones: never add up values of different kinds.
     switch (batch[region_events::kKind][row]) {
@@ -267,10 +353,36 @@ void ProcessModel::ApplyRegionEvents(const ColumnBatch& batch) {
         ++regions.remote_maps;
         regions.remote_mapped_bytes += batch[region_events::kBytes][row];
         break;
+      case 4:
+        ++regions.read_duplicates;
+        regions.read_duplicated_bytes += batch[region_events::kBytes][row];
+        break;
+      case 5:
+        regions.read_duplicate_invalidated_bytes += batch[region_events::kBytes][row];
+        break;
+      case 6:
+        AddFatalFault(batch, row);
+        break;
       default:
         break;
     }
   }
+}
+
+void ProcessModel::AddFatalFault(const ColumnBatch& batch, size_t row) {
+  ++regions.fatal_faults;
+  if (fatal_faults.size() >= kMaximumFatalFaults) return;
+  FatalFault fault;
+  fault.time_ns = Monotonic(batch.clock, batch[region_events::kStart][row]);
+  fault.address = batch[region_events::kAddress][row];
+  fault.reason = static_cast<uint32_t>(batch[region_events::kCause][row]);
+  fault.device = DeviceOrdinal(batch[region_events::kSourceDevice][row]);
+  if (const Allocation* allocation = memory.table().Find(fault.address, fault.time_ns)) {
+    fault.known_memory = true;
+    fault.kind = allocation->kind;
+    fault.stack = allocation->stack;
+  }
+  fatal_faults.push_back(fault);
 }
 
 void ProcessModel::ApplyKernels(const ColumnBatch& batch) {
@@ -319,16 +431,53 @@ void ProcessModel::ApplyProcessSamples(const ColumnBatch& batch) {
 }
 
 void ProcessModel::ApplyCounterSamples(const ColumnBatch& batch) {
-  counters.samples += batch.rows;
-  const auto raise = [&batch](uint64_t* counter, size_t column, size_t row) {
-    *counter = std::max(*counter, batch[column][row]);
+  for (size_t row = 0; row < batch.rows; ++row) {
+    // A GPU's own rows are parts of the process's, which has its own.
+    const uint64_t processor = batch[counter_samples::kProcessor][row];
+    DriverCounters& sum = processor == 0 ? counters : device_counters[DeviceOrdinal(processor - 1)];
+    CounterAmounts since;
+    const auto raise = [&batch, row](uint64_t* counter, uint64_t* grown, size_t column) {
+      const uint64_t value = batch[column][row];
+      if (value <= *counter) return;
+      *grown = value - *counter;
+      *counter = value;
+    };
+    raise(&sum.host_to_device_bytes, &since.host_to_device_bytes, counter_samples::kHostToDeviceBytes);
+    raise(&sum.device_to_host_bytes, &since.device_to_host_bytes, counter_samples::kDeviceToHostBytes);
+    raise(&sum.cpu_faults, &since.cpu_faults, counter_samples::kCpuFaults);
+    raise(&sum.gpu_faults, &since.gpu_faults, counter_samples::kGpuFaults);
+    ++sum.samples;
+    const uint64_t time_ns = batch[counter_samples::kTime][row];
+    last_ns = std::max(last_ns, time_ns);
+    if (processor == 0) counter_series.Add(time_ns, since);
+  }
+}
+
+void ProcessModel::ApplyToolSamples(const ColumnBatch& batch) {
+  tool.samples += batch.rows;
+  const auto raise = [&batch](uint64_t* time, size_t column, size_t row) {
+    *time = std::max(*time, batch[column][row]);
   };
   for (size_t row = 0; row < batch.rows; ++row) {
-    raise(&counters.host_to_device_bytes, counter_samples::kHostToDeviceBytes, row);
-    raise(&counters.device_to_host_bytes, counter_samples::kDeviceToHostBytes, row);
-    raise(&counters.cpu_faults, counter_samples::kCpuFaults, row);
-    raise(&counters.gpu_faults, counter_samples::kGpuFaults, row);
-    last_ns = std::max(last_ns, batch[counter_samples::kTime][row]);
+    raise(&tool.calls_ns, tool_samples::kCalls, row);
+    raise(&tool.start_ns, tool_samples::kStart, row);
+    raise(&tool.writer_ns, tool_samples::kWriter, row);
+    raise(&tool.cupti_ns, tool_samples::kCupti, row);
+    raise(&tool.queue_ns, tool_samples::kQueue, row);
+    raise(&tool.sampler_ns, tool_samples::kSampler, row);
+    raise(&tool.profiler_ns, tool_samples::kProfiler, row);
+    raise(&tool.bytes_written, tool_samples::kBytesWritten, row);
+    last_ns = std::max(last_ns, batch[tool_samples::kTime][row]);
+  }
+}
+
+void ProcessModel::ApplyBottomHalfSamples(const ColumnBatch& batch) {
+  for (size_t row = 0; row < batch.rows; ++row) {
+    const uint64_t thread = batch[bottom_half_samples::kKernelThread][row] & 0xffffffff;
+    const uint64_t stack = batch[bottom_half_samples::kKernelStack][row] & 0xffffffff;
+    StackSamples& samples = bottom_half_samples[thread << 32 | stack];
+    ++samples.samples;
+    samples.weight_ns += batch[bottom_half_samples::kWeight][row];
   }
 }
 

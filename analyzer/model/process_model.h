@@ -14,11 +14,16 @@
 
 #include "analyzer/model/allocation_table.h"
 #include "analyzer/model/clock.h"
+#include "analyzer/model/counter_series.h"
+#include "analyzer/model/cpu_fault_sites.h"
 #include "analyzer/model/fault_batches.h"
 #include "analyzer/model/histogram.h"
 #include "analyzer/model/interval_union.h"
 #include "analyzer/model/kernel_activity.h"
+#include "analyzer/model/kinds.h"
 #include "analyzer/model/memory_ledger.h"
+#include "analyzer/model/queue_batches.h"
+#include "analyzer/model/sampled_migrations.h"
 #include "analyzer/read/chunk.h"
 #include "analyzer/read/chunk_reader.h"
 
@@ -26,20 +31,6 @@ namespace uvmtrace::analyzer {
 
 inline constexpr int32_t kCpu = -1;
 inline constexpr int32_t kUnknownDevice = -2;
-
-enum class Direction : uint8_t { kHostToDevice, kDeviceToHost, kDeviceToDevice, kUnknown };
-inline constexpr size_t kDirectionCount = 4;
-
-// Values of uvmtrace.proto's MigrationCause.
-enum class MigrationCause : uint8_t {
-  kUnknown = 0,
-  kUser = 1,
-  kCoherence = 2,
-  kPrefetch = 3,
-  kEviction = 4,
-  kAccessCounters = 5,
-};
-inline constexpr size_t kMigrationCauseCount = 6;
 
 struct FunctionStatistics {
   std::string name;
@@ -55,17 +46,32 @@ struct FunctionStatistics {
 struct MigrationStatistics {
   uint64_t bytes = 0;
   uint64_t count = 0;
+  // The part of both that was recorded at the detail "sampled".
+  uint64_t sampled_bytes = 0;
+  uint64_t sampled_count = 0;
   IntervalUnion busy;
 };
 
 // Of one GPU, as this process numbers it.
 struct DeviceActivity {
-  FaultBatches batches;
+  FaultBatches batches;  // CUPTI
+  QueueBatches queue_batches;
   KernelActivity kernels;
   uint64_t fault_groups = 0;
+  uint64_t fault_records = 0;
+  std::array<uint64_t, kAccessCount> entries{};  // driver's queue, by access
   // Moved by the thread that services this GPU's faults: what faults and its prefetcher brought in, and what was
   // evicted.
   uint64_t serviced_bytes = 0;
+  // The part of it that was recorded at the detail "sampled".
+  uint64_t sampled_arrived_bytes = 0;
+  uint64_t sampled_evicted_bytes = 0;
+
+  uint64_t fault_entries() const {
+    uint64_t sum = 0;
+    for (const uint64_t count : entries) sum += count;
+    return sum;
+  }
 };
 
 // Cumulative counters of a driver thread.
@@ -90,12 +96,37 @@ struct ProcessTimes {
 };
 
 // The driver's own counters: cumulative, so the last sample is all of it.
-struct DriverCounters {
+struct DriverCounters : CounterAmounts {
   uint64_t samples = 0;
-  uint64_t host_to_device_bytes = 0;
-  uint64_t device_to_host_bytes = 0;
-  uint64_t cpu_faults = 0;
-  uint64_t gpu_faults = 0;
+};
+
+// What uvmtrace itself cost: the last sample is all of it.
+struct ToolTimes {
+  uint64_t samples = 0;
+  uint64_t calls_ns = 0;
+  uint64_t start_ns = 0;
+  uint64_t writer_ns = 0;
+  uint64_t cupti_ns = 0;
+  uint64_t queue_ns = 0;
+  uint64_t sampler_ns = 0;
+  uint64_t profiler_ns = 0;
+  uint64_t bytes_written = 0;
+};
+
+// Samples of a driver thread with one call stack.
+struct StackSamples {
+  uint64_t samples = 0;
+  uint64_t weight_ns = 0;
+};
+
+struct FatalFault {
+  uint64_t time_ns = 0;
+  uint64_t address = 0;
+  uint32_t reason = 0;
+  int32_t device = kUnknownDevice;
+  MemoryKind kind = MemoryKind::kUnknown;
+  bool known_memory = false;
+  uint32_t stack = 0;  // of the allocation
 };
 
 struct RegionStatistics {
@@ -103,11 +134,19 @@ struct RegionStatistics {
   uint64_t throttling_events = 0;
   uint64_t remote_maps = 0;
   uint64_t remote_mapped_bytes = 0;
+  // Driver's queue only.
+  uint64_t read_duplicates = 0;
+  uint64_t read_duplicated_bytes = 0;
+  uint64_t read_duplicate_invalidated_bytes = 0;
+  uint64_t fatal_faults = 0;
 };
 
 struct Stack {
   std::vector<uint64_t> pcs;
   size_t mappings_known = 0;  // mappings that came before it: later ones may have replaced these addresses
+  // Python frames, innermost first: ids of `codes`, and lines.
+  std::vector<uint32_t> codes;
+  std::vector<uint32_t> lines;
 };
 
 class ProcessModel {
@@ -130,13 +169,21 @@ class ProcessModel {
   std::unordered_map<uint32_t, std::string> strings;
   std::vector<MappingDefinition> mappings;
   std::unordered_map<uint32_t, Stack> stacks;
+  std::unordered_map<uint32_t, CodeDefinition> codes;
   std::map<uint32_t, DeviceDefinition> devices;
   std::map<std::string, std::string> parameters;
   std::map<std::string, SourceStateDefinition> sources;
   std::map<std::pair<std::string, std::string>, uint64_t> losses;
   std::map<uint32_t, SampledThread> kernel_threads;
+  std::unordered_map<uint32_t, std::vector<uint32_t>> kernel_stacks;  // ids of strings, innermost first
+  std::map<uint64_t, StackSamples> bottom_half_samples;               // by kernel thread << 32 | kernel stack
+  std::unordered_map<uint32_t, std::string> thread_names;
+  std::vector<DetailChangeDefinition> detail_changes;  // in the order of time
   ProcessTimes times;
+  ToolTimes tool;
   DriverCounters counters;
+  std::map<int32_t, DriverCounters> device_counters;  // by CUDA ordinal
+  CounterSeries counter_series;
 
   MemoryLedger memory;
   ClockConverter clocks;
@@ -149,13 +196,23 @@ class ProcessModel {
   uint64_t migration_rows = 0;
   uint64_t region_rows = 0;
   uint64_t kernel_rows = 0;
-  uint64_t faults_without_end = 0;
-  uint64_t unconverted_times = 0;  // events whose clock was never sampled
-  std::array<bool, 3> fault_sources{};
-  std::array<bool, 3> migration_sources{};
+  uint64_t replay_rows = 0;
+  uint64_t faults_without_end = 0;  // CUPTI
+  uint64_t unconverted_times = 0;   // events whose clock was never sampled
+  // Rows by source.
+  using RowsBySource = std::array<uint64_t, kEventSourceCount>;
+  RowsBySource gpu_fault_sources{};
+  RowsBySource cpu_fault_sources{};
+  RowsBySource migration_sources{};
+  RowsBySource region_sources{};
+  std::array<std::array<uint64_t, kDirectionCount>, kEventSourceCount> migrated_by_source{};  // bytes
   std::array<std::array<MigrationStatistics, kMigrationCauseCount>, kDirectionCount> migrations;
   std::map<int32_t, DeviceActivity> device_activity;
   RegionStatistics regions;
+  SampledMigrations sampled;
+  CpuFaultSites cpu_fault_sites;
+  static constexpr size_t kMaximumFatalFaults = 16;
+  std::vector<FatalFault> fatal_faults;  // the first ones
 
  private:
   void ApplyDefinitions(const Chunk& chunk);
@@ -168,6 +225,18 @@ class ProcessModel {
   void ApplyThreadSamples(const ColumnBatch& batch);
   void ApplyProcessSamples(const ColumnBatch& batch);
   void ApplyCounterSamples(const ColumnBatch& batch);
+  void ApplyReplays(const ColumnBatch& batch);
+  void ApplyMigrationWindows(const ColumnBatch& batch);
+  void ApplyToolSamples(const ColumnBatch& batch);
+  void ApplyBottomHalfSamples(const ColumnBatch& batch);
+  void AddFatalFault(const ColumnBatch& batch, size_t row);
+
+  // Whether migrations of this time were recorded in windows only.
+  bool IsSampled(uint64_t time_ns) const {
+    if (detail_changes.empty()) return starts_sampled_;
+    return IsSampledAfterChanges(time_ns);
+  }
+  bool IsSampledAfterChanges(uint64_t time_ns) const;
 
   uint64_t Monotonic(TimeBase clock, uint64_t time_ns);
   MemoryActivity& ActivityOf(Allocation* allocation) { return allocation ? allocation->activity : unattributed; }
@@ -177,6 +246,7 @@ class ProcessModel {
   DeviceActivity& DeviceOf(int32_t ordinal);
 
   Residency unattributed_residency_;
+  bool starts_sampled_ = false;
   ColumnBatch batch_;
   std::vector<MemoryCall> memory_calls_;
   int32_t last_device_ = kUnknownDevice;

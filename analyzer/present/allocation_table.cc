@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "analyzer/present/short_name.h"
+#include "analyzer/present/text_writer.h"
 #include "analyzer/units.h"
 
 namespace uvmtrace::analyzer {
@@ -21,7 +22,9 @@ struct Line {
 uint64_t Moved(const AllocationRow& row) {
   return row.host_to_device_bytes() + row.device_to_host_bytes() + row.device_to_device_bytes();
 }
-uint64_t Faults(const AllocationRow& row) { return row.gpu_fault_groups() + row.cpu_faults(); }
+uint64_t Faults(const AllocationRow& row) {
+  return row.gpu_fault_groups() + row.gpu_fault_entries() + row.cpu_faults();
+}
 
 bool IsSum(const AllocationRow& row) { return !row.has_id() || row.id() == 0; }
 
@@ -39,6 +42,7 @@ void Fold(const AllocationRow& row, Line* into) {
   sum.set_evicted_bytes(sum.evicted_bytes() + row.evicted_bytes());
   sum.set_refaulted_bytes(sum.refaulted_bytes() + row.refaulted_bytes());
   sum.set_gpu_fault_groups(sum.gpu_fault_groups() + row.gpu_fault_groups());
+  sum.set_gpu_fault_entries(sum.gpu_fault_entries() + row.gpu_fault_entries());
   sum.set_cpu_faults(sum.cpu_faults() + row.cpu_faults());
 }
 
@@ -95,6 +99,7 @@ std::optional<Table> AllocationTable(const Report& report, const TextOptions& op
                {"to host"},
                {"evicted"},
                {"came back"},
+               {"GPU entries"},
                {"GPU groups"},
                {"CPU faults"},
                {"allocated in", Align::kLeft}});
@@ -106,9 +111,11 @@ std::optional<Table> AllocationTable(const Report& report, const TextOptions& op
                   : line.count == 1 ? std::to_string(row.id())
                                     : "",
                   row.has_pid() ? std::to_string(row.pid()) : "", line.count > 1 ? FormatCount(line.count) : "",
-                  row.kind(), bytes(row.bytes()), bytes(row.host_to_device_bytes()), bytes(row.device_to_host_bytes()),
-                  bytes(row.evicted_bytes()), bytes(row.refaulted_bytes()), number(row.gpu_fault_groups()),
-                  number(row.cpu_faults()), Site(line)});
+                  row.kind(), bytes(row.bytes()), Estimated(bytes(row.host_to_device_bytes()), row.estimated()),
+                  Estimated(bytes(row.device_to_host_bytes()), row.estimated()),
+                  Estimated(bytes(row.evicted_bytes()), row.estimated()), bytes(row.refaulted_bytes()),
+                  number(row.gpu_fault_entries()), number(row.gpu_fault_groups()), number(row.cpu_faults()),
+                  Site(line)});
     if (!options.stacks) continue;
     for (const std::string& frame : row.stack()) table.AddNote(Printable(frame));
   }

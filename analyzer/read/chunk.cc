@@ -66,6 +66,9 @@ EndDefinition DecodeEnd(std::string_view message) {
       case 8:
         end.kernels = Number(reader);
         break;
+      case 10:
+        end.replays = Number(reader);
+        break;
       default:
         reader.skip();
     }
@@ -118,6 +121,12 @@ ProcessDefinition DecodeProcess(std::string_view message) {
         break;
       case 18:
         process.kernel_driver_version = Text(reader);
+        break;
+      case 19:
+        process.rank = Text(reader);
+        break;
+      case 20:
+        process.local_rank = Text(reader);
         break;
       default:
         reader.skip();
@@ -201,11 +210,54 @@ StackDefinition DecodeStack(std::string_view message) {
       for (const uint64_t pc : reader.get_packed_uint64()) stack.pcs.push_back(pc);
     } else if (field == 2) {
       stack.pcs.push_back(Number(reader));
+    } else if ((field == 3 || field == 4) && reader.wire_type() == pbf_wire_type::length_delimited) {
+      std::vector<uint32_t>& column = field == 3 ? stack.codes : stack.lines;
+      for (const uint32_t value : reader.get_packed_uint32()) column.push_back(value);
+    } else if (field == 3 || field == 4) {
+      (field == 3 ? stack.codes : stack.lines).push_back(Number32(reader));
     } else {
       reader.skip();
     }
   });
+  stack.lines.resize(stack.codes.size());
   return stack;
+}
+
+ThreadDefinition DecodeThread(std::string_view message) {
+  ThreadDefinition thread;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        thread.tid = Number32(reader);
+        break;
+      case 2:
+        thread.name = Bytes(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return thread;
+}
+
+CodeDefinition DecodeCode(std::string_view message) {
+  CodeDefinition code;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        code.id = Number32(reader);
+        break;
+      case 2:
+        code.file = Number32(reader);
+        break;
+      case 3:
+        code.function = Number32(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return code;
 }
 
 DeviceDefinition DecodeDevice(std::string_view message) {
@@ -258,6 +310,42 @@ KernelThreadDefinition DecodeKernelThread(std::string_view message) {
     }
   });
   return thread;
+}
+
+KernelStackDefinition DecodeKernelStack(std::string_view message) {
+  KernelStackDefinition stack;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    if (field == 1) {
+      stack.id = Number32(reader);
+    } else if (field == 2 && reader.wire_type() == pbf_wire_type::length_delimited) {
+      for (const uint32_t frame : reader.get_packed_uint32()) stack.frames.push_back(frame);
+    } else if (field == 2) {
+      stack.frames.push_back(Number32(reader));
+    } else {
+      reader.skip();
+    }
+  });
+  return stack;
+}
+
+DetailChangeDefinition DecodeDetailChange(std::string_view message) {
+  DetailChangeDefinition change;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        change.time_ns = Number(reader);
+        break;
+      case 2:
+        change.detail = Text(reader);
+        break;
+      case 3:
+        change.reason = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return change;
 }
 
 ParameterDefinition DecodeParameter(std::string_view message) {
@@ -343,6 +431,9 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
     case 12:
       chunk->stacks.push_back(DecodeStack(Bytes(reader)));
       return;
+    case 13:
+      chunk->threads.push_back(DecodeThread(Bytes(reader)));
+      return;
     case 14:
       chunk->devices.push_back(DecodeDevice(Bytes(reader)));
       return;
@@ -357,6 +448,15 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
       return;
     case 18:
       chunk->losses.push_back(DecodeLoss(Bytes(reader)));
+      return;
+    case 19:
+      chunk->detail_changes.push_back(DecodeDetailChange(Bytes(reader)));
+      return;
+    case 20:
+      chunk->kernel_stacks.push_back(DecodeKernelStack(Bytes(reader)));
+      return;
+    case 21:
+      chunk->codes.push_back(DecodeCode(Bytes(reader)));
       return;
     default:
       break;
@@ -381,11 +481,15 @@ void Chunk::Clear() {
   functions.clear();
   mappings.clear();
   stacks.clear();
+  threads.clear();
+  codes.clear();
   devices.clear();
   kernel_threads.clear();
   parameters.clear();
   source_states.clear();
   losses.clear();
+  detail_changes.clear();
+  kernel_stacks.clear();
   for (auto& views : columns) views.clear();
 }
 

@@ -36,6 +36,10 @@ enum class Operation : uint32_t {
 
 enum class State : uint32_t { kUnknown = 0, kActive = 1, kUnavailable = 2, kDisabled = 3, kIdle = 4, kStopped = 5 };
 
+// Values of uvmtrace.proto's EventSource.
+enum class EventSource : uint8_t { kUnknown = 0, kCupti = 1, kDriverQueue = 2 };
+inline constexpr size_t kEventSourceCount = 3;
+
 enum class ThreadRole : uint32_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
 
 struct EndDefinition {
@@ -48,6 +52,7 @@ struct EndDefinition {
   uint64_t migrations = 0;
   uint64_t region_events = 0;
   uint64_t kernels = 0;
+  uint64_t replays = 0;
 };
 
 struct ProcessDefinition {
@@ -65,6 +70,8 @@ struct ProcessDefinition {
   uint32_t cuda_driver_version = 0;
   uint32_t cupti_version = 0;
   std::string kernel_driver_version;
+  std::string rank;  // empty: none
+  std::string local_rank;
 };
 
 struct StringDefinition {
@@ -90,6 +97,21 @@ struct MappingDefinition {
 struct StackDefinition {
   uint32_t id = 0;
   std::vector<uint64_t> pcs;
+  // Python frames, innermost first.
+  std::vector<uint32_t> codes;
+  std::vector<uint32_t> lines;
+};
+
+// A Python function: ids of strings.
+struct CodeDefinition {
+  uint32_t id = 0;
+  uint32_t file = 0;
+  uint32_t function = 0;
+};
+
+struct ThreadDefinition {
+  uint32_t tid = 0;
+  std::string_view name;
 };
 
 struct DeviceDefinition {
@@ -106,6 +128,18 @@ struct KernelThreadDefinition {
   std::string name;
   ThreadRole role = ThreadRole::kUnknown;
   std::string device_uuid;
+};
+
+// A driver thread's call stack: function names, from the innermost outwards, as ids of strings.
+struct KernelStackDefinition {
+  uint32_t id = 0;
+  std::vector<uint32_t> frames;
+};
+
+struct DetailChangeDefinition {
+  uint64_t time_ns = 0;
+  std::string detail;
+  std::string reason;
 };
 
 struct ParameterDefinition {
@@ -135,11 +169,15 @@ struct Chunk {
   std::vector<FunctionDefinition> functions;
   std::vector<MappingDefinition> mappings;
   std::vector<StackDefinition> stacks;
+  std::vector<ThreadDefinition> threads;
+  std::vector<CodeDefinition> codes;
   std::vector<DeviceDefinition> devices;
   std::vector<KernelThreadDefinition> kernel_threads;
   std::vector<ParameterDefinition> parameters;
   std::vector<SourceStateDefinition> source_states;
   std::vector<LossDefinition> losses;
+  std::vector<DetailChangeDefinition> detail_changes;
+  std::vector<KernelStackDefinition> kernel_stacks;
   std::array<std::vector<std::string_view>, kEventKindCount> columns;  // checked: DecodeColumns succeeds on each
 
   void Clear();

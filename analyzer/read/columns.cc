@@ -17,14 +17,18 @@ constexpr Coding D = Coding::kDelta;
 constexpr std::array<ColumnLayout, kEventKindCount> kLayouts = {{
     {31, 1, false, {D, D, D, D}, 4},                                    // ClockSamples
     {32, 1, false, {D, P, P, P, P, P, Z, D, P, D, P, P, Z, P, P}, 15},  // ApiCalls
-    {33, 3, true, {D, P, D, Z, P, P}, 6},                               // GpuFaults
+    {33, 3, true, {D, P, D, Z, P, P, P, P, P, P, P}, 11},               // GpuFaults
     {34, 3, true, {D, D, D, P, P}, 5},                                  // CpuFaults
     {35, 3, true, {D, P, D, P, Z, Z, P}, 7},                            // Migrations
     {36, 3, true, {D, P, D, P, P, Z, Z, P}, 8},                         // RegionEvents
     {37, 3, true, {D, P, Z, P, P}, 5},                                  // Kernels
     {38, 1, false, {D, P, P, P}, 4},                                    // ThreadSamples
     {39, 1, false, {D, P, P, P}, 4},                                    // ProcessSamples
-    {40, 1, false, {D, P, P, P, P}, 5},                                 // CounterSamples
+    {40, 1, false, {D, P, P, P, P, P}, 6},                              // CounterSamples
+    {41, 3, true, {D, Z, P, P}, 4},                                     // Replays
+    {42, 1, false, {D, P}, 2},                                          // MigrationWindows
+    {43, 1, false, {D, P, P, P, P, P, P, P, P}, 9},                     // ToolSamples
+    {44, 1, false, {D, P, P, P}, 4},                                    // BottomHalfSamples
 }};
 
 uint64_t ZigZag(uint64_t value) { return (value >> 1) ^ (~(value & 1) + 1); }

@@ -28,8 +28,12 @@ enum class EventKind : uint8_t {
   kThreadSamples,
   kProcessSamples,
   kCounterSamples,
+  kReplays,
+  kMigrationWindows,
+  kToolSamples,
+  kBottomHalfSamples,
 };
-inline constexpr size_t kEventKindCount = 10;
+inline constexpr size_t kEventKindCount = 14;
 
 // Indexes of columns, in the order of their field numbers.
 namespace clock_samples {
@@ -55,7 +59,7 @@ enum Column {
 };
 }
 namespace gpu_faults {
-enum Column { kStart, kDuration, kAddress, kDevice, kAccess, kGroups };
+enum Column { kStart, kDuration, kAddress, kDevice, kAccess, kGroups, kBatch, kType, kClientType, kGpc, kClient };
 }
 namespace cpu_faults {
 enum Column { kStart, kAddress, kPc, kAccess, kTid };
@@ -76,7 +80,19 @@ namespace process_samples {
 enum Column { kTime, kUser, kSystem, kTool };
 }
 namespace counter_samples {
-enum Column { kTime, kHostToDeviceBytes, kDeviceToHostBytes, kCpuFaults, kGpuFaults };
+enum Column { kTime, kHostToDeviceBytes, kDeviceToHostBytes, kCpuFaults, kGpuFaults, kProcessor };
+}
+namespace replays {
+enum Column { kTime, kDevice, kBatch, kClientType };
+}
+namespace migration_windows {
+enum Column { kStart, kDuration };
+}
+namespace tool_samples {
+enum Column { kTime, kCalls, kStart, kWriter, kCupti, kQueue, kSampler, kProfiler, kBytesWritten };
+}
+namespace bottom_half_samples {
+enum Column { kTime, kKernelThread, kKernelStack, kWeight };
 }
 
 inline constexpr size_t kMaximumColumns = 15;

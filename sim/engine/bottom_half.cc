@@ -21,7 +21,7 @@ Interval BottomHalf::Service(double cpu_ns) {
   Lock lock(&mutex_);
   while (has_work_) changed_.Wait(&lock);  // another caller's batch
   work_ns_ = cpu_ns;
-  interval_.start_ns = RealtimeNs();  // the fault is there: waking up is part of its service
+  interval_.Start();  // the fault is there: waking up is part of its service
   has_work_ = true;
   done_ = false;
   serviced_ns_ += cpu_ns;
@@ -48,9 +48,8 @@ void* BottomHalf::Run(void* self_pointer) {
     // that the thread's sum is the modelled one.
     BurnCpuUntil(settled_ns + static_cast<uint64_t>(work_ns));
     settled_ns = ReadClockNs(CLOCK_THREAD_CPUTIME_ID);
-    const uint64_t end_ns = RealtimeNs();
+    self->interval_.End();
     self->mutex_.Lock();
-    self->interval_.end_ns = end_ns;
     self->done_ = true;
     self->changed_.NotifyAll();
   }

@@ -3,13 +3,26 @@
 
 #include <cstdint>
 
+#include "sim/engine/clock.h"
 #include "sim/engine/thread.h"
 
 namespace uvmsim {
 
+// On both clocks that the driver's clients see: CUPTI's records count in one, the tools events in the other.
 struct Interval {
   uint64_t start_ns = 0;  // CLOCK_REALTIME
   uint64_t end_ns = 0;
+  uint64_t raw_start_ns = 0;  // CLOCK_MONOTONIC_RAW
+  uint64_t raw_end_ns = 0;
+
+  void Start() {
+    start_ns = RealtimeNs();
+    raw_start_ns = RawNs();
+  }
+  void End() {
+    end_ns = RealtimeNs();
+    raw_end_ns = RawNs();
+  }
 };
 
 class BottomHalf {

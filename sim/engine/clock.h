@@ -15,6 +15,9 @@ inline uint64_t ReadClockNs(clockid_t clock) {
 // What CUPTI's records and cuptiGetTimestamp count in on Linux.
 inline uint64_t RealtimeNs() { return ReadClockNs(CLOCK_REALTIME); }
 
+// What the driver's tools events count in.
+inline uint64_t RawNs() { return ReadClockNs(CLOCK_MONOTONIC_RAW); }
+
 // Spins until the calling thread has used that much CPU time, as the driver's threads spin on their copies. CPU time,
 // not wall time: on a loaded machine the thread's schedstat still says what was modelled.
 inline void BurnCpuUntil(uint64_t thread_cpu_ns) {

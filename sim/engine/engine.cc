@@ -66,6 +66,9 @@ bool Engine::Start() {
   }
   root_.AddThread(bottom_half_.tid());
   totals_.bottom_half_tid = bottom_half_.tid();
+  driver_tools_.AddVaSpace(uuid_, [](int tid) {
+    if (Engine* engine = Get()) engine->root_.AddThread(tid);
+  });
   return true;
 }
 
@@ -90,6 +93,7 @@ CUresult Engine::Initialize() {
 void Engine::ForgetAfterFork() {
   g_engine.store(nullptr, std::memory_order_release);
   g_forked = true;
+  DriverTools::Get().Forget();
 }
 
 void Engine::Shutdown() {
@@ -117,5 +121,17 @@ __attribute__((destructor)) void ShutdownAtUnload() {
 }  // namespace
 }  // namespace uvmsim
 
+namespace {
+
+const UvmsimTools kTools = {
+    [] { return uvmsim::DriverTools::Get().OpenDevice(); },
+    [](int* descriptors, size_t capacity) { return uvmsim::DriverTools::Get().FindVaSpaces(descriptors, capacity); },
+    [](int descriptor, unsigned long number, void* data) {
+      return uvmsim::DriverTools::Get().Control(descriptor, number, data);
+    },
+};
+
+}  // namespace
+
 extern "C" __attribute__((visibility("default")))
-const UvmsimHost uvmsim_host = {2, uvmsim::g_profile, uvmsim::g_root, nullptr};
+const UvmsimHost uvmsim_host = {2, uvmsim::g_profile, uvmsim::g_root, &kTools};

@@ -19,6 +19,7 @@
 #include "sim/engine/address_window.h"
 #include "sim/engine/bottom_half.h"
 #include "sim/engine/device_queue.h"
+#include "sim/engine/driver_tools.h"
 #include "sim/engine/proc_root.h"
 #include "sim/engine/profile.h"
 #include "sim/engine/tables.h"
@@ -70,6 +71,14 @@ struct Mapping {  // of physical memory into a reserved range
   bool accessible = false;
 };
 
+// Who touched the memory, for the driver's tools events.
+struct FaultOrigin {
+  uint64_t program_counter = 0;  // CPU faults
+  uint64_t address = 0;          // GPU faults: what the access wanted
+  uint64_t bytes = 0;
+  int preferred = kNoProcessor;  // the preferred location of the memory
+};
+
 class Engine {
  public:
   // Null before cuInit has succeeded, and in a forked child for ever.
@@ -113,6 +122,8 @@ class Engine {
   bool HandleCpuFault(uint64_t address, Access access, uint64_t program_counter);
   uint64_t ResidentBytes(int processor, uint64_t address, uint64_t bytes);
   Policy PolicyAt(uint64_t address);
+  // Device or managed memory, or room for it.
+  bool OwnsAddress(uint64_t address) const { return window_.Contains(address); }
 
   // --- work.cc: streams, events, kernels, copies ---
   Stream* ResolveStream(CUstream handle);  // null: no such stream
@@ -165,8 +176,10 @@ class Engine {
   // Without the lock: lets the modelled time of each batch pass on `spend`, then reports its events.
   void FinishInCaller(const Outcome& outcome);  // by burning the calling thread's CPU time
   template <typename Spend>
-  void Finish(const Outcome& outcome, uint64_t program_counter, Spend spend);
-  void Report(const Outcome& outcome, const Batch& batch, Interval interval, uint64_t program_counter);
+  void Finish(const Outcome& outcome, const FaultOrigin& origin, Spend spend);
+  void Report(const Outcome& outcome, const Batch& batch, const Interval& interval, const FaultOrigin& origin);
+  void ReportToTools(const Outcome& outcome, const Batch& batch, const Interval& interval, const FaultOrigin& origin);
+  void ReportFatalFault(uint64_t address, Access access);
   void RunKernel(Function* function, UvmsimLaunch launch, uint32_t stream, uint32_t correlation);
   void RunCopy(uint64_t destination, uint64_t source, const CopyShape& shape);
   bool CopyRow(uint64_t destination, uint64_t source, uint64_t bytes);
@@ -180,6 +193,8 @@ class Engine {
   AddressWindow window_;
   Model model_;
   ToolsQueue tools_;
+  DriverTools& driver_tools_ = DriverTools::Get();
+  std::atomic<uint32_t> tools_batches_{1};  // the next batch's number
   BottomHalf bottom_half_;
   DeviceQueue queue_;
   ProcRoot root_;

@@ -22,6 +22,14 @@ enum CounterKind : uint32_t {
   kDeviceToDevice = 8
 };
 
+Interval BurnInterval(double ns) {
+  Interval interval;
+  interval.Start();
+  BurnCpuNs(ns);
+  interval.End();
+  return interval;
+}
+
 uint32_t CuptiProcessor(int processor) { return static_cast<uint32_t>(processor); }  // kCpu becomes 0xFFFFFFFF
 
 }  // namespace
@@ -59,25 +67,18 @@ void Engine::ApplyProtections(const Outcome& outcome) {
 }
 
 template <typename Spend>
-void Engine::Finish(const Outcome& outcome, uint64_t program_counter, Spend spend) {
+void Engine::Finish(const Outcome& outcome, const FaultOrigin& origin, Spend spend) {
   for (const Batch& batch : outcome.batches) {
     const Interval interval = spend(Scaled(batch.time.Total()));
-    Report(outcome, batch, interval, program_counter);
+    Report(outcome, batch, interval, origin);
+    ReportToTools(outcome, batch, interval, origin);
   }
 }
 
-void Engine::FinishInCaller(const Outcome& outcome) {
-  Finish(outcome, 0, [](double ns) {
-    Interval interval;
-    interval.start_ns = RealtimeNs();
-    BurnCpuNs(ns);
-    interval.end_ns = RealtimeNs();
-    return interval;
-  });
-}
+void Engine::FinishInCaller(const Outcome& outcome) { Finish(outcome, {}, &BurnInterval); }
 
 // Lays the batch's events over the interval that it really took, in proportion to their modelled times.
-void Engine::Report(const Outcome& outcome, const Batch& batch, Interval interval, uint64_t program_counter) {
+void Engine::Report(const Outcome& outcome, const Batch& batch, const Interval& interval, const FaultOrigin& origin) {
   const double modelled_ns = batch.time.Total();
   const double stretch = modelled_ns > 0 ? static_cast<double>(interval.end_ns - interval.start_ns) / modelled_ns : 0;
   EngineTotals sum = {};
@@ -106,7 +107,7 @@ void Engine::Report(const Outcome& outcome, const Batch& batch, Interval interva
       case EventKind::kCpuFault:
         ++sum.cpu_faults;
         record.counter_kind = kCpuFault;
-        record.value = program_counter;
+        record.value = origin.program_counter;
         record.start_ns = interval.start_ns;
         record.flags = static_cast<uint32_t>(event.access);
         break;
@@ -127,6 +128,9 @@ void Engine::Report(const Outcome& outcome, const Batch& batch, Interval interva
       case EventKind::kRemoteMap:
         record.counter_kind = kRemoteMap;
         break;
+      case EventKind::kReadDuplicate:
+      case EventKind::kReadDuplicateInvalidate:
+        continue;  // CUPTI does not show them
     }
     tools_.Push(record);
   }
@@ -166,7 +170,10 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, bool an
     model_.GpuAccess(0, address, bytes, access, outcome);
     ApplyProtections(*outcome);
   }
-  Finish(*outcome, 0, [this](double ns) { return bottom_half_.Service(ns); });
+  FaultOrigin origin;
+  origin.address = address;
+  origin.bytes = bytes;
+  Finish(*outcome, origin, [this](double ns) { return bottom_half_.Service(ns); });
   if (outcome->remote_bytes != 0) {
     {
       Lock lock(&totals_mutex_);
@@ -210,12 +217,15 @@ bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_co
   if (!window_.Contains(address)) return false;
   Outcome* outcome = nullptr;
   bool accessible = true;
+  FaultOrigin origin;
+  origin.program_counter = program_counter;
   {
     Lock lock(&mutex_);
     const auto it = FindLocked(address / kPageBytes * kPageBytes);
     // The last page of an allocation is accessible as a whole.
     if (it == allocations_.end() || it->second.kind != AllocationKind::kManaged) return false;
     outcome = TakeOutcomeLocked();
+    origin.preferred = model_.PolicyAt(address).preferred;
     model_.CpuAccess(address, access, outcome);
     ApplyProtections(*outcome);
     if (protection_failed_) {
@@ -225,13 +235,7 @@ bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_co
                    window_.Protect(page / kBlockBytes * kBlockBytes, kBlockBytes, CpuProtection::kReadWrite);
     }
   }
-  Finish(*outcome, program_counter, [](double ns) {
-    Interval interval;
-    interval.start_ns = RealtimeNs();
-    BurnCpuNs(ns);
-    interval.end_ns = RealtimeNs();
-    return interval;
-  });
+  Finish(*outcome, origin, &BurnInterval);
   GiveOutcome(outcome);
   return accessible;
 }

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <cstdint>
 #include <ctime>
 #include <initializer_list>
 
@@ -52,6 +53,14 @@ class Lock {
 class Condition {
  public:
   void Wait(Lock* lock) { pthread_cond_wait(&condition_, lock->mutex()->native()); }
+  void WaitFor(Lock* lock, uint64_t ns) {
+    timespec until = {};
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    const uint64_t nanoseconds = static_cast<uint64_t>(until.tv_nsec) + ns;
+    until.tv_sec += static_cast<time_t>(nanoseconds / 1'000'000'000);
+    until.tv_nsec = static_cast<long>(nanoseconds % 1'000'000'000);
+    pthread_cond_clockwait(&condition_, lock->mutex()->native(), CLOCK_MONOTONIC, &until);
+  }
   void NotifyAll() { pthread_cond_broadcast(&condition_); }
 
  private:

@@ -221,7 +221,10 @@ void Engine::RunKernel(Function* function, UvmsimLaunch launch, uint32_t stream,
 
 void* Engine::KernelAccess(const void* address, uint64_t bytes, Access access) {
   void* view = GpuAccess(reinterpret_cast<uint64_t>(address), bytes, access, false);
-  if (view == nullptr) SetError(CUDA_ERROR_ILLEGAL_ADDRESS);
+  if (view == nullptr) {
+    ReportFatalFault(reinterpret_cast<uint64_t>(address), access);
+    SetError(CUDA_ERROR_ILLEGAL_ADDRESS);
+  }
   return view;
 }
 

@@ -263,7 +263,7 @@ void Model::Advise(uint64_t address, uint64_t bytes, Advice advice, int processo
         policy.read_mostly = true;
         break;
       case Advice::kUnsetReadMostly:
-        if (policy.read_mostly) UnsetReadMostly(block);
+        if (policy.read_mostly) UnsetReadMostly(block, &recorder);
         policy.read_mostly = false;
         break;
       case Advice::kSetPreferredLocation:

@@ -115,7 +115,9 @@ class Model {
   void MarkUsed(Block* block, int device);
   void MarkUnusedIfEmpty(Block* block, int device);
   void FreeChunk(Block* block, int device);
-  void UnsetReadMostly(Block* block);
+  void UnsetReadMostly(Block* block, Recorder* recorder);
+  PageMask Duplicated(const Block& block) const;
+  void ReportDuplication(const Block& block, const PageMask& before, Recorder* recorder) const;
   void ReportProtection(Block* block, Recorder* recorder);
 
   ModelOptions options_;

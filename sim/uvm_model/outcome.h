@@ -19,14 +19,21 @@ enum class MigrationCause : uint8_t { kUser = 1, kCoherence = 2, kPrefetch = 3, 
 // CUpti_ActivityUnifiedMemoryRemoteMapCause.
 enum class RemoteMapCause : uint8_t { kCoherence = 1, kThrashing = 2, kPolicy = 3, kOutOfMemory = 4, kEviction = 5 };
 
-enum class EventKind : uint8_t { kGpuFault, kCpuFault, kMigration, kRemoteMap };
+enum class EventKind : uint8_t {
+  kGpuFault,
+  kCpuFault,
+  kMigration,
+  kRemoteMap,
+  kReadDuplicate,            // pages that more than one processor has from now on
+  kReadDuplicateInvalidate,  // pages that only one has left
+};
 
 struct Event {
   EventKind kind;
   Access access;       // faults
-  uint8_t cause;       // MigrationCause or RemoteMapCause
+  uint8_t cause;       // MigrationCause or RemoteMapCause. Read duplication: who has a copy, bit 0 the CPU, 1 device 0
   int8_t source;       // faults: the processor that faulted. Remote maps: where the memory is
-  int8_t destination;  // remote maps: the processor that maps
+  int8_t destination;  // remote maps: the processor that maps. Invalidation: where the last copy is
   uint32_t batch;      // index into Outcome::batches
   uint64_t address;    // of the first page
   uint64_t bytes;      // one run of neighbouring pages; one page for a fault

@@ -42,6 +42,16 @@ class Model::Recorder {
     event.destination = static_cast<int8_t>(processor);
     outcome_->events.push_back(event);
   }
+  void ReadDuplicate(uint8_t processors, uint64_t address, uint64_t bytes) {
+    Event event = Make(EventKind::kReadDuplicate, address, bytes);
+    event.cause = processors;
+    outcome_->events.push_back(event);
+  }
+  void ReadDuplicateInvalidate(int processor, uint64_t address, uint64_t bytes) {
+    Event event = Make(EventKind::kReadDuplicateInvalidate, address, bytes);
+    event.destination = static_cast<int8_t>(processor);
+    outcome_->events.push_back(event);
+  }
   // Accounts the copy's time under eviction or copies.
   void Migration(int source, int destination, uint64_t address, uint64_t bytes, MigrationCause cause) {
     const double bandwidth = source == kCpu        ? cost_.host_to_device_bytes_per_ns

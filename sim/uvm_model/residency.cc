@@ -18,6 +18,7 @@ bool Model::MakeResident(Block* block, int destination, const PageMask& faulted,
   }
   PageMask& resident = destination == kCpu ? block->cpu_resident : block->devices[destination].resident;
   const PageMask missing = pages - resident;
+  const PageMask duplicated = Duplicated(*block);
   const PageMask was_mapped = missing & block->cpu_readable;
   recorder->time().page_ns += was_mapped.Count() * cost.mapped_page_ns + (missing - was_mapped).Count() * cost.page_ns;
   recorder->time().copy_ns +=
@@ -72,7 +73,48 @@ bool Model::MakeResident(Block* block, int destination, const PageMask& faulted,
     block->devices[destination].writable |= exclusive;
     MarkUsed(block, destination);
   }
+  ReportDuplication(*block, duplicated, recorder);
   return true;
+}
+
+// The pages that more than one processor has. There are none unless somebody asked for read duplication.
+PageMask Model::Duplicated(const Block& block) const {
+  PageMask duplicated;
+  if (!block.policy.read_mostly) return duplicated;
+  PageMask somewhere = block.cpu_resident;
+  for (size_t i = 0; i < devices_.size(); ++i) {
+    duplicated |= somewhere & block.devices[i].resident;
+    somewhere |= block.devices[i].resident;
+  }
+  return duplicated;
+}
+
+// Which pages came to more than one processor since `before`, and which have one left.
+void Model::ReportDuplication(const Block& block, const PageMask& before, Recorder* recorder) const {
+  const PageMask now = Duplicated(block);
+  if (before == now) return;
+  const auto holders = [&](int page) {
+    unsigned mask = block.cpu_resident.Test(page) ? 1 : 0;
+    for (size_t i = 0; i < devices_.size(); ++i) mask |= block.devices[i].resident.Test(page) ? 2u << i : 0u;
+    return mask;
+  };
+  const auto each_run = [&](const PageMask& pages, auto report) {
+    pages.ForEachRun([&](int first, int count) {
+      for (int page = first; page < first + count;) {
+        const unsigned mask = holders(page);
+        int end = page + 1;
+        while (end < first + count && holders(end) == mask) ++end;
+        report(mask, block.Address(page), static_cast<uint64_t>(end - page) * kPageBytes);
+        page = end;
+      }
+    });
+  };
+  each_run(now - before, [&](unsigned mask, uint64_t address, uint64_t bytes) {
+    recorder->ReadDuplicate(static_cast<uint8_t>(mask), address, bytes);
+  });
+  each_run(before - now, [&](unsigned mask, uint64_t address, uint64_t bytes) {
+    if (mask != 0) recorder->ReadDuplicateInvalidate(std::countr_zero(mask) - 1, address, bytes);
+  });
 }
 
 void Model::Copy(Block* block, int source, int destination, const PageMask& pages, MigrationCause cause,
@@ -135,6 +177,7 @@ bool Model::MakeRoom(int device, uint64_t bytes, const Block* keep, Recorder* re
 void Model::Evict(Block* block, int device, Recorder* recorder) {
   DeviceState& state = block->devices[device];
   if (!state.resident.Empty()) {
+    const PageMask duplicated = Duplicated(*block);
     recorder->time().evict_ns += recorder->cost().evict_ns;
     ++recorder->outcome()->evicted_blocks;
     Copy(block, device, kCpu, state.resident - block->cpu_resident, MigrationCause::kEviction, recorder);
@@ -144,6 +187,7 @@ void Model::Evict(Block* block, int device, Recorder* recorder) {
     state.writable -= evicted;
     state.resident = {};
     MapAccessedBy(block, evicted, RemoteMapCause::kEviction, recorder);
+    ReportDuplication(*block, duplicated, recorder);
   }
   FreeChunk(block, device);
 }
@@ -186,7 +230,8 @@ bool Model::ReserveDeviceMemory(int device, uint64_t bytes, Outcome* outcome) {
 void Model::ReleaseDeviceMemory(int device, uint64_t bytes) { devices_[device].reserved_bytes -= bytes; }
 
 // One copy of each page stays: the one at the preferred location, else the CPU's.
-void Model::UnsetReadMostly(Block* block) {
+void Model::UnsetReadMostly(Block* block, Recorder* recorder) {
+  const PageMask duplicated = Duplicated(*block);
   const int preferred{block->policy.preferred};
   if (preferred >= 0) {
     const PageMask& kept = block->devices[preferred].resident;
@@ -199,6 +244,7 @@ void Model::UnsetReadMostly(Block* block) {
     state.readable &= state.resident;
     MarkUnusedIfEmpty(block, i);
   }
+  ReportDuplication(*block, duplicated, recorder);
 }
 
 void Model::ReportProtection(Block* block, Recorder* recorder) {

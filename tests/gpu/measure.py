@@ -6,13 +6,15 @@
 Managed memory stays at 4 GiB in all, far below what the card has free: chunks leave the GPU by explicit prefetch to the
 CPU, never because the card is full. Each workload runs untraced and traced in turns, so that the two see the same machine;
 times are given as the median of the ratios of such pairs, with their spread. Reports go to OUT/<name>.txt and .json, traces
-to OUT/<name>.pb.
+to OUT/<name>.pb, and the table to OUT/table.md.
 """
 
 import argparse
+import datetime
 import json
 import os
 import pathlib
+import platform
 import statistics
 import subprocess
 import sys
@@ -62,6 +64,15 @@ def share(seen, expected):
     return "" if not expected else f"{100.0 * int(seen or 0) / expected:.2f} %"
 
 
+def machine():
+    """What a reader of the table must know of where it was measured."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader"]
+    gpus = subprocess.run(query, capture_output=True, text=True, check=True).stdout.strip().splitlines()
+    name, driver, memory = [field.strip() for field in gpus[0].split(",")]
+    return (f"{datetime.date.today()}, {len(gpus)} x {name} ({memory}), driver {driver}, Linux {platform.release()}, "
+            f"{os.cpu_count()} CPU cores")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True)
@@ -74,11 +85,16 @@ def main():
     report = build / "bin" / "uvmtrace-report"
     library = build / "lib" / "libuvmtrace.so"
 
-    print(subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version,memory.total,memory.free", "--format=csv,noheader"],
-                         capture_output=True, text=True).stdout.strip())
-    print("| workload | same output | time ratio (min..max) | HtoD | of known | DtoH | of known | fault groups | batches "
+    table = (arguments.out / "table.md").open("w")
+
+    def say(line):
+        print(line, flush=True)
+        print(line, file=table, flush=True)
+
+    say(machine() + "\n")
+    say("| workload | same exit code | time ratio (min..max) | HtoD | of known | DtoH | of known | fault groups | batches "
           "| BH CPU ms | BH of faults | delivered, by the driver's counters | lost | trace KiB |")
-    print("|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
+    say("|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     failed = False
     for workload in workloads(build, arguments.only.split(",")):
         trace = arguments.out / f"{workload.name}.pb"
@@ -101,7 +117,7 @@ def main():
         (arguments.out / f"{workload.name}.txt").write_text(text.stdout + text.stderr)
         done = subprocess.run([report, "--format", "json", trace], capture_output=True, text=True)
         if done.returncode:
-            print(f"| {workload.name} | {done.stderr.strip()} |")
+            say(f"| {workload.name} | {done.stderr.strip()} |")
             failed = True
             continue
         (arguments.out / f"{workload.name}.json").write_text(done.stdout)
@@ -111,7 +127,7 @@ def main():
         expected = workload.expect_bytes or (0, 0)
         in_faults = bottom_half.get("utilization_in_faults")
         delivered = result["capture"].get("delivered_share")
-        print("| {} | {} | {:.2f} ({:.2f}..{:.2f}) | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |".format(
+        say("| {} | {} | {:.2f} ({:.2f}..{:.2f}) | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |".format(
             workload.name, "yes" if same else "NO",
             statistics.median(ratios), min(ratios), max(ratios),
             totals.get("host_to_device_bytes"), share(totals.get("host_to_device_bytes"), expected[0]),
@@ -121,7 +137,7 @@ def main():
             "" if in_faults is None else f"{in_faults:.2f}",
             "" if delivered is None else f"{100 * delivered:.2f} %",
             ", ".join(f"{row['count']} {row['reason'].split()[0]}" for row in result["capture"].get("lost", [])) or 0,
-            trace.stat().st_size // 1024), flush=True)
+            trace.stat().st_size // 1024))
     return 1 if failed else 0
 
 

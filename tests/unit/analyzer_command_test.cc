@@ -1,9 +1,12 @@
 // uvmtrace-report as a command: exit statuses, streams, formats.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <array>
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 
 #include "tests/unit/analyzer_trace_builder.h"
 
@@ -74,7 +77,49 @@ TEST(CommandTest, UnreadableFilesExitWithThreeAndSayWhy) {
   const CommandOutcome version = RunReport(later.path() + " 2>&1");
   EXPECT_EQ(version.status, 3);
   EXPECT_NE(version.output.find("version 9"), std::string::npos);
-  EXPECT_EQ(RunReport("/tmp 2>&1").status, 3);
+  EXPECT_EQ(RunReport("/proc/self/task 2>&1").status, 3);
+}
+
+// A folder with today's run of two processes, yesterday's, its rotated file, notes and a link.
+TEST(CommandTest, AFolderIsTheNewestRunInIt) {
+  std::string folder = ::testing::TempDir() + "uvmtrace_run_XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const auto write = [&folder](const std::string& name, uint32_t pid, uint64_t run_id, uint64_t started_s) {
+    TraceOptions options;
+    options.pid = pid;
+    options.started_realtime_ns = started_s * 1'000'000'000;
+    TraceBuilder builder(options);
+    builder.EndChunk();
+    std::string bytes = builder.Finish();
+    const auto frame = static_cast<size_t>(builder.frames().size() > 1 ? builder.frames()[1] : bytes.size());
+    // One chunk is enough; its run id is the tests' own but for this.
+    const std::string body = bytes.substr(38, frame - 38);
+    std::ofstream(folder + "/" + name, std::ios::binary) << Frame(body, 0, run_id);
+  };
+  write("trace.pb", 10, 77, 2000);
+  write("trace.12.pb", 12, 77, 2005);
+  write("old.pb", 20, 66, 1000);
+  write("old.21.pb", 21, 66, 3000);  // its server runs on, and started a worker just now
+  write("trace.pb.old", 30, 99, 9000);
+  std::ofstream(folder + "/notes.txt") << "nothing";
+  std::ofstream(folder + "/empty.pb");
+  ASSERT_EQ(symlink((folder + "/old.pb").c_str(), (folder + "/link.pb").c_str()), 0);
+
+  const CommandOutcome report = RunReport("--format json " + folder + " 2>/dev/null");
+  EXPECT_EQ(report.status, 0);
+  EXPECT_NE(report.output.find("trace.pb"), std::string::npos);
+  EXPECT_NE(report.output.find("trace.12.pb"), std::string::npos);
+  EXPECT_EQ(report.output.find("old"), std::string::npos) << report.output;
+  const CommandOutcome said = RunReport(folder + " 2>&1 >/dev/null");
+  EXPECT_NE(said.output.find("2 of 4 traces"), std::string::npos) << said.output;
+  const CommandOutcome one = RunReport(folder + "/trace.pb 2>&1 >/dev/null");
+  EXPECT_NE(one.output.find("1 more trace is beside it"), std::string::npos) << one.output;
+  EXPECT_EQ(RunReport(folder + "/trace.pb " + folder + "/trace.12.pb 2>&1 >/dev/null").output, "");
+
+  const CommandOutcome none = RunReport("/proc/self/task 2>&1");
+  EXPECT_EQ(none.status, 3);
+  EXPECT_NE(none.output.find("no trace is in this folder"), std::string::npos) << none.output;
+  std::filesystem::remove_all(folder);
 }
 
 TEST(CommandTest, OneUnreadableFileAmongSeveralIsAnError) {

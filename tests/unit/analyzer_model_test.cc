@@ -450,22 +450,22 @@ TEST(ClockTest, StepOfRealtimeIsFlaggedAndNotInterpolated) {
 
 TEST(KernelActivityTest, FaultsBeforeAndAfterTheKernelsRecord) {
   analyzer::KernelActivity activity;
-  activity.AddActivity(150, 3, 0);
-  activity.AddActivity(50, 1, 0);
+  activity.AddActivity(150, {3, 0, 0, 0});
+  activity.AddActivity(50, {1, 0, 0, 0});
   activity.AddKernel(1, 100, 200);
-  activity.AddActivity(180, 2, 4096);
-  activity.AddActivity(200, 9, 0);
-  EXPECT_EQ(activity.kernels().at(1).gpu_fault_groups, 5u);
-  EXPECT_EQ(activity.kernels().at(1).host_to_device_bytes, 4096u);
-  EXPECT_EQ(activity.unclaimed().gpu_fault_groups, 10u);
+  activity.AddActivity(180, {2, 0, 4096, 0});
+  activity.AddActivity(200, {9, 0, 0, 0});
+  EXPECT_EQ(activity.kernels().at(1).load.gpu_fault_groups, 5u);
+  EXPECT_EQ(activity.kernels().at(1).load.host_to_device_bytes, 4096u);
+  EXPECT_EQ(activity.unclaimed().load.gpu_fault_groups, 10u);
 }
 
 TEST(KernelActivityTest, ALongKernelWithMoreFaultsThanSlotsKeepsThemAll) {
   analyzer::KernelActivity activity;
-  for (uint64_t i = 0; i < 200'000; ++i) activity.AddActivity(1'000'000 + i * 100, 1, 10);
+  for (uint64_t i = 0; i < 200'000; ++i) activity.AddActivity(1'000'000 + i * 100, {1, 0, 10, 0});
   activity.AddKernel(1, 1'000'000, 1'000'000 + 200'000 * 100);
-  EXPECT_EQ(activity.kernels().at(1).gpu_fault_groups, 200'000u);
-  EXPECT_EQ(activity.unclaimed().gpu_fault_groups, 0u);
+  EXPECT_EQ(activity.kernels().at(1).load.gpu_fault_groups, 200'000u);
+  EXPECT_EQ(activity.unclaimed().load.gpu_fault_groups, 0u);
 }
 
 TEST(UnitsTest, ThreeDigitsAndTheRightUnit) {

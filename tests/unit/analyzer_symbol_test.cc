@@ -123,16 +123,56 @@ TEST(CallSiteTest, LaterMappingAtTheSameAddressesIsNotUsedForAnEarlierStack) {
     chunk.mappings.push_back(mapping);
   };
   map(1, "/nonexistent/libold.so");
-  chunk.stacks.push_back({1, {0x1100}});
+  chunk.stacks.push_back({1, {0x1100}, {}, {}});
   process.Apply(chunk);
   chunk.Clear();
   map(2, "/nonexistent/libnew.so");
-  chunk.stacks.push_back({2, {0x1100}});
+  chunk.stacks.push_back({2, {0x1100}, {}, {}});
   process.Apply(chunk);
   analyzer::Symbolizer symbolizer({});
   EXPECT_EQ(analyzer::ResolveCallSite(process, 1, &symbolizer).site, "libold.so+0x1100");
   EXPECT_EQ(analyzer::ResolveCallSite(process, 2, &symbolizer).site, "libnew.so+0x1100");
   EXPECT_EQ(analyzer::ResolveCallSite(process, 3, &symbolizer).site, "");
+}
+
+TEST(CallSiteTest, PythonFramesStandForTheInterpretersAndPackagesAreSkipped) {
+  analyzer::ProcessModel process;
+  analyzer::Chunk chunk;
+  const auto map = [&chunk](uint32_t id, uint64_t start, const char* path) {
+    analyzer::MappingDefinition mapping;
+    mapping.id = id;
+    mapping.start = start;
+    mapping.end = start + 0x1000;
+    mapping.path = path;
+    chunk.mappings.push_back(mapping);
+  };
+  map(1, 0x1000, "/nonexistent/libtorch_cuda.so");
+  map(2, 0x2000, "/nonexistent/lib/python3.12/site-packages/cupy/runtime.cpython-312-x86_64-linux-gnu.so");
+  map(3, 0x3000, "/nonexistent/bin/python3.12");
+  map(4, 0x4000, "/nonexistent/libown_extension.so");
+  const char* const strings[] = {"",           "/v/lib/python3.12/site-packages/cupy/core.py",
+                                 "alloc",      "/home/me/train.py",
+                                 "Model.grow", "/usr/lib/python3.12/threading.py",
+                                 "Thread.run"};
+  for (uint32_t id = 1; id < 7; ++id) chunk.strings.push_back({id, strings[id]});
+  chunk.codes = {{1, 1, 2}, {2, 3, 4}, {3, 5, 6}};
+  chunk.stacks.push_back({1, {0x1100, 0x2100, 0x3100, 0x3200}, {1, 2, 3}, {10, 20, 30}});
+  chunk.stacks.push_back({2, {0x4100, 0x3100}, {1, 2}, {10, 20}});  // a library of the program's own, beneath Python
+  chunk.stacks.push_back({3, {0x2100}, {1, 3}, {10, 30}});          // nothing is the user's
+  chunk.stacks.push_back({4, {0x2100, 0x3100}, {}, {}});            // no Python frames were recorded
+  chunk.stacks.push_back({5, {0x3100}, {99}, {1}});                 // whose definition stood in a damaged chunk
+  process.Apply(chunk);
+  analyzer::Symbolizer symbolizer({});
+  const analyzer::CallSite site = analyzer::ResolveCallSite(process, 1, &symbolizer);
+  EXPECT_EQ(site.site, "Model.grow (train.py:20)");
+  EXPECT_EQ(site.stack, (std::vector<std::string>{
+                            "libtorch_cuda.so+0x1100", "runtime.cpython-312-x86_64-linux-gnu.so+0x2100",
+                            "alloc (/v/lib/python3.12/site-packages/cupy/core.py:10)",
+                            "Model.grow (/home/me/train.py:20)", "Thread.run (/usr/lib/python3.12/threading.py:30)"}));
+  EXPECT_EQ(analyzer::ResolveCallSite(process, 2, &symbolizer).site, "libown_extension.so+0x4100");
+  EXPECT_EQ(analyzer::ResolveCallSite(process, 3, &symbolizer).site, "alloc (core.py:10)");
+  EXPECT_EQ(analyzer::ResolveCallSite(process, 4, &symbolizer).site, "runtime.cpython-312-x86_64-linux-gnu.so+0x2100");
+  EXPECT_EQ(analyzer::ResolveCallSite(process, 5, &symbolizer).site, "? (?:1)");
 }
 
 }  // namespace

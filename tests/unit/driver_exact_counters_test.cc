@@ -76,7 +76,7 @@ int FakeControl(int descriptor, unsigned long number, void* data) {
     return 0;
   }
   if (number == kToolsEnableCounters && descriptor == g_driver->tracker_descriptor) {
-    auto* counters = static_cast<ToolsCounters*>(data);
+    auto* counters = static_cast<ToolsFlags*>(data);
     g_driver->flags = counters->flags;
     counters->status = g_driver->enable_status;
     return 0;

@@ -12,3 +12,15 @@ target_compile_definitions(uvmtrace_preload_test PRIVATE
   UVMTRACE_LIBCUDA_STUB="${CUDAToolkit_LIBRARY_DIR}/stubs/libcuda.so"
   UVMTRACE_LIBCUDART="${CUDAToolkit_LIBRARY_DIR}/libcudart.so")
 gtest_discover_tests(uvmtrace_preload_test)
+
+# An interpreter of its own in the test's process.
+find_package(Python3 COMPONENTS Development.Embed)
+if(Python3_Development.Embed_FOUND AND UVMTRACE_SANITIZE STREQUAL "")
+  add_executable(uvmtrace_preload_python_test
+    preload_python_stack_test.cc
+    ${PROJECT_SOURCE_DIR}/preload/python_stack.cc
+    ${PROJECT_SOURCE_DIR}/preload/resolve.cc)
+  target_link_libraries(uvmtrace_preload_python_test PRIVATE
+    uvmtrace_preload_parts uvmtrace_record uvmtrace_record_oracle uvmtrace_cuda_headers Python3::Python GTest::gtest_main)
+  gtest_discover_tests(uvmtrace_preload_python_test)
+endif()

@@ -29,21 +29,23 @@ TEST(PreloadConfig, DefaultsWithoutVariables) {
   EXPECT_EQ(config.buffer_bytes, size_t{64} << 20);
   EXPECT_EQ(config.log, LogLevel::kWarn);
   EXPECT_TRUE(config.kernels);
+  EXPECT_TRUE(config.bottom_half_stacks);
   EXPECT_EQ(config.drain_period_us, 1000u);
   EXPECT_EQ(config.sample_period_us, 10'000u);
   EXPECT_TRUE(Warnings().empty());
 }
 
 TEST(PreloadConfig, EveryVariable) {
-  const Config config =
-      Read({"UVMTRACE_OUT=/x/%h.%p", "UVMTRACE_DETAIL=calls", "UVMTRACE_STACKS=128", "UVMTRACE_BUFFER_MB=4096",
-            "UVMTRACE_LOG=debug", "UVMTRACE_KERNELS=0", "UVMTRACE_DRAIN_US=500", "UVMTRACE_SAMPLE_MS=20"});
+  const Config config = Read({"UVMTRACE_OUT=/x/%h.%p", "UVMTRACE_DETAIL=calls", "UVMTRACE_STACKS=128",
+                              "UVMTRACE_BUFFER_MB=4096", "UVMTRACE_LOG=debug", "UVMTRACE_KERNELS=0",
+                              "UVMTRACE_BH_STACKS=0", "UVMTRACE_DRAIN_US=500", "UVMTRACE_SAMPLE_MS=20"});
   EXPECT_STREQ(config.out, "/x/%h.%p");
   EXPECT_EQ(config.detail, Detail::kCalls);
   EXPECT_EQ(config.stack_frames, 128);
   EXPECT_EQ(config.buffer_bytes, size_t{4} << 30);
   EXPECT_EQ(config.log, LogLevel::kDebug);
   EXPECT_FALSE(config.kernels);
+  EXPECT_FALSE(config.bottom_half_stacks);
   EXPECT_EQ(config.drain_period_us, 500u);
   EXPECT_EQ(config.sample_period_us, 20'000u);
   EXPECT_TRUE(Warnings().empty());

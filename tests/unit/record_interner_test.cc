@@ -101,6 +101,19 @@ TEST(StackInterner, SaysZeroAtItsLimitAndStillFindsTheOld) {
   EXPECT_EQ(interner->Intern(pcs), 18u);
 }
 
+TEST(StackInterner, TheSameWordsAsPythonFramesAreAnotherStack) {
+  auto interner = std::make_unique<StackInterner>();
+  const uint64_t words[] = {1, 2, 3};
+  EXPECT_EQ(interner->Intern(words), 1u);
+  EXPECT_EQ(interner->Intern(words, 1), 2u);
+  EXPECT_EQ(interner->Intern(words, 3), 3u);
+  EXPECT_EQ(interner->Intern(words, 1), 2u);
+  EXPECT_EQ(interner->Intern(words, 4), 0u) << "more Python frames than there are words";
+  EXPECT_EQ(interner->Get(2).size(), 2u);
+  EXPECT_EQ(interner->GetPython(2)[0], 3u);
+  EXPECT_TRUE(interner->Get(3).empty());
+}
+
 pb::Chunk Appended(LossTable& table) {
   WireBuffer out;
   table.Append(out);

@@ -60,6 +60,21 @@ TEST(PathTemplate, Expands) {
   EXPECT_TRUE(ExpandPathTemplate(std::string(63, 'a').c_str(), 42, "node1", out, sizeof(out)));
 }
 
+TEST(PathTemplate, AHostsNameNeverLeavesTheFolder) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"../../etc/passwd", "_._.._etc_passwd"}, {"..", "_."},        {".", "_"},       {"/", "_"},
+      {"node-1.cluster", "node-1.cluster"},     {"a\nb c", "a_b_c"}, {"%p%h", "_p_h"}, {"\xc3\xa4", "__"},
+  };
+  for (const auto& [host, expected] : cases) {
+    char out[64];
+    ASSERT_TRUE(ExpandPathTemplate("/tmp/%h/t.%h", 42, host, out, sizeof(out)));
+    EXPECT_EQ(std::string(out), std::string("/tmp/") + expected + "/t." + expected);
+  }
+  char out[200];
+  ASSERT_TRUE(ExpandPathTemplate("%h", 42, std::string(1000, 'a').c_str(), out, sizeof(out)));
+  EXPECT_EQ(strlen(out), 65u);
+}
+
 TEST(PathTemplate, PidGoesBeforeTheExtensionOfTheName) {
   char out[64];
   ASSERT_TRUE(InsertPid("a.b/trace.pb", 7, 1, out, sizeof(out)));

@@ -71,6 +71,20 @@ TEST_F(RunIdTest, APidThatComesAgainIsAnotherRun) {
   EXPECT_NE(Id(20), before) << "another boot or machine";
 }
 
+TEST_F(RunIdTest, HiddenProcGivesEveryProcessARunOfItsOwn) {
+  const std::string nowhere = proc_ / "nowhere";
+  EXPECT_NE(RunId(nowhere.c_str(), 1), RunId(nowhere.c_str(), 1));
+}
+
+TEST_F(RunIdTest, TheRootHasNoTracedAncestor) {
+  AddProcess(10, 1, 5, "HOME=/root");
+  AddProcess(20, 10, 100, Preload());
+  AddProcess(21, 20, 101, Preload());
+  EXPECT_TRUE(IsRunRoot(proc_.path().c_str(), 20));
+  EXPECT_FALSE(IsRunRoot(proc_.path().c_str(), 21));
+  EXPECT_TRUE(IsRunRoot((proc_ / "nowhere").c_str(), 21));
+}
+
 TEST_F(RunIdTest, ANameWithParenthesesAndBlanksDoesNotConfuseIt) {
   AddProcess(20, 1, 100, Preload(), "a) S 1 (b c)");
   AddProcess(21, 20, 101, Preload(), ") ) )");

@@ -10,9 +10,16 @@ find_library(UVMTRACE_CUPTI_LIBRARY NAMES libcupti.so.13
              HINTS ${CUDAToolkit_LIBRARY_DIR} ${CUDAToolkit_LIBRARY_DIR}/../extras/CUPTI/lib64)
 target_link_libraries(sim_program PRIVATE ${UVMTRACE_CUPTI_LIBRARY} ${CMAKE_DL_LIBS})
 
+# The same, reading the driver's tools interface.
+add_executable(sim_tools_program sim_tools_program.cu)
+set_target_properties(sim_tools_program PROPERTIES
+  CUDA_RUNTIME_LIBRARY Shared RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
+target_link_libraries(sim_tools_program PRIVATE ${CMAKE_DL_LIBS})
+
 add_executable(sim_libraries_test sim_libraries_test.cc)
 target_link_libraries(sim_libraries_test PRIVATE GTest::gtest_main)
 target_compile_definitions(sim_libraries_test PRIVATE
-  UVMSIM_LIBRARIES="${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/uvmtrace/sim" UVMSIM_PROGRAM="$<TARGET_FILE:sim_program>")
-add_dependencies(sim_libraries_test sim_program uvmsim_cuda uvmsim_cudart uvmsim_cupti)
+  UVMSIM_LIBRARIES="${CMAKE_LIBRARY_OUTPUT_DIRECTORY}/uvmtrace/sim" UVMSIM_PROGRAM="$<TARGET_FILE:sim_program>"
+  UVMSIM_TOOLS_PROGRAM="$<TARGET_FILE:sim_tools_program>")
+add_dependencies(sim_libraries_test sim_program sim_tools_program uvmsim_cuda uvmsim_cudart uvmsim_cupti)
 gtest_discover_tests(sim_libraries_test PROPERTIES TIMEOUT 300)

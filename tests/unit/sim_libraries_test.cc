@@ -30,7 +30,8 @@ class SimulatedLibraries : public testing::Test {
     std::filesystem::remove_all(folder_, ignored);
   }
 
-  Ending Run(const std::string& name, const std::map<std::string, std::string>& environment = {}) {
+  Ending Run(const std::string& name, const std::map<std::string, std::string>& environment = {},
+             const char* program = UVMSIM_PROGRAM) {
     int pipes[2];
     EXPECT_EQ(pipe(pipes), 0);
     const pid_t child = fork();
@@ -44,7 +45,7 @@ class SimulatedLibraries : public testing::Test {
       setenv("UVMTRACE_SIM_PROFILE", "tiny", 1);
       for (const auto& [variable, value] : environment) setenv(variable.c_str(), value.c_str(), 1);
       alarm(120);
-      execl(UVMSIM_PROGRAM, UVMSIM_PROGRAM, name.c_str(), nullptr);
+      execl(program, program, name.c_str(), nullptr);
       _exit(126);
     }
     close(pipes[1]);
@@ -58,8 +59,8 @@ class SimulatedLibraries : public testing::Test {
   }
   bool FolderIsEmpty() const { return std::filesystem::is_empty(folder_); }
 
-  void Succeeds(const std::string& name) {
-    const Ending ending = Run(name);
+  void Succeeds(const std::string& name, const char* program = UVMSIM_PROGRAM) {
+    const Ending ending = Run(name, {}, program);
     EXPECT_TRUE(ending.Exited(0)) << ending.status << "\n" << ending.output;
     EXPECT_TRUE(FolderIsEmpty()) << "the simulated /proc was left behind";
   }
@@ -93,6 +94,27 @@ using SimulatedCupti = SimulatedLibraries;
 TEST_F(SimulatedCupti, FlushedInTimeItIsComplete) { Succeeds("cupti-complete"); }
 TEST_F(SimulatedCupti, UnflushedItLosesSilentlyBeyondTheQueue) { Succeeds("cupti-unflushed"); }
 TEST_F(SimulatedCupti, DrainedEveryMillisecondItIsComplete) { Succeeds("cupti-drained"); }
+
+class SimulatedTools : public SimulatedLibraries {
+ protected:
+  void Succeeds(const std::string& name) { SimulatedLibraries::Succeeds(name, UVMSIM_TOOLS_PROGRAM); }
+};
+TEST_F(SimulatedTools, QueueCountersAndModelAgreeToTheByte) { Succeeds("complete"); }
+TEST_F(SimulatedTools, WhatDoesNotFitIsCountedByType) { Succeeds("overflow"); }
+TEST_F(SimulatedTools, MigrationsAndReplaysWaitForProgressOrAFlush) { Succeeds("late"); }
+TEST_F(SimulatedTools, PollWakesAtTheThreshold) { Succeeds("wakes"); }
+TEST_F(SimulatedTools, CpuFaultsNameThreadAndInstruction) { Succeeds("cpu-faults"); }
+TEST_F(SimulatedTools, ReadDuplicationIsToldPageByPage) { Succeeds("read-duplication"); }
+TEST_F(SimulatedTools, RemoteMapsAndPreferredLocations) { Succeeds("remote-maps"); }
+TEST_F(SimulatedTools, AFatalFaultIsTold) { Succeeds("fatal-fault"); }
+TEST_F(SimulatedTools, RefusesWhatTheDriverRefuses) { Succeeds("refuses"); }
+TEST_F(SimulatedTools, AReaderMayVanishOrWriteNonsense) { Succeeds("vanishes"); }
+TEST_F(SimulatedTools, AHostMayCloseAllDescriptors) { Succeeds("everything-closed"); }
+TEST_F(SimulatedTools, AForkedChildHasNone) { Succeeds("fork"); }
+TEST_F(SimulatedTools, WithoutWaitingItIsAsComplete) {
+  const Ending ending = Run("complete", {{"UVMTRACE_SIM_TIME_SCALE", "0"}}, UVMSIM_TOOLS_PROGRAM);
+  EXPECT_TRUE(ending.Exited(0)) << ending.output;
+}
 
 using SimulatedProcess = SimulatedLibraries;
 TEST_F(SimulatedProcess, ASegmentationFaultElsewhereKillsAsEver) {

@@ -273,13 +273,20 @@ void BottomHalf() {
   CUDA(cudaDeviceSynchronize());
   const uvmsim::EngineTotals after = Totals();
   const double modelled = after.bottom_half_ns - before.bottom_half_ns;
-  const double burnt = static_cast<double>(ThreadCpuNs(after.bottom_half_tid) - cpu_before);
+  // The kernel brings schedstat up to date when the thread goes to sleep, which a loaded machine may put off.
+  double burnt = 0;
+  for (int i = 0; i < 1000 && burnt < modelled * 0.95; ++i) {
+    if (i != 0) usleep(10'000);
+    burnt = static_cast<double>(ThreadCpuNs(after.bottom_half_tid) - cpu_before);
+  }
   printf("modelled %.1f ms, burnt %.1f ms\n", modelled / 1e6, burnt / 1e6);
   CHECK(modelled > 20e6);
-  CHECK(burnt > modelled / 1.5 && burnt < modelled * 1.5);
+  // It is CPU time, so that load takes nothing away from it: less the thread's start, all of it is burnt. What waking
+  // up adds depends on the machine; the upper bound is for a mistake of units.
+  CHECK(burnt > modelled * 0.9 && burnt < modelled * 10);
 
   const auto* host = static_cast<const UvmsimHost*>(FromDriver("uvmsim_host"));
-  CHECK_EQ(host->version, 1u);
+  CHECK(host->version >= 2 && host->tools != nullptr);
   CHECK(strcmp(host->profile, "tiny") == 0);
   const std::string root = host->root;
   const std::string thread = root + "/proc/" + std::to_string(after.bottom_half_tid);

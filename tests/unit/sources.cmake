@@ -17,8 +17,13 @@ file(MAKE_DIRECTORY ${fake_cupti_folder}/nvidia/cuda_runtime/lib)
 add_executable(uvmtrace_sources_test
   cupti_library_search_test.cc
   cupti_source_test.cc
+  driver_bh_profiler_test.cc
+  driver_bh_ring_test.cc
+  driver_bh_symbols_test.cc
   driver_kernel_threads_test.cc
   driver_exact_counters_test.cc
+  driver_queue_reader_test.cc
+  driver_queue_source_test.cc
   driver_sampler_test.cc
   sources_child.cc
   sources_trace.cc)

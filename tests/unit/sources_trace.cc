@@ -37,19 +37,19 @@ std::string Hex(const std::string& bytes) {
 
 void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& strings, TraceContents* contents) {
   for (const auto& rows : chunk.gpu_faults()) {
-    EXPECT_EQ(rows.clock(), uvmtrace::TIME_BASE_CUPTI);
-    EXPECT_EQ(rows.source(), uvmtrace::EVENT_SOURCE_CUPTI);
     for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
       contents->gpu_faults.push_back({Sum(rows.start_delta_ns(), i), At(rows.duration_ns(), i),
                                       static_cast<uint64_t>(Sum(rows.address_delta(), i)), At(rows.device(), i),
-                                      At(rows.access(), i), At(rows.groups(), i), 0});
+                                      At(rows.access(), i), At(rows.groups(), i), 0, At(rows.batch(), i), 0,
+                                      rows.clock(), rows.source()});
     }
   }
   for (const auto& rows : chunk.cpu_faults()) {
     for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
       contents->cpu_faults.push_back({Sum(rows.start_delta_ns(), i), 0,
                                       static_cast<uint64_t>(Sum(rows.address_delta(), i)), -1, At(rows.access(), i), 0,
-                                      static_cast<uint64_t>(Sum(rows.pc_delta(), i))});
+                                      static_cast<uint64_t>(Sum(rows.pc_delta(), i)), 0, At(rows.tid(), i),
+                                      rows.clock(), rows.source()});
     }
   }
   for (const auto& rows : chunk.migrations()) {
@@ -57,7 +57,17 @@ void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& s
       contents->migrations.push_back({Sum(rows.start_delta_ns(), i), At(rows.duration_ns(), i),
                                       static_cast<uint64_t>(Sum(rows.address_delta(), i)), At(rows.bytes(), i),
                                       At(rows.source_device(), i), At(rows.destination_device(), i),
-                                      At(rows.cause(), i)});
+                                      At(rows.cause(), i), rows.clock(), rows.source()});
+    }
+  }
+  for (const auto& rows : chunk.replays()) {
+    for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
+      contents->replays.push_back({Sum(rows.time_delta_ns(), i), At(rows.device(), i), At(rows.batch(), i)});
+    }
+  }
+  for (const auto& rows : chunk.migration_windows()) {
+    for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
+      contents->windows.push_back({Sum(rows.start_delta_ns(), i), At(rows.duration_ns(), i)});
     }
   }
   for (const auto& rows : chunk.region_events()) {
@@ -89,13 +99,25 @@ void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& s
     for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
       contents->counter_samples.push_back({Sum(rows.time_delta_ns(), i), At(rows.host_to_device_bytes(), i),
                                            At(rows.device_to_host_bytes(), i), At(rows.cpu_faults(), i),
-                                           At(rows.gpu_faults(), i)});
+                                           At(rows.gpu_faults(), i), At(rows.processor(), i)});
+    }
+  }
+  for (const auto& rows : chunk.tool_samples()) {
+    for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
+      contents->tool_samples.push_back({Sum(rows.time_delta_ns(), i), At(rows.calls_ns(), i), At(rows.sampler_ns(), i),
+                                        At(rows.bytes_written(), i)});
+    }
+  }
+  for (const auto& rows : chunk.bottom_half_samples()) {
+    for (int i = 0; i < rows.time_delta_ns_size(); ++i) {
+      contents->bottom_half_samples.push_back({Sum(rows.time_delta_ns(), i), At(rows.kernel_thread(), i),
+                                               At(rows.kernel_stack(), i), At(rows.weight_ns(), i)});
     }
   }
   for (const auto& rows : chunk.clock_samples()) {
     for (int i = 0; i < rows.monotonic_delta_ns_size(); ++i) {
-      contents->clock_samples.push_back(
-          {Sum(rows.monotonic_delta_ns(), i), Sum(rows.realtime_delta_ns(), i), Sum(rows.cupti_delta_ns(), i)});
+      contents->clock_samples.push_back({Sum(rows.monotonic_delta_ns(), i), Sum(rows.realtime_delta_ns(), i),
+                                         Sum(rows.cupti_delta_ns(), i), Sum(rows.monotonic_raw_delta_ns(), i)});
     }
   }
 }
@@ -120,9 +142,16 @@ TraceContents ReadTrace(const std::string& path) {
       contents.states[state.name()] = {state.state(), state.reason()};
       contents.history[state.name()].push_back(contents.states[state.name()]);
     }
+    for (const auto& change : chunk.detail_change()) {
+      contents.detail_changes.push_back({change.detail(), change.reason()});
+    }
     for (const auto& thread : chunk.kernel_thread()) {
       contents.kernel_threads[thread.id()] = {thread.tid(), thread.start_ticks(), thread.name(), thread.role(),
                                               Hex(thread.device_uuid())};
+    }
+    for (const auto& stack : chunk.kernel_stack()) {
+      EXPECT_EQ(contents.kernel_stacks.count(stack.id()), 0u) << "defined twice";
+      for (const uint32_t frame : stack.frame()) contents.kernel_stacks[stack.id()].push_back(strings[frame]);
     }
     ReadEvents(chunk, strings, &contents);
   }

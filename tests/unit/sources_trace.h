@@ -18,6 +18,23 @@ struct Fault {
   int access;
   uint64_t groups;
   uint64_t pc;
+  uint32_t batch = 0;
+  uint32_t tid = 0;
+  int clock = 0;
+  int source = 0;
+};
+struct Replay {
+  int64_t time_ns;
+  int device;
+  uint32_t batch;
+};
+struct Window {
+  int64_t start_ns;
+  uint64_t duration_ns;
+};
+struct DetailChange {
+  std::string detail;
+  std::string reason;
 };
 struct Migration {
   int64_t start_ns;
@@ -27,6 +44,8 @@ struct Migration {
   int source;
   int destination;
   int cause;
+  int clock;
+  int source_of_event;
 };
 struct Region {
   int64_t start_ns;
@@ -69,11 +88,25 @@ struct CounterSample {
   uint64_t device_to_host_bytes;
   uint64_t cpu_faults;
   uint64_t gpu_faults;
+  uint32_t processor;
 };
 struct ClockSample {
   int64_t monotonic_ns;
   int64_t realtime_ns;
   int64_t cupti_ns;
+  int64_t monotonic_raw_ns;
+};
+struct ToolSample {
+  int64_t time_ns;
+  uint64_t calls_ns;
+  uint64_t sampler_ns;
+  uint64_t bytes_written;
+};
+struct BottomHalfSample {
+  int64_t time_ns;
+  uint32_t kernel_thread;
+  uint32_t kernel_stack;
+  uint64_t weight_ns;
 };
 struct State {
   int state = -1;
@@ -96,8 +129,14 @@ struct TraceContents {
   std::vector<ProcessSample> process_samples;
   std::vector<CounterSample> counter_samples;
   std::vector<ClockSample> clock_samples;
-  std::map<std::string, State> states;                // in force at the end
-  std::map<std::string, std::vector<State>> history;  // in the order of the file
+  std::vector<Replay> replays;
+  std::vector<Window> windows;
+  std::vector<DetailChange> detail_changes;
+  std::vector<ToolSample> tool_samples;
+  std::vector<BottomHalfSample> bottom_half_samples;
+  std::map<uint32_t, std::vector<std::string>> kernel_stacks;  // innermost first
+  std::map<std::string, State> states;                         // in force at the end
+  std::map<std::string, std::vector<State>> history;           // in the order of the file
   std::map<std::string, std::string> parameters;
   std::map<std::string, uint64_t> losses;  // by "source: reason"
 };

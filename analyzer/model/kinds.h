@@ -1,0 +1,27 @@
+// The enumerations of migrations that several models count by.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace uvmtrace::analyzer {
+
+enum class Direction : uint8_t { kHostToDevice, kDeviceToHost, kDeviceToDevice, kUnknown };
+inline constexpr size_t kDirectionCount = 4;
+
+// Values of uvmtrace.proto's MigrationCause.
+enum class MigrationCause : uint8_t {
+  kUnknown = 0,
+  kUser = 1,
+  kCoherence = 2,
+  kPrefetch = 3,
+  kEviction = 4,
+  kAccessCounters = 5,
+};
+inline constexpr size_t kMigrationCauseCount = 6;
+
+// Values of uvmtrace.proto's Access.
+enum class Access : uint8_t { kUnknown = 0, kRead = 1, kWrite = 2, kAtomic = 3, kPrefetch = 4 };
+inline constexpr size_t kAccessCount = 5;
+
+}  // namespace uvmtrace::analyzer

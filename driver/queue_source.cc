@@ -1,0 +1,580 @@
+// The queue's thread and its life: see queue_source.h.
+#include "driver/queue_source.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <algorithm>
+#include <new>
+
+#include "driver/exact_counters.h"
+#include "driver/migration_windows.h"
+#include "driver/processor_table.h"
+#include "driver/tools_queue.h"
+#include "record/diagnostics.h"
+#include "record/recorder.h"
+#include "record/source_thread.h"
+
+namespace uvmtrace {
+namespace {
+
+constexpr const char* kSource = "driver_queue";
+constexpr uint64_t kMillisecondNs = 1'000'000;
+constexpr uint64_t kSecondNs = 1'000 * kMillisecondNs;
+
+// One entry for each fault or decision. A CPU fault takes the thread that makes it some microseconds in any case, and
+// with counters open the driver's callback runs for it anyway: its entry adds little.
+constexpr uint64_t kCheapEvents = ToolsBit(ToolsEvent::kCpuFault) | ToolsBit(ToolsEvent::kGpuFault) |
+                                  ToolsBit(ToolsEvent::kReplay) | ToolsBit(ToolsEvent::kFatalFault) |
+                                  ToolsBit(ToolsEvent::kThrashing) | ToolsBit(ToolsEvent::kThrottlingStart) |
+                                  ToolsBit(ToolsEvent::kThrottlingEnd) | ToolsBit(ToolsEvent::kRemoteMap);
+// An entry, and memory of the kernel's until it is delivered, for each copy; an entry for each page.
+constexpr uint64_t kCostlyEvents = ToolsBit(ToolsEvent::kMigration) | ToolsBit(ToolsEvent::kReadDuplicate) |
+                                   ToolsBit(ToolsEvent::kReadDuplicateInvalidate);
+// A replay goes to the queues of every address space: it is asked for in one.
+constexpr uint64_t kOncePerProcess = ToolsBit(ToolsEvent::kReplay);
+
+// What a migration event costs the driver's thread: 35,000 of them made 100 ms of faults 61 ms longer than what the
+// cheap events did (H200, driver 580).
+constexpr uint64_t kMigrationEventCostNs = 1800;
+constexpr uint64_t kCostWindowNs = kSecondNs;
+
+// The first address space gets the large ring, a further one is rare.
+constexpr uint32_t kFurtherEntries = ToolsQueue::kMostEntries / 16;
+// While something happens the ring is read so often; the poll returns earlier when it fills faster.
+constexpr uint64_t kBusyPeriodNs = 5 * kMillisecondNs;
+constexpr uint64_t kQuietPeriodNs = 20 * kMillisecondNs;
+constexpr uint64_t kBusyForNs = 100 * kMillisecondNs;
+// Between two requests for what the driver holds back; they take at most one kFlushShare-th of the time.
+constexpr uint64_t kFlushPeriodNs = 10 * kMillisecondNs;
+constexpr uint64_t kLongestFlushPeriodNs = 500 * kMillisecondNs;
+constexpr uint64_t kFlushShare = 50;
+// A window's migrations are complete when those in flight at its end have had so long to end.
+constexpr uint64_t kWindowGraceNs = 2 * kMillisecondNs;
+// Entries that are recorded before the writer is given the time to empty our own ring.
+constexpr uint32_t kEntriesAtOnce = 32'768;
+constexpr int kWriterMs = 500;
+constexpr uint64_t kLookPeriodNs = 2 * kSecondNs;
+constexpr int kMostReopened = 8;
+constexpr uint64_t kClockPeriodNs = kSecondNs;
+// The counters grew by so many bytes, for so long, and no migration came: the queue is not what it seems to be.
+constexpr uint64_t kDeafBytes = uint64_t{64} << 20;
+constexpr uint64_t kDeafNs = kSecondNs;
+
+struct Lane {
+  ToolsQueue queue;
+  uint64_t told_dropped[kToolsEventCount] = {};
+  uint64_t told_flawed[QueueReader::kFlawCount] = {};
+};
+
+// Everything but the thread. Used by the thread that starts the source, then by the source's own.
+struct State {
+  QueueSourceOptions options;
+  ToolsCalls calls = {};
+  DeviceUuid devices[kMaxDevices];
+  Lane lanes[VaSpaces::kMax];
+  size_t lane_count = 0;
+  VaSpaces va_spaces;
+  int reopened = 0;
+  QueueDetail detail = QueueDetail::kFull;
+  MigrationWindows windows;
+  // The last window, open or just closed: migrations that began outside of it are left out.
+  uint64_t window_start_ns = 0;
+  uint64_t window_start_raw_ns = 0;
+  uint64_t window_end_raw_ns = 0;
+  uint32_t recorded_at_once = 0;
+  uint64_t busy_until_ns = 0;
+  uint64_t next_flush_ns = 0;
+  uint64_t next_look_ns = 0;
+  uint64_t next_clock_ns = 0;
+  bool flush_refused = false;
+  bool polled_ready = false;  // the last poll said that entries wait
+  bool poll_trusted = true;   // and so they did
+  ExactTotals totals_seen;
+  // Deafness: what the counters said when migrations were last seen, or nothing moved.
+  uint64_t heard_bytes = 0;
+  uint64_t heard_ns = 0;
+  // Cost of migrations in the present second.
+  uint64_t cost_window_start_ns = 0;
+  uint64_t cost_window_migrations = 0;
+};
+constinit State g;
+constinit SourceThread g_thread;
+
+uint64_t EventsOf(QueueDetail detail, size_t lane) {
+  const uint64_t events = detail == QueueDetail::kFull ? kCheapEvents | kCostlyEvents : kCheapEvents;
+  return lane == 0 ? events : events & ~kOncePerProcess;
+}
+
+template <typename Event>
+void Record(void*, const Event& event) {
+  Recorder::Get().Record(event);
+  ++g.recorded_at_once;
+}
+
+void RecordMigration(void*, const MigrationEvent& event) {
+  if (g.detail == QueueDetail::kSampled &&
+      (event.start_ns < g.window_start_raw_ns || event.start_ns > g.window_end_raw_ns)) {
+    return;
+  }
+  Record(nullptr, event);
+}
+
+constexpr QueueSink kSink = {nullptr,          &Record<GpuFaultEvent>, &Record<CpuFaultEvent>,
+                             &RecordMigration, &Record<ReplayEvent>,   &Record<RegionEvent>};
+
+// The driver's clock is none that the trace's events are laid on: samples of both tell how they run.
+void RecordClocks(uint64_t now_ns) {
+  g.next_clock_ns = now_ns + kClockPeriodNs;
+  auto read = [](clockid_t clock) {
+    timespec now;
+    clock_gettime(clock, &now);
+    return static_cast<uint64_t>(now.tv_sec) * kSecondNs + static_cast<uint64_t>(now.tv_nsec);
+  };
+  ClockSampleEvent best;
+  uint64_t best_width_ns = UINT64_MAX;
+  for (int i = 0; i < 4; ++i) {
+    ClockSampleEvent sample;
+    const uint64_t before_ns = NowNs();
+    sample.monotonic_raw_ns = MonotonicRawNs();
+    sample.realtime_ns = read(CLOCK_REALTIME);
+    const uint64_t width_ns = NowNs() - before_ns;
+    sample.monotonic_ns = before_ns + width_ns / 2;
+    if (width_ns >= best_width_ns) continue;
+    best_width_ns = width_ns;
+    best = sample;
+  }
+  Recorder::Get().Record(best);
+}
+
+void TellActive() {
+  char reason[300];
+  const uint32_t entries = g.lanes[0].queue.entries();
+  int length = snprintf(reason, sizeof reason, "%u entries", entries);
+  const size_t at = static_cast<size_t>(length);
+  if (g.lane_count > 1) {
+    snprintf(reason + at, sizeof reason - at, "; of %zu address spaces", g.lane_count);
+  } else if (entries < ToolsQueue::kMostEntries) {
+    snprintf(reason + at, sizeof reason - at,
+             "; there was no memory for %u: a storm of faults may fill it, and what is dropped is counted",
+             ToolsQueue::kMostEntries);
+  }
+  Recorder::Get().SetSourceState(kSource, SourceStateKind::kActive, reason);
+}
+
+bool Flush(size_t lane) {
+  const int va_space = g.va_spaces.descriptor(lane);
+  if (va_space < 0) return false;
+  ToolsFlush flush;
+  return g.calls.control(va_space, kToolsFlushEvents, &flush) == 0 && flush.status == 0;
+}
+
+void ReadProcessors(size_t lane) {
+  ProcessorTable table;
+  const int va_space = g.va_spaces.descriptor(lane);
+  if (va_space >= 0) ReadProcessorTable(g.calls, va_space, g.devices, g.options.device_count, &table);
+  g.lanes[lane].queue.reader().SetProcessors(table);
+}
+
+// A queue on one more address space. False with a reason; the descriptor is then remembered as none, or not.
+bool OpenLane(int va_space, uint32_t entries, char* reason, size_t reason_size) {
+  Lane& lane = g.lanes[g.lane_count];
+  new (&lane) Lane;
+  bool wrong_va_space = false;
+  if (!lane.queue.Open(g.calls, va_space, entries, EventsOf(g.detail, g.lane_count), reason, reason_size,
+                       &wrong_va_space)) {
+    if (wrong_va_space) g.va_spaces.Refuse(va_space);
+    return false;
+  }
+  g.va_spaces.Accept(va_space);
+  ++g.lane_count;
+  return true;
+}
+
+// The self-test that needs no fault: nothing here may touch managed memory to make one. The first entries are tested
+// when they come (QueueReader).
+bool TestFirstLane(char* reason, size_t reason_size) {
+  const int va_space = g.va_spaces.descriptor(0);
+  ProcessorTable table;
+  const int gpus = va_space < 0 ? -1 : ReadProcessorTable(g.calls, va_space, g.devices, g.options.device_count, &table);
+  if (gpus < 0) {
+    DescribeRefusal("the table of its processors", errno, 0, reason, reason_size);
+    return false;
+  }
+  // A GPU is in it once it has a context; none at all is no contradiction.
+  if (gpus > 0 && g.options.device_count > 0 &&
+      std::none_of(table.device + 1, table.device + kToolsProcessors, [](int16_t device) { return device >= 0; })) {
+    snprintf(
+        reason, reason_size,
+        "the driver's table of processors has none of CUDA's devices: its interface is another one, or the devices "
+        "are virtual; use a driver from 515 to 595, or a later uvmtrace");
+    return false;
+  }
+  g.lanes[0].queue.reader().SetProcessors(table);
+  if (!Flush(0)) {
+    DescribeRefusal("to flush its events", errno, 0, reason, reason_size);
+    return false;
+  }
+  // Indices and counts of what was dropped; the entries themselves are looked at when they are read.
+  QueueReader& reader = g.lanes[0].queue.reader();
+  reader.Drain(MonotonicRawNs(), 0, kSink);
+  if (reader.insane() != nullptr) {
+    snprintf(reason, reason_size, "the driver's queue is not what is known of it: %s", reader.insane());
+    return false;
+  }
+  return true;
+}
+
+void CloseLanes() {
+  for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.Close();
+  g.lane_count = 0;
+  g.va_spaces.Close();
+}
+
+bool OpenFirstLane(char* reason, size_t reason_size) {
+  int found[kMaxVaSpaceDescriptors];
+  const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
+  if (count == 0) DescribeNoVaSpace(reason, reason_size);
+  for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
+    const uint32_t entries = g.lane_count == 0 ? ToolsQueue::kMostEntries : kFurtherEntries;
+    char further_reason[400];
+    const bool first = g.lane_count == 0;
+    if (!OpenLane(found[i], entries, first ? reason : further_reason, first ? reason_size : sizeof further_reason)) {
+      continue;
+    }
+    if (first && !TestFirstLane(reason, reason_size)) return false;
+    if (!first) ReadProcessors(g.lane_count - 1);
+  }
+  return g.lane_count > 0;
+}
+
+void TellLosses(Lane& lane) {
+  QueueReader& reader = lane.queue.reader();
+  for (int type = 1; type < kToolsEventCount; ++type) {
+    const uint64_t lost = reader.dropped(type) - lane.told_dropped[type];
+    if (lost == 0) continue;
+    lane.told_dropped[type] += lost;
+    char reason[160];
+    snprintf(reason, sizeof reason, "%s dropped by the driver: its queue was full", QueueReader::EventText(type));
+    Recorder::Get().CountLoss(kSource, reason, lost);
+  }
+  for (int flaw = 0; flaw < QueueReader::kFlawCount; ++flaw) {
+    const uint64_t lost = reader.flawed(flaw) - lane.told_flawed[flaw];
+    if (lost == 0) continue;
+    lane.told_flawed[flaw] += lost;
+    char reason[160];
+    snprintf(reason, sizeof reason, "entry with %s", QueueReader::FlawText(flaw));
+    Recorder::Get().CountLoss(kSource, reason, lost);
+  }
+}
+
+void GiveUp(const char* reason) {
+  uint64_t waiting = 0;
+  for (size_t i = 0; i < g.lane_count; ++i) waiting += g.lanes[i].queue.reader().Waiting();
+  CloseLanes();
+  Recorder& recorder = Recorder::Get();
+  if (waiting > 0) recorder.CountLoss(kSource, "entries left in a queue that was given up", waiting);
+  recorder.CountLoss(kSource, "the queue was given up: what followed it did not record", 1);
+  recorder.SetSourceState(kSource, SourceStateKind::kStopped, reason);
+  Log(LogLevel::kInfo, "%s: %s", kSource, reason);
+  if (g.options.given_up != nullptr) g.options.given_up(reason);
+}
+
+void GiveUpInsane(const char* insane) {
+  char reason[300];
+  snprintf(reason, sizeof reason,
+           "given up, for its contents cannot be the driver's: %s; use a driver from 515 to 595, or a later uvmtrace",
+           insane);
+  GiveUp(reason);
+}
+
+// Reads everything that waits. Returns how many entries it was.
+uint64_t DrainAll() {
+  uint64_t read = 0;
+  for (size_t i = 0; i < g.lane_count; ++i) {
+    QueueReader& reader = g.lanes[i].queue.reader();
+    // At most what the ring holds: whoever fills it faster than it is read shall not keep the thread in here.
+    uint64_t left = g.lanes[i].queue.entries();
+    while (left > 0) {
+      const uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(left, kEntriesAtOnce / 4));
+      const uint32_t got = reader.Drain(MonotonicRawNs(), limit, kSink);
+      read += got;
+      left -= got;
+      if (reader.stranger()) {
+        ReadProcessors(i);
+        continue;
+      }
+      if (got == 0 || reader.insane() != nullptr) break;
+      // The driver's ring is larger than ours, and patient: a flood waits there until the writer has made room.
+      if (g.recorded_at_once >= kEntriesAtOnce) {
+        Recorder::Get().Flush(kWriterMs);
+        g.recorded_at_once = 0;
+      }
+    }
+    TellLosses(g.lanes[i]);
+    if (reader.insane() != nullptr) {
+      GiveUpInsane(reader.insane());
+      return read;
+    }
+  }
+  return read;
+}
+
+// Flushes every address space and reads what came. The next flush is due after a time that keeps their cost low.
+uint64_t FlushAll() {
+  const uint64_t start_ns = NowNs();
+  bool refused = false;
+  for (size_t i = 0; i < g.lane_count; ++i) refused = !Flush(i) || refused;
+  const uint64_t end_ns = NowNs();
+  g.next_flush_ns = end_ns + std::clamp((end_ns - start_ns) * kFlushShare, kFlushPeriodNs, kLongestFlushPeriodNs);
+  if (refused && !g.flush_refused) {
+    g.flush_refused = true;
+    Recorder::Get().CountLoss(kSource, "the driver refused to flush: the last migrations may be missing", 1);
+  }
+  return DrainAll();
+}
+
+uint64_t MigrationsRead() {
+  uint64_t count = 0;
+  for (size_t i = 0; i < g.lane_count; ++i) count += g.lanes[i].queue.reader().read(ToolsEvent::kMigration);
+  return count;
+}
+
+void SetCostlyEvents(bool on) {
+  for (size_t i = 0; i < g.lane_count; ++i) {
+    ToolsQueue& queue = g.lanes[i].queue;
+    if (on ? queue.Enable(kCostlyEvents) : queue.Disable(kCostlyEvents)) continue;
+    Recorder::Get().CountLoss(kSource, "the driver refused to switch migrations on or off", 1);
+  }
+}
+
+void OpenWindow() {
+  SetCostlyEvents(true);
+  g.window_start_ns = NowNs();
+  g.window_start_raw_ns = MonotonicRawNs();
+  g.window_end_raw_ns = UINT64_MAX;
+  g.windows.Turn(g.window_start_ns);
+}
+
+// What was in flight when the window ended belongs to it. The driver delivers to whoever asks at the time of delivery:
+// so everything is fetched before migrations are switched off.
+void CloseWindow() {
+  MigrationWindowEvent window;
+  window.start_ns = g.window_start_ns;
+  window.end_ns = NowNs();
+  g.window_end_raw_ns = MonotonicRawNs();
+  const timespec grace{0, static_cast<long>(kWindowGraceNs)};
+  nanosleep(&grace, nullptr);
+  FlushAll();
+  if (g.lane_count == 0) return;
+  SetCostlyEvents(false);
+  DrainAll();
+  Recorder::Get().Record(window);
+  g.windows.Turn(window.end_ns);
+}
+
+void BeginSampling(uint64_t now_ns) {
+  g.detail = QueueDetail::kSampled;
+  g.window_start_raw_ns = g.window_end_raw_ns = 0;
+  g.windows.Start(MigrationWindowPlan(), now_ns, now_ns ^ reinterpret_cast<uintptr_t>(&now_ns));
+}
+
+void SwitchToSampled(uint64_t now_ns, uint64_t percent) {
+  FlushAll();
+  if (g.lane_count == 0) return;
+  SetCostlyEvents(false);
+  DrainAll();
+  char reason[200];
+  snprintf(reason, sizeof reason,
+           "migrations came so fast that recording each would cost about %llu %% of the time; UVMTRACE_MAX_OVERHEAD "
+           "allows %u %%",
+           static_cast<unsigned long long>(percent), g.options.max_overhead_percent);
+  Recorder::Get().SetDetail("sampled", reason);
+  Log(LogLevel::kInfo, "%s: %s", kSource, reason);
+  BeginSampling(now_ns);
+}
+
+// Whether each migration is still worth its event.
+void WatchCost(uint64_t now_ns) {
+  if (g.detail != QueueDetail::kFull || g.options.max_overhead_percent == 0) return;
+  const uint64_t elapsed_ns = now_ns - g.cost_window_start_ns;
+  if (elapsed_ns < kCostWindowNs) return;
+  const uint64_t migrations = MigrationsRead();
+  const uint64_t cost_ns = (migrations - g.cost_window_migrations) * kMigrationEventCostNs;
+  g.cost_window_start_ns = now_ns;
+  g.cost_window_migrations = migrations;
+  // Of the time that it would have taken without.
+  const uint64_t without_ns = elapsed_ns > cost_ns ? elapsed_ns - cost_ns : elapsed_ns / 10;
+  const uint64_t percent = cost_ns * 100 / without_ns;
+  if (percent > g.options.max_overhead_percent) SwitchToSampled(now_ns, percent);
+}
+
+// Whether the driver's counters have moved since the last time.
+bool CountersMoved() {
+  const ExactTotals totals = LastExactTotals();
+  const bool moved = totals.host_to_device_bytes != g.totals_seen.host_to_device_bytes ||
+                     totals.device_to_host_bytes != g.totals_seen.device_to_host_bytes ||
+                     totals.gpu_faults != g.totals_seen.gpu_faults;
+  g.totals_seen = totals;
+  return moved;
+}
+
+// Migrations are asked for, the counters see many, and none comes.
+void WatchDeafness(uint64_t now_ns, uint64_t migrations_before) {
+  const uint64_t bytes = g.totals_seen.host_to_device_bytes + g.totals_seen.device_to_host_bytes;
+  if (!g.totals_seen.known || g.detail != QueueDetail::kFull || MigrationsRead() != migrations_before ||
+      bytes < g.heard_bytes + kDeafBytes) {
+    if (MigrationsRead() != migrations_before || bytes < g.heard_bytes) g.heard_bytes = bytes;
+    g.heard_ns = now_ns;
+    return;
+  }
+  if (now_ns - g.heard_ns < kDeafNs) return;
+  GiveUp("given up: the driver's counters grow, and no migration comes through the queue");
+}
+
+// Address spaces that came since: CUDA opened late, twice or anew.
+void LookForMore(uint64_t now_ns) {
+  int found[kMaxVaSpaceDescriptors];
+  char reason[400];
+  if (g.va_spaces.full()) return;
+  const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
+  const size_t before = g.lane_count;
+  for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
+    if (OpenLane(found[i], kFurtherEntries, reason, sizeof reason)) ReadProcessors(g.lane_count - 1);
+  }
+  if (g.lane_count != before) TellActive();
+  const uint64_t end_ns = NowNs();
+  g.next_look_ns = end_ns + std::max(kLookPeriodNs, (end_ns - now_ns) * 200);
+}
+
+// The program closed what was not its own (closefrom, as daemons do). What was in the ring has been read; a new queue
+// takes its place, and what happened between the two is missing.
+void WatchDescriptors() {
+  bool taken = false;
+  for (size_t i = 0; i < g.lane_count; ++i) taken = taken || g.lanes[i].queue.descriptor() < 0;
+  if (!taken) return;
+  constexpr const char* kClosed = "the program closed the queue's descriptor";
+  if (g.reopened == kMostReopened) return GiveUp("the program closed the queue's descriptor again and again");
+  ++g.reopened;
+  CloseLanes();
+  char reason[400] = "";
+  if (!OpenFirstLane(reason, sizeof reason)) return GiveUp(reason[0] != '\0' ? reason : kClosed);
+  Recorder::Get().CountLoss(kSource, "the program closed the queue's descriptor: events until it was opened again", 1);
+  Log(LogLevel::kInfo, "%s: %s; it was opened again", kSource, kClosed);
+  if (g.windows.open() && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
+  g.cost_window_migrations = 0;
+  TellActive();
+}
+
+void Wait(uint32_t taken, uint64_t now_ns, uint64_t wake_ns) {
+  g.polled_ready = false;
+  if (wake_ns <= now_ns) return;
+  // A descriptor that is ready and has nothing would make the thread go round and round.
+  if (!g_thread.live() || g.lane_count == 0 || !g.poll_trusted) return g_thread.Sleep(taken, wake_ns);
+  pollfd polled[VaSpaces::kMax];
+  for (size_t i = 0; i < g.lane_count; ++i) polled[i] = {g.lanes[i].queue.descriptor(), POLLIN, 0};
+  const uint64_t wait_ns = wake_ns - now_ns;
+  const timespec timeout{static_cast<time_t>(wait_ns / kSecondNs), static_cast<long>(wait_ns % kSecondNs)};
+  g.polled_ready = ppoll(polled, g.lane_count, &timeout, nullptr) != 0;
+}
+
+void LastEvents() {
+  if (g.lane_count > 0 && g.windows.open() && g.detail == QueueDetail::kSampled) CloseWindow();
+  // What the first flush made the driver deliver may be followed by more, while the program's last kernels end.
+  for (int i = 0; i < 3 && g.lane_count > 0; ++i) {
+    if (FlushAll() == 0) break;
+  }
+  for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.reader().Finish(kSink);
+  CloseLanes();
+  RecordClocks(NowNs());
+}
+
+void QueueThread() {
+  Recorder::Get().BecomeSource();
+  RecordClocks(NowNs());
+  g.heard_ns = g.cost_window_start_ns = NowNs();
+  bool was_live = false;
+  while (true) {
+    const uint32_t taken = g_thread.take();
+    if (g_thread.finish_requested()) return LastEvents();
+    const bool live = g_thread.live();
+    uint64_t now_ns = NowNs();
+    if (g.lane_count > 0) {
+      if (live && (!was_live || now_ns >= g.next_look_ns)) LookForMore(now_ns);
+      const uint64_t migrations_before = MigrationsRead();
+      g.recorded_at_once = 0;
+      const bool moved = CountersMoved();
+      const uint64_t read = DrainAll();
+      g.poll_trusted = !g.polled_ready || read > 0;
+      if (read > 0 || moved || live != was_live) g.busy_until_ns = now_ns + kBusyForNs;
+      // After the last free there is one more flush.
+      if (g.lane_count > 0 && now_ns < g.busy_until_ns && now_ns >= g.next_flush_ns) FlushAll();
+      if (g.lane_count > 0 && live && g.detail == QueueDetail::kSampled && now_ns >= g.windows.due_ns()) {
+        g.windows.open() ? CloseWindow() : OpenWindow();
+      }
+      WatchDeafness(now_ns, migrations_before);
+      WatchCost(now_ns);
+      WatchDescriptors();
+    }
+    was_live = live;
+    now_ns = NowNs();
+    if (now_ns >= g.next_clock_ns) RecordClocks(now_ns);
+    g_thread.PublishCpuTime();
+    uint64_t wake_ns = g.next_clock_ns;
+    if (g.lane_count > 0 && (live || now_ns < g.busy_until_ns)) {
+      wake_ns = now_ns + (now_ns < g.busy_until_ns ? kBusyPeriodNs : kQuietPeriodNs);
+      if (live && g.detail == QueueDetail::kSampled) wake_ns = std::min(wake_ns, g.windows.due_ns());
+    }
+    Wait(taken, now_ns, wake_ns);
+  }
+}
+
+}  // namespace
+
+bool StartQueueSource(const QueueSourceOptions& options) {
+  ErrnoKeeper keep_errno;
+  g.options = options;
+  g.calls = *options.tools;
+  g.options.device_count = std::min(options.device_count, kMaxDevices);
+  if (g.options.device_count > 0) memcpy(g.devices, options.devices, g.options.device_count * sizeof(DeviceUuid));
+  g.options.devices = g.devices;
+  g.detail = options.detail;
+  char reason[400] = "";
+  const bool opened = OpenFirstLane(reason, sizeof reason);
+  if (opened && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
+  if (opened && g_thread.Start("uvmtrace-queue", &QueueThread)) {
+    TellActive();
+    return true;
+  }
+  if (opened)
+    snprintf(reason, sizeof reason, "no thread could be created for it; raise the limit of threads (ulimit -u)");
+  CloseLanes();
+  Recorder::Get().SetSourceState(kSource, SourceStateKind::kUnavailable, reason);
+  Log(LogLevel::kInfo, "%s: %s", kSource, reason);
+  return false;
+}
+
+void DisableQueueSource(const char* reason) {
+  Recorder::Get().SetSourceState(kSource, SourceStateKind::kDisabled, reason);
+}
+
+void SetQueueManagedMemoryLive(bool live) { g_thread.SetLive(live); }
+
+void FinishQueueSource(int timeout_ms) {
+  ErrnoKeeper keep_errno;
+  if (g_thread.Finish(timeout_ms)) return;
+  Recorder::Get().CountLoss(kSource, "the last events were not read in time", 1);
+}
+
+void AbandonQueueSourceAfterFork() {
+  for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.Abandon();
+  g.va_spaces.Close();
+  new (&g) State;  // in place: the child's stack may be small
+  g_thread.Abandon();
+}
+
+uint64_t QueueThreadCpuNs() { return g_thread.cpu_ns(); }
+
+}  // namespace uvmtrace

@@ -1,0 +1,148 @@
+// See tools_queue.h.
+#include "driver/tools_queue.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <new>
+
+#include "driver/proc_file.h"
+
+namespace uvmtrace {
+namespace {
+
+// NV_STATUS values: NV_ERR_NO_MEMORY, NV_ERR_INSUFFICIENT_RESOURCES.
+constexpr uint32_t kNoMemory = 0x51;
+constexpr uint32_t kInsufficientResources = 0x1a;
+// Events of the ten seconds before the queue was opened cannot be in it; more would be a clock of another kind.
+constexpr uint64_t kOldestNs = 10'000'000'000;
+// A poll wakes the reader when this much of the ring is filled, if its period has not done so before.
+constexpr uint32_t kThresholdDivisor = 64;
+
+bool ShortOfMemory(int error, uint32_t status) {
+  return error == ENOMEM || error == EAGAIN || status == kNoMemory || status == kInsufficientResources;
+}
+
+}  // namespace
+
+uint64_t MonotonicRawNs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC_RAW, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+bool ToolsQueue::Map(uint32_t entries) {
+  page_bytes_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  const size_t bytes = page_bytes_ + size_t{entries} * kToolsEntryBytes;
+  void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) return false;
+  if (madvise(memory, bytes, MADV_DONTFORK) != 0) {
+    const int error = errno;
+    munmap(memory, bytes);
+    errno = error;
+    return false;
+  }
+  madvise(memory, bytes, MADV_HUGEPAGE);  // quicker to fill; no matter if not
+  memory_ = memory;
+  memory_bytes_ = bytes;
+  entries_ = entries;
+  return true;
+}
+
+void ToolsQueue::Unmap() {
+  if (memory_ != nullptr) munmap(memory_, memory_bytes_);
+  memory_ = nullptr;
+}
+
+bool ToolsQueue::Open(const ToolsCalls& calls, int va_space, uint32_t most_entries, uint64_t events, char* reason,
+                      size_t reason_size, bool* wrong_va_space) {
+  *wrong_va_space = false;
+  calls_ = &calls;
+  int error = 0;
+  uint32_t status = 0;
+  for (uint32_t entries = most_entries; entries >= kFewestEntries; entries /= 4) {
+    if (!descriptor_.Open(calls)) {
+      DescribeNoDevice(errno, reason, reason_size);
+      return false;
+    }
+    if (!Map(entries)) {
+      error = errno;
+      descriptor_.Close();
+      snprintf(reason, reason_size, "no memory for a queue: %s; raise the limit of address space (ulimit -v)",
+               ErrorText(error).text);
+      continue;
+    }
+    uint8_t* const ring = static_cast<uint8_t*>(memory_) + page_bytes_;
+    ToolsControl* const control = new (memory_) ToolsControl;
+    ToolsTracker tracker;
+    tracker.queue = reinterpret_cast<uint64_t>(ring);
+    tracker.queue_entries = entries;
+    tracker.control = reinterpret_cast<uint64_t>(control);
+    tracker.all_processors = 1;
+    tracker.va_space_descriptor = static_cast<uint32_t>(va_space);
+    error = calls.control(descriptor_.number(), kToolsInitEventTracker, &tracker) == 0 ? 0 : errno;
+    status = tracker.status;
+    if (error != 0 || status != 0) {
+      DescribeRefusal("an event queue", error, status, reason, reason_size);
+      descriptor_.Close();
+      Unmap();
+      if (ShortOfMemory(error, status)) continue;
+      *wrong_va_space = true;
+      return false;
+    }
+    reader_.Attach(ring, entries, control, MonotonicRawNs() - kOldestNs);
+    if (reader_.insane() != nullptr) {
+      snprintf(reason, reason_size, "the driver's queue is not what is known of it: %s", reader_.insane());
+      Close();
+      return false;
+    }
+    ToolsThreshold threshold;
+    threshold.entries = entries / kThresholdDivisor;
+    error = calls.control(descriptor_.number(), kToolsSetNotificationThreshold, &threshold) == 0 ? 0 : errno;
+    if (error != 0 || threshold.status != 0) {
+      DescribeRefusal("a threshold for its event queue", error, threshold.status, reason, reason_size);
+      Close();
+      return false;
+    }
+    if (!Enable(events)) {
+      DescribeRefusal("to put events into its queue", errno, 0, reason, reason_size);
+      Close();
+      return false;
+    }
+    return true;
+  }
+  return false;
+}
+
+bool ToolsQueue::SetEvents(unsigned long number, uint64_t events) {
+  if (events == 0) return true;
+  if (!descriptor_.StillOurs()) {
+    errno = EBADF;
+    return false;
+  }
+  ToolsFlags flags;
+  flags.flags = events;
+  if (calls_->control(descriptor_.number(), number, &flags) != 0) return false;
+  errno = EINVAL;
+  return flags.status == 0;
+}
+
+void ToolsQueue::Close() {
+  descriptor_.Close();
+  // Where the program took the descriptor away a copy of it may live on. The driver then writes into pages that it has
+  // pinned and nobody sees any more.
+  Unmap();
+}
+
+void ToolsQueue::Abandon() {
+  descriptor_.Close();
+  memory_ = nullptr;
+  reader_ = QueueReader();
+}
+
+}  // namespace uvmtrace

@@ -1,0 +1,48 @@
+"""Runs the programs that fork, exit and die again and again, and reports hangs, crashes and wrong traces.
+
+  soak.py --runs 1000 [--case NAME ...] [--build build/default]
+"""
+
+import argparse
+import collections
+import subprocess
+import sys
+import time
+
+import lives
+from run_program import Failure
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=1000, help="of all programs together")
+    parser.add_argument("--case", action="append", default=[])
+    parser.add_argument("--build", default="build/default")
+    args = parser.parse_args()
+    lives.set_paths(args)
+    names = args.case or lives.SOAK
+    failures = collections.Counter()
+    done = 0
+    start = time.monotonic()
+    while done < args.runs:
+        name = names[done % len(names)]
+        done += 1
+        try:
+            lives.run_case(args, name)
+        except lives.Skipped:
+            pass
+        except subprocess.TimeoutExpired as hang:
+            failures[name] += 1
+            print(f"HANG in run {done}, {name}: {hang}", flush=True)
+        except (Failure, subprocess.SubprocessError, KeyError) as failure:
+            failures[name] += 1
+            print(f"FAILED in run {done}, {name}: {type(failure).__name__}: {failure}", flush=True)
+        if done % 100 == 0:
+            print(f"{done} runs, {sum(failures.values())} failures, {time.monotonic() - start:.0f} s", flush=True)
+    print(f"{done} runs of {len(names)} programs in {time.monotonic() - start:.0f} s: {sum(failures.values())} failures"
+          + "".join(f", {name} {count}" for name, count in failures.most_common()))
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
