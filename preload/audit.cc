@@ -1,6 +1,7 @@
 #include "preload/audit.h"
 
 #include "cupti/audit.h"
+#include "record/recorder.h"
 
 namespace uvmtrace {
 
@@ -11,9 +12,13 @@ namespace {
 constinit std::atomic<bool> audit_wanted{false};
 }
 
-void SetAuditWanted(bool wanted) {
-  audit_wanted.store(wanted, std::memory_order_relaxed);
-  if (!wanted) return;
+void WantAudit(bool possible) {
+  audit_wanted.store(possible, std::memory_order_relaxed);
+  if (!possible) {
+    Recorder::Get().SetSourceState("audit", SourceStateKind::kDisabled, "UVMTRACE_DETAIL=calls: CUPTI is not used");
+    return;
+  }
+  Recorder::Get().SetSourceState("audit", SourceStateKind::kIdle, "no context has been created");
   for (auto& count : audit_seen) count.store(0, std::memory_order_relaxed);  // a forked child has its parent's
   RequestAudit({.functions = FunctionDefinitions(), .seen = audit_seen, .counting = &audit_counting});
 }

@@ -9,9 +9,9 @@
 
 namespace uvmtrace {
 
-// When a session starts, and when a context is created: the sources then start at once, not at the first managed
-// allocation.
-void SetAuditWanted(bool wanted);
+// When a session starts that is to be audited; not `possible` without CUPTI.
+void WantAudit(bool possible);
+// Whether the sources are to start at the first context, not at the first managed allocation.
 bool AuditWanted();
 
 // Hooks passed since CUPTI began to count, nested calls included; by function.

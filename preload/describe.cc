@@ -5,6 +5,7 @@
 
 #include "preload/config.h"
 #include "preload/hook.h"
+#include "preload/python_stack.h"
 #include "preload/resolve.h"
 #include "preload/stack.h"
 
@@ -165,10 +166,14 @@ void DescribeRanges(ApiCallEvent& event, bool ok, const CallSite& call, const Ba
   if (!ok || ranges.count == 0 || ranges.addresses == nullptr || ranges.sizes == nullptr) return;
   const uint64_t duration_ns = event.duration_ns;
   const int wanted = session_stack_frames.load(std::memory_order_relaxed);
-  uint64_t frames[kMaximumStackFrames];
+  uint64_t frames[2 * kMaximumStackFrames];
   size_t frame_count = 0;
   if (wanted > 0 && ranges.count > 1) {
-    frame_count = CaptureStack({frames, static_cast<size_t>(std::min(wanted, kMaximumStackFrames))});
+    const auto most = static_cast<size_t>(std::min(wanted, kMaximumStackFrames));
+    frame_count = CaptureStack({frames, most});
+    const size_t python_count = CapturePythonStack({frames + frame_count, most});
+    event.python_frames = static_cast<uint8_t>(python_count);
+    frame_count += python_count;
   }
   size_t next_location = 0;
   for (size_t i = 0; i < ranges.count; ++i) {

@@ -203,7 +203,7 @@ bool StartRecording() {
                             "loaded by CUDA_INJECTION64_PATH: calls are not intercepted; use LD_PRELOAD");
   }
   TellVisibility();
-  SetAuditWanted(session.config.audit && session.config.detail == Detail::kFull);
+  if (session.config.audit) WantAudit(session.config.detail != Detail::kCalls);
   recorder.SetSourceState("devices", SourceStateKind::kIdle, "cuInit has not been called");
   StartStacks();
   AnnounceSources(session.config);
