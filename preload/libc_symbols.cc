@@ -4,6 +4,7 @@
 #include <link.h>
 #include <string.h>
 
+#include <atomic>
 #include <string_view>
 
 namespace uvmtrace {
@@ -74,12 +75,31 @@ int SearchFile(dl_phdr_info* info, size_t, void* argument) {
   return search->found != nullptr ? 1 : 0;
 }
 
+constinit std::atomic<DlsymFunction> libc_dlsym{nullptr};
+constinit std::atomic<DlvsymFunction> libc_dlvsym{nullptr};
+
 }  // namespace
 
 void* LibcFunction(const char* name) {
   Search search{name, nullptr};
   dl_iterate_phdr(&SearchFile, &search);
   return search.found;
+}
+
+DlsymFunction LibcDlsym() {
+  DlsymFunction found = libc_dlsym.load(std::memory_order_acquire);
+  if (found != nullptr) return found;
+  found = reinterpret_cast<DlsymFunction>(LibcFunction("dlsym"));
+  libc_dlsym.store(found, std::memory_order_release);
+  return found;
+}
+
+DlvsymFunction LibcDlvsym() {
+  DlvsymFunction found = libc_dlvsym.load(std::memory_order_acquire);
+  if (found != nullptr) return found;
+  found = reinterpret_cast<DlvsymFunction>(LibcFunction("dlvsym"));
+  libc_dlvsym.store(found, std::memory_order_release);
+  return found;
 }
 
 }  // namespace uvmtrace

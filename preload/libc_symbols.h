@@ -9,4 +9,11 @@ namespace uvmtrace {
 // The default version of a function that libc.so.6 exports (before glibc 2.34: libdl.so.2). Null: not found.
 void* LibcFunction(const char* name);
 
+using DlsymFunction = void* (*)(void* handle, const char* name);
+using DlvsymFunction = void* (*)(void* handle, const char* name, const char* version);
+
+// The C library's dlsym and dlvsym. Never null: without them the process could not have been linked with us.
+DlsymFunction LibcDlsym();
+DlvsymFunction LibcDlvsym();
+
 }  // namespace uvmtrace

@@ -16,7 +16,7 @@
 #include <string_view>
 
 #include "preload/python_layout.h"
-#include "preload/resolve.h"
+#include "preload/libc_symbols.h"
 #include "record/futex.h"
 #include "record/hash_index.h"
 #include "record/recorder.h"

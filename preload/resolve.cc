@@ -26,8 +26,6 @@ constinit std::atomic<void*> second_runtime_functions[kFunctionsEnd]{};
 
 namespace {
 
-constinit std::atomic<DlsymFunction> libc_dlsym{nullptr};
-constinit std::atomic<DlvsymFunction> libc_dlvsym{nullptr};
 constinit std::atomic<void*> driver_handle{nullptr};
 constinit std::atomic<bool> driver_resolved{false};
 
@@ -79,22 +77,6 @@ void* OpenLoaded(const char* name) {
   void* const handle = dlopen(name, RTLD_NOLOAD | RTLD_LAZY);
   errno = saved_errno;
   return handle;
-}
-
-DlsymFunction LibcDlsym() {
-  DlsymFunction found = libc_dlsym.load(std::memory_order_acquire);
-  if (found != nullptr) return found;
-  found = reinterpret_cast<DlsymFunction>(LibcFunction("dlsym"));
-  libc_dlsym.store(found, std::memory_order_release);
-  return found;
-}
-
-DlvsymFunction LibcDlvsym() {
-  DlvsymFunction found = libc_dlvsym.load(std::memory_order_acquire);
-  if (found != nullptr) return found;
-  found = reinterpret_cast<DlvsymFunction>(LibcFunction("dlvsym"));
-  libc_dlvsym.store(found, std::memory_order_release);
-  return found;
 }
 
 void* ResolveNext(FunctionId id) {

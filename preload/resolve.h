@@ -10,15 +10,9 @@
 #include <cstdint>
 
 #include "preload/functions.h"
+#include "preload/libc_symbols.h"
 
 namespace uvmtrace {
-
-using DlsymFunction = void* (*)(void* handle, const char* name);
-
-// The C library's dlsym. Never null: without one the process could not have been linked with us.
-DlsymFunction LibcDlsym();
-using DlvsymFunction = void* (*)(void* handle, const char* name, const char* version);
-DlvsymFunction LibcDlvsym();
 
 // A handle of a library that is loaded already; null if it is not. Keeps errno.
 void* OpenLoaded(const char* name);
