@@ -192,6 +192,7 @@ bool StartRecording() {
       .buffer_bytes = session.config.buffer_bytes,
       .functions = FunctionDefinitions(),
       .detail = DetailName(session.config.detail),
+      .end_for_host = &FinishSession,
   };
   if (!recorder.Start(options)) return false;
 

@@ -96,6 +96,7 @@ bool Recorder::Start(const RecorderOptions& options) {
     session.pid = getpid();
     session.epoch = g_epochs.fetch_add(1, std::memory_order_relaxed) + 1;
     session.run_id = options.run_id;
+    session.end_for_host = options.end_for_host;
     session.rings.SetBudget(options.buffer_bytes);
     AppendProcessInfo(session.definitions.process_body(), options.detail);
     if (!session.definitions.DefineFunctions(options.functions)) {

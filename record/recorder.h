@@ -63,6 +63,9 @@ struct RecorderOptions {
   size_t buffer_bytes;  // of all rings together: a host thread's ring has 256 KiB, a source's 4 MiB
   std::span<const FunctionDefinition> functions;
   std::string_view detail;
+  // Called once, in a thread of its own, when every thread of the host has ended: ends the recorder's threads, which
+  // would keep the process alive. Null: nobody ends them.
+  void (*end_for_host)() = nullptr;
 };
 
 // The kind of thread decides the size of its ring, and that host events are drained so that an allocation stands in the
@@ -99,7 +102,8 @@ class Recorder {
   void DefineDevice(const DeviceDefinition& device);
   void DefineParameter(std::string_view name, std::string_view value);
   void SetProcess(const ProcessDefinition& process);
-  // Of an intercepted function: how often it was called, as CUPTI counts, and how often a hook saw it. Once, at the end.
+  // Of an intercepted function: how often it was called, as CUPTI counts, and how often a hook saw it. Once, at the
+  // end.
   void DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen);
   // From now on the process is recorded at this detail.
   void SetDetail(std::string_view detail, std::string_view reason);

@@ -26,6 +26,7 @@ struct Session {
   pid_t pid = 0;
   uint32_t epoch = 0;
   uint64_t run_id = 0;
+  void (*end_for_host)() = nullptr;
 
   RingRegistry rings;
   StringInterner strings;

@@ -96,13 +96,12 @@ bool HostHasEnded(pid_t pid) {
   return ended;
 }
 
-// What the last thread of a process does in the C library. In a thread of its own: exit waits for the writer.
-void* ExitForHost(void*) {
-  prctl(PR_SET_NAME, "uvmtrace-exit");
-  sigset_t none;
-  sigemptyset(&none);
-  pthread_sigmask(SIG_SETMASK, &none, nullptr);
-  exit(0);
+// In a thread of its own, for it waits for the writer to end. The last thread to end then ends the process, as it would
+// have without us.
+void* EndForHost(void* argument) {
+  prctl(PR_SET_NAME, "uvmtrace-end");
+  reinterpret_cast<void (*)()>(argument)();
+  return nullptr;
 }
 
 }  // namespace
@@ -345,7 +344,7 @@ void Writer::Run() {
   FutexWakeAll(&session_.start);
 
   bool closing = !started;
-  bool exiting = false;
+  bool ending = false;
   while (!closing) {
     if (session_.wake.load(std::memory_order_relaxed) == 0) FutexWait(&session_.wake, 0, kPeriodNs);
     session_.wake.exchange(0, std::memory_order_acquire);
@@ -355,10 +354,11 @@ void Writer::Run() {
     const bool asked = requested != session_.flushes_done.load(std::memory_order_relaxed);
     if (closing) SampleClocks();
     Pass(asked || closing);
-    if (host_has_ended_ && !exiting) {
-      exiting = true;
+    if (host_has_ended_ && !ending && session_.end_for_host != nullptr) {
+      ending = true;
       pthread_t thread;
-      if (pthread_create(&thread, nullptr, &ExitForHost, nullptr) == 0) pthread_detach(thread);
+      if (pthread_create(&thread, nullptr, &EndForHost, reinterpret_cast<void*>(session_.end_for_host)) == 0)
+        pthread_detach(thread);
     }
     if (closing) {
       if (!WriteChunk(true)) {

@@ -4,6 +4,8 @@
 #include <Python.h>
 // Before anything that has to do with the standard headers, as Python wants it.
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <array>
 #include <functional>
@@ -11,9 +13,14 @@
 
 #include "preload/python_layout.h"
 #include "preload/python_stack.h"
+#include "preload/resolve.h"
 #include "record_test_util.h"
 
 namespace uvmtrace {
+
+// Nothing stands between the test and the C library's.
+DlsymFunction LibcDlsym() { return &dlsym; }
+
 namespace {
 
 using namespace uvmtrace::testing;  // NOLINT
