@@ -122,7 +122,9 @@ void ExactCounters::Open(const ToolsCalls& calls, const DeviceUuid* devices, siz
   int found[kMaxVaSpaceDescriptors];
   const size_t count = va_spaces_.FindNew(calls, found, kMaxVaSpaceDescriptors);
   Refusal refusal;
-  for (size_t i = 0; i < count && !va_spaces_.full(); ++i) OpenVaSpace(found[i], &refusal);
+  for (size_t i = 0; i < count && !va_spaces_.full(); ++i) {
+    if (!va_spaces_.IsKnown(found[i])) OpenVaSpace(found[i], &refusal);
+  }
   if (va_spaces_.count() == 0) {
     Close();
     if (count == 0) {
@@ -167,7 +169,9 @@ void ExactCounters::LookForMore() {
   const size_t count = va_spaces_.FindNew(*calls_, found, kMaxVaSpaceDescriptors);
   const size_t before = va_spaces_.count();
   Refusal refusal;
-  for (size_t i = 0; i < count && !va_spaces_.full(); ++i) OpenVaSpace(found[i], &refusal);
+  for (size_t i = 0; i < count && !va_spaces_.full(); ++i) {
+    if (!va_spaces_.IsKnown(found[i])) OpenVaSpace(found[i], &refusal);
+  }
   if (va_spaces_.count() != before) TellActive();
 }
 

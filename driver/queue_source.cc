@@ -250,6 +250,7 @@ bool OpenFirstLane(char* reason, size_t reason_size) {
   const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
   if (count == 0) DescribeNoVaSpace(reason, reason_size);
   for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
+    if (g.va_spaces.IsKnown(found[i])) continue;
     const uint32_t entries = g.lane_count == 0 ? ToolsQueue::kMostEntries : kFurtherEntries;
     char further_reason[400];
     const bool first = g.lane_count == 0;
@@ -454,6 +455,7 @@ void LookForMore(uint64_t now_ns) {
   const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
   const size_t before = g.lane_count;
   for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
+    if (g.va_spaces.IsKnown(found[i])) continue;
     if (OpenLane(found[i], kFurtherEntries, reason, sizeof reason)) ReadProcessors(g.lane_count - 1);
   }
   if (g.lane_count != before) TellActive();

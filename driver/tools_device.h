@@ -51,7 +51,10 @@ class VaSpaces {
   static constexpr size_t kMax = 4;
 
   // Descriptors that were neither accepted nor refused, at most `capacity`.
+  // Several may be one address space: a program's descriptor and a duplicate of it, ours among them. So ask IsKnown
+  // again before each is opened.
   size_t FindNew(const ToolsCalls& calls, int* descriptors, size_t capacity);
+  bool IsKnown(int descriptor) const;
   // A tracker was bound to it: keeps a duplicate, for the program may close its own. The tracker itself keeps the
   // address space alive, so the duplicate changes nothing for the driver.
   void Accept(int descriptor);
@@ -70,7 +73,6 @@ class VaSpaces {
     ToolsDescriptor copy;
     int number = -1;
   };
-  bool IsKnown(int descriptor) const;
 
   Known known_[kMax];
   size_t count_ = 0;

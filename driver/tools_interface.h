@@ -31,8 +31,9 @@ struct ToolsTracker {
   uint32_t va_space_descriptor = 0;
   uint32_t status = 0;  // out
   uint32_t padding = 0;
+  uint8_t room[72] = {};  // a driver whose argument is longer than 56 bytes copies all of its own back
 };
-static_assert(sizeof(ToolsTracker) == 56);
+static_assert(sizeof(ToolsTracker) == 128);
 
 // Argument of kToolsEnableCounters, kToolsEnableEvents and kToolsDisableEvents.
 struct ToolsFlags {

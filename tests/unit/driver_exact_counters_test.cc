@@ -30,7 +30,8 @@ void SleepMs(int milliseconds) { usleep(static_cast<useconds_t>(milliseconds) * 
 struct FakeDriver {
   int open_error = 0;
   std::vector<int> va_spaces = {7};
-  int accepted = 7;  // this descriptor is of the address space
+  int accepted = 7;       // this descriptor is of the address space
+  int also_accepted = 7;  // and this one
   int init_error = 0;
   uint32_t init_status = 0x1f;
   uint32_t enable_status = 0;
@@ -64,7 +65,8 @@ size_t FakeVaSpaces(int* descriptors, size_t capacity) {
 int FakeControl(int descriptor, unsigned long number, void* data) {
   if (number == kToolsInitEventTracker) {
     auto* tracker = static_cast<ToolsTracker*>(data);
-    if (static_cast<int>(tracker->va_space_descriptor) != g_driver->accepted) {
+    const int va_space = static_cast<int>(tracker->va_space_descriptor);
+    if (va_space != g_driver->accepted && va_space != g_driver->also_accepted) {
       errno = g_driver->init_error;
       if (g_driver->init_error != 0) return -1;
       tracker->status = g_driver->init_status;
@@ -164,6 +166,22 @@ TEST_F(ExactCountersTest, EachDescriptorOfTheDriverIsTriedWithATrackerOfItsOwn) 
   const TraceContents trace =
       Record([&]() -> std::string { return driver_.opened == 3 ? "" : "opened " + std::to_string(driver_.opened); });
   EXPECT_EQ(trace.states.at("exact_counters").state, sources_test::kActive);
+}
+
+// Such a duplicate is that of another source of ours. Two trackers would count every byte twice.
+TEST_F(ExactCountersTest, ADuplicateOfADescriptorIsTheSameAddressSpace) {
+  const int va_space = memfd_create("va_space", MFD_CLOEXEC);
+  const int duplicate = dup(va_space);
+  driver_.va_spaces = {va_space, duplicate};
+  driver_.accepted = va_space;
+  driver_.also_accepted = duplicate;
+  const TraceContents trace = Record([&]() -> std::string {
+    SleepMs(20);
+    return driver_.opened == 1 ? "" : "opened " + std::to_string(driver_.opened) + " trackers";
+  });
+  EXPECT_EQ(trace.states.at("exact_counters").reason, "");
+  close(duplicate);
+  close(va_space);
 }
 
 TEST_F(ExactCountersTest, WhatCannotBeHadIsToldWithItsCure) {
