@@ -96,13 +96,19 @@ int Terminated(void (*handler)(int)) {
   return 0;
 }
 
+// A recorded call, with its stack, in which the stand-in does not allocate: exit may free memory, so a handler that
+// calls it must not have interrupted malloc.
+void FreeNothingForEver() {
+  for (;;) cudaFree(nullptr);
+}
+
 // The handler ends the process while the thread is inside a recorded call.
-int EndedInsideACall(void (*handler)(int)) {
+int EndedInsideACall(void (*handler)(int), void (*call_for_ever)()) {
   Handle(SIGALRM, handler);
   Work();
   const itimerval timer{{0, 0}, {0, 30'000}};
   Check(setitimer(ITIMER_REAL, &timer, nullptr) == 0, "setitimer");
-  AllocateForEver(nullptr);
+  call_for_ever();
   return 0;
 }
 
@@ -284,9 +290,9 @@ int main(int argc, char** argv) {
       {"sigterm_handled_by_exit", [] { return Terminated([](int) { exit(5); }); }},
       {"sigterm_handled_by__exit", [] { return Terminated([](int) { _exit(6); }); }},
       {"sigterm_handled_by_return", [] { return Terminated([](int) { Say("not now\n"); }); }},
-      {"exit_inside_a_call", [] { return EndedInsideACall([](int) { exit(7); }); }},
-      {"_exit_inside_a_call", [] { return EndedInsideACall([](int) { _exit(8); }); }},
-      {"death_inside_a_call", [] { return EndedInsideACall(SIG_DFL); }},
+      {"exit_inside_a_call", [] { return EndedInsideACall([](int) { exit(7); }, &FreeNothingForEver); }},
+      {"_exit_inside_a_call", [] { return EndedInsideACall([](int) { _exit(8); }, [] { AllocateForEver(nullptr); }); }},
+      {"death_inside_a_call", [] { return EndedInsideACall(SIG_DFL, [] { AllocateForEver(nullptr); }); }},
       {"exit_while_threads_allocate", [] { return ExitWhileThreadsAllocate(&exit); }},
       {"_exit_while_threads_allocate", [] { return ExitWhileThreadsAllocate(&_exit); }},
       {"quick_exit_while_threads_allocate", [] { return ExitWhileThreadsAllocate(&quick_exit); }},
