@@ -93,7 +93,7 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
     }
   } else if (name == "UVMTRACE_BH_STACKS") {
     if (value == "0" || value == "1") {
-      config->bottom_half_stacks = value == "1";
+      config->bottom_half_stacks = value == "1" ? Config::BottomHalfStacks::kOn : Config::BottomHalfStacks::kOff;
     } else {
       WarnValue(warn, name, value, "must be 0 or 1");
     }

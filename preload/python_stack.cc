@@ -15,8 +15,8 @@
 #include <new>
 #include <string_view>
 
-#include "preload/python_layout.h"
 #include "preload/libc_symbols.h"
+#include "preload/python_layout.h"
 #include "record/futex.h"
 #include "record/hash_index.h"
 #include "record/recorder.h"

@@ -32,7 +32,7 @@ TEST(PreloadConfig, DefaultsWithoutVariables) {
   EXPECT_EQ(config.log, LogLevel::kWarn);
   EXPECT_TRUE(config.kernels);
   EXPECT_TRUE(config.children);
-  EXPECT_TRUE(config.bottom_half_stacks);
+  EXPECT_EQ(config.bottom_half_stacks, Config::BottomHalfStacks::kByDetail);
   EXPECT_EQ(config.drain_period_us, 1000u);
   EXPECT_EQ(config.sample_period_us, 10'000u);
   EXPECT_TRUE(Warnings().empty());
@@ -52,7 +52,7 @@ TEST(PreloadConfig, EveryVariable) {
   EXPECT_EQ(config.log, LogLevel::kDebug);
   EXPECT_FALSE(config.children);
   EXPECT_FALSE(config.kernels);
-  EXPECT_FALSE(config.bottom_half_stacks);
+  EXPECT_EQ(config.bottom_half_stacks, Config::BottomHalfStacks::kOff);
   EXPECT_EQ(config.drain_period_us, 500u);
   EXPECT_EQ(config.sample_period_us, 20'000u);
   EXPECT_TRUE(Warnings().empty());
