@@ -58,6 +58,11 @@ ClockWatch::Base ClockWatch::BaseOf(const Reading& reading) const {
   return Base::kOther;
 }
 
+bool ClockWatch::IsReplaced(const CuptiApi& api) {
+  const Reading reading = Read(&api);
+  return reading.cupti_ns != 0 && ClockWatch().BaseOf(reading) == Base::kOther;
+}
+
 void ClockWatch::TellBase(Base base) {
   static constexpr const char* kNames[] = {"", "CLOCK_REALTIME", "CLOCK_MONOTONIC_RAW", "CLOCK_MONOTONIC",
                                            "a clock that is none of the system's"};

@@ -18,6 +18,8 @@ class ClockWatch {
   void Tick(const CuptiApi* api, bool force);
   // Whether CUPTI's clock is one that a client brought along.
   bool replaced() const { return base_ == Base::kOther; }
+  // Whether it is so now. Before CUPTI is armed that tells of a client which is at work already.
+  static bool IsReplaced(const CuptiApi& api);
 
  private:
   enum class Base : uint8_t { kNotLooked, kRealtime, kMonotonicRaw, kMonotonic, kOther };

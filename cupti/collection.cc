@@ -8,6 +8,8 @@
 #include "cupti/activity_records.h"
 #include "cupti/audit.h"
 #include "cupti/buffer_pool.h"
+#include "cupti/clock_watch.h"
+#include "cupti/foreign_client.h"
 #include "cupti/library_search.h"
 #include "record/diagnostics.h"
 #include "record/source_thread.h"
@@ -85,9 +87,25 @@ bool Collection::Open(const Options& options) {
   }
   g_collection.store(this, std::memory_order_release);
   recording_.store(true, std::memory_order_release);
-  const bool armed = Arm();
+  const bool armed = !TakenByAnother() && Arm();
   StartAudit(api_, library.handle);
   return armed;
+}
+
+// CUPTI gives its records to whoever registered last. A profiler that the program started before its first managed
+// allocation would get nothing more.
+bool Collection::TakenByAnother() const {
+  if (!ClockWatch::IsReplaced(api_)) return false;
+  char clients[300];
+  FindCuptiClients(clients, sizeof clients);
+  char reason[768];
+  snprintf(
+      reason, sizeof reason,
+      "another CUPTI client of this process was there first, told by its clock, and keeps CUPTI's records; in this "
+      "process: %s",
+      clients[0] != '\0' ? clients : "none of the clients that are known");
+  TellUnavailable(reason);
+  return true;
 }
 
 bool Collection::Arm() {

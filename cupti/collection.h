@@ -37,6 +37,7 @@ class Collection {
   bool unified_memory() const { return unified_memory_off_[0] == '\0'; }
 
   // Registers, configures and enables; once more after another client shut CUPTI down. Returns whether anything is on.
+  bool TakenByAnother() const;
   bool Arm();
 
   // cuptiActivityFlushAll. Delivered records have been recorded as events when it returns.

@@ -10,6 +10,9 @@
 namespace uvmtrace {
 namespace {
 
+// A replay that takes longer is none: the GPU's clock was misread.
+constexpr uint64_t kLongestReplayNs = 1'000'000'000;
+
 constexpr uint64_t kClockSlackNs = 1'000'000'000;
 constexpr uint64_t kHighestAddress = uint64_t{1} << 57;
 // The driver moves at most a block (2 MiB) at a time, on systems whose GPU shares the page tables a whole range.
@@ -274,6 +277,13 @@ int QueueReader::DecodeReplay(const uint8_t* bytes, const QueueSink& sink) {
   if (stranger()) return kStranger;
   // Replays go to every process that asks for them: this one is of a GPU that is none of ours.
   if (event.device == kUnknownDevice) return kGood;
+  // The driver tells when it queued the replay, which the GPU then reaches after the copies of the batch.
+  GpuClock& clock = gpu_clocks_[entry.gpu];
+  uint64_t queued_ns = entry.time_ns;
+  uint64_t reached_ns = 0;
+  clock.Add(entry.time_ns, 0, entry.time_gpu_ns, entry.time_gpu_ns);
+  clock.Refine(entry.time_gpu_ns, entry.time_gpu_ns, &queued_ns, &reached_ns);
+  if (reached_ns > entry.time_ns && reached_ns - entry.time_ns < kLongestReplayNs) event.time_ns = reached_ns;
   event.client_type = entry.client_type;
   sink.replay(sink.context, event);
   return kGood;

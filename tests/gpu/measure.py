@@ -24,11 +24,11 @@ GIB = 1 << 30
 
 
 class Workload:
-    def __init__(self, name, command, expect_bytes=None, kernels=True):
+    def __init__(self, name, command, expect_bytes=None, **variables):
         self.name = name
         self.command = command
         self.expect_bytes = expect_bytes  # (host to device, device to host), where they are known
-        self.kernels = kernels            # whether kernel records are on
+        self.variables = variables        # of the traced process's environment
 
 
 def workloads(build, only):
@@ -46,10 +46,12 @@ def workloads(build, only):
     if "zero_copy" in only:
         yield Workload("zero_copy", [bin_dir / "zero_copy"])
     if "delivery" in only:
-        for way in ("device-sync", "stream-sync", "event-sync", "copy", "async-copy", "free", "cpu-touch"):
-            for kernels in (True, False):
-                yield Workload(f"delivery_{way}" + ("" if kernels else "_without_kernels"),
-                               [build / "bin" / "uvmtrace_delivery_bench", way], (GIB, 0), kernels)
+        for way in ("device-sync", "copy", "free", "cpu-touch"):
+            command = [build / "bin" / "uvmtrace_delivery_bench", way]
+            yield Workload(f"delivery_{way}", command, (GIB, 0))
+            yield Workload(f"delivery_{way}_cupti", command, (GIB, 0), UVMTRACE_SOURCE="cupti")
+            yield Workload(f"delivery_{way}_cupti_without_kernels", command, (GIB, 0), UVMTRACE_SOURCE="cupti",
+                           UVMTRACE_KERNELS="0")
     if "serve" in only:
         yield Workload("serve", [sys.executable, repository / "examples" / "serve" / "serve.py", "--requests", "8"])
 
@@ -92,14 +94,14 @@ def main():
         print(line, file=table, flush=True)
 
     say(machine() + "\n")
-    say("| workload | same exit code | time ratio (min..max) | HtoD | of known | DtoH | of known | fault groups | batches "
+    say("| workload | same exit code | time ratio (min..max) | HtoD | of known | DtoH | of known | fault entries (CUPTI: groups) | batches "
           "| BH CPU ms | BH of faults | delivered, by the driver's counters | lost | trace KiB |")
     say("|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
     failed = False
     for workload in workloads(build, arguments.only.split(",")):
         trace = arguments.out / f"{workload.name}.pb"
         traced_environment = dict(os.environ, LD_PRELOAD=str(library), UVMTRACE_OUT=str(trace),
-                                  UVMTRACE_KERNELS=str(int(workload.kernels)))
+                                  **workload.variables)
         ratios = []
         same = True
         for _ in range(arguments.rounds):
@@ -132,7 +134,7 @@ def main():
             statistics.median(ratios), min(ratios), max(ratios),
             totals.get("host_to_device_bytes"), share(totals.get("host_to_device_bytes"), expected[0]),
             totals.get("device_to_host_bytes"), share(totals.get("device_to_host_bytes"), expected[1]),
-            totals.get("gpu_fault_groups"), totals.get("fault_batches"),
+            totals.get("gpu_fault_entries", totals.get("gpu_fault_groups")), totals.get("fault_batches"),
             "" if "cpu_ns" not in bottom_half else f"{int(bottom_half['cpu_ns']) / 1e6:.1f}",
             "" if in_faults is None else f"{in_faults:.2f}",
             "" if delivered is None else f"{100 * delivered:.2f} %",

@@ -376,6 +376,21 @@ TEST(CuptiSource, T9_BuffersOfAnotherClientAreNotTakenAway) {
   EXPECT_EQ(trace.losses.at("cupti: CUPTI stopped working: what followed was not recorded"), 1u);
 }
 
+// torch.profiler, started before the program's first managed allocation: CUPTI's records are its own.
+TEST(CuptiSource, AClientThatWasThereFirstKeepsItsBuffers) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    fake->clock_offset_ns = -1'000'000'000'000;
+    StartCupti(Options());
+    SetCuptiManagedMemoryLive(true);
+    usleep(20'000);
+    FinishCupti(2000);
+    return fake->flushes == 0 ? "" : "CUPTI was used";
+  });
+  EXPECT_EQ(trace.states.at("cupti").state, sources_test::kUnavailable);
+  EXPECT_NE(trace.states.at("cupti").reason.find("was there first"), std::string::npos);
+}
+
 TEST(CuptiSource, T9_AClockOfAnotherClientIsTold) {
   const TraceContents trace = RecordInChild([]() -> std::string {
     FakeCupti* fake = Fake();

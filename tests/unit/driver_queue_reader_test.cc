@@ -256,6 +256,19 @@ TEST_F(QueueReaderTest, AnotherProcessorIsAskedForOnce) {
   EXPECT_EQ(events_.gpu_faults[4].device, -2);
 }
 
+// The first replay finds an idle GPU and ties the two clocks; the second waits there for the copies of its batch.
+TEST_F(QueueReaderTest, AReplayIsWhereTheGpuReachedIt) {
+  constexpr uint64_t kGpuNs = 5'000'000'000;
+  Put(ToolsReplayEntry{4, 1, 1, 0, 77, kNowNs - 900'000, kGpuNs});
+  Put(ToolsReplayEntry{4, 1, 1, 0, 78, kNowNs - 600'000, kGpuNs + 500'000});
+  Put(ToolsReplayEntry{4, 1, 1, 0, 79, kNowNs - 100'000, kGpuNs + 3'600'000'000'000});  // nonsense is left alone
+  EXPECT_EQ(Drain(), 3u);
+  ASSERT_EQ(events_.replays.size(), 3u);
+  EXPECT_NEAR(static_cast<double>(events_.replays[0].time_ns), static_cast<double>(kNowNs - 900'000), 10'000.0);
+  EXPECT_NEAR(static_cast<double>(events_.replays[1].time_ns), static_cast<double>(kNowNs - 400'000), 10'000.0);
+  EXPECT_EQ(events_.replays[2].time_ns, kNowNs - 100'000);
+}
+
 // Replays are told to everybody.
 TEST_F(QueueReaderTest, ReplaysOfAnotherProcessesGpuAreNotOurs) {
   Put(ToolsReplayEntry{4, 33, 1, 0, 77, kNowNs - 500, 0});
