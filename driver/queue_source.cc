@@ -52,7 +52,7 @@ constexpr uint64_t kQuietPeriodNs = 20 * kMillisecondNs;
 constexpr uint64_t kBusyForNs = 100 * kMillisecondNs;
 // Between two requests for what the driver holds back; they take at most one kFlushShare-th of the time.
 constexpr uint64_t kFlushPeriodNs = 10 * kMillisecondNs;
-constexpr uint64_t kLightFlushPeriodNs = 50 * kMillisecondNs;  // nothing but replays waits there
+constexpr uint64_t kLightFlushPeriodNs = 50 * kMillisecondNs;  // without migrations: only replays wait there
 constexpr uint64_t kLongestFlushPeriodNs = 500 * kMillisecondNs;
 constexpr uint64_t kFlushShare = 50;
 // A window's migrations are complete when those in flight at its end have had so long to end.
@@ -342,7 +342,7 @@ uint64_t FlushAll() {
   bool refused = false;
   for (size_t i = 0; i < g.lane_count; ++i) refused = !Flush(i) || refused;
   const uint64_t end_ns = NowNs();
-  const uint64_t shortest_ns = g.detail == QueueDetail::kLight ? kLightFlushPeriodNs : kFlushPeriodNs;
+  const uint64_t shortest_ns = g.detail == QueueDetail::kFull ? kFlushPeriodNs : kLightFlushPeriodNs;
   g.next_flush_ns = end_ns + std::clamp((end_ns - start_ns) * kFlushShare, shortest_ns, kLongestFlushPeriodNs);
   if (refused && !g.flush_refused) {
     g.flush_refused = true;

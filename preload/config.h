@@ -10,8 +10,9 @@
 //   UVMTRACE_LOG        warn       quiet, warn, info, debug
 //   UVMTRACE_CHILDREN   1          0: only the process that was started with the library, not its children
 //   UVMTRACE_KERNELS    1          0: no kernel records, so that CUPTI needs no lock that a blocking call holds
-//   UVMTRACE_BH_STACKS             1 or 0: samples of where the driver's bottom-half threads spend their time; by default
-//                                  1, but at the details calls and light
+//   UVMTRACE_BH_STACKS             1 or 0: samples of where the driver's bottom-half threads spend their time; by
+//   default
+//                                  1 at the details full and auto
 //   UVMTRACE_DRAIN_US   1000       period of the CUPTI drain thread, 100 to 1000000
 //   UVMTRACE_SAMPLE_MS  10         period of the driver sampler, 1 to 10000
 //
@@ -51,7 +52,7 @@ struct Config {
   bool children = true;
   bool kernels = true;
   enum class BottomHalfStacks : uint8_t { kByDetail, kOff, kOn };
-  BottomHalfStacks bottom_half_stacks = BottomHalfStacks::kByDetail;  // on, but for calls and light
+  BottomHalfStacks bottom_half_stacks = BottomHalfStacks::kByDetail;  // on at full and auto
   bool audit = false;
   uint32_t drain_period_us = 1000;
   uint32_t sample_period_us = 10'000;

@@ -90,12 +90,13 @@ bool StartQueue(const Config& config, const ToolsCalls* tools, const DeviceUuid*
 }
 
 // Why the bottom-half threads' stacks are not sampled; null: they are. A sample costs the thread some 30 us, a thousand
-// of them in a second 3 % of a fault-driven phase: as much as all else at "light".
+// of them in a second 3 % of a fault-driven phase: as much as all else at "light" and "sampled".
 const char* BottomHalfStacksOff(const Config& config) {
   if (config.detail == Detail::kCalls) return kCallsOnly;
   if (config.bottom_half_stacks == Config::BottomHalfStacks::kOff) return "UVMTRACE_BH_STACKS=0";
-  if (config.bottom_half_stacks == Config::BottomHalfStacks::kByDetail && config.detail == Detail::kLight) {
-    return "UVMTRACE_DETAIL=light; UVMTRACE_BH_STACKS=1 samples them all the same";
+  const bool cheap = config.detail == Detail::kLight || config.detail == Detail::kSampled;
+  if (cheap && config.bottom_half_stacks == Config::BottomHalfStacks::kByDetail) {
+    return "not at the details light and sampled, unless UVMTRACE_BH_STACKS=1";
   }
   return nullptr;
 }
