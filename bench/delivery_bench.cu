@@ -1,5 +1,6 @@
-// A kernel faults 1 GiB of managed memory while the host waits for it in one of the ways in which programs wait. Run under
-// uvmtrace, the report tells what share of these bytes CUPTI delivered: tests/gpu/measure.py --only delivery prints the table.
+// A kernel faults 1 GiB of managed memory while the host waits for it in one of the ways in which programs wait. Run
+// under uvmtrace, the report tells what share of these bytes CUPTI delivered: tests/gpu/measure.py --only delivery
+// prints the table.
 //
 //   delivery_bench device-sync|stream-sync|event-sync|copy|async-copy|free|cpu-touch
 //
@@ -71,8 +72,7 @@ int main(int argc, char** argv) {
   } else if (way == "cpu-touch") {
     for (size_t i = 0; i < kBytes; i += 4096) static_cast<void>(*static_cast<volatile char*>(managed + i));
   } else {
-    std::fprintf(stderr,
-                 "usage: delivery_bench device-sync|stream-sync|event-sync|copy|async-copy|free|cpu-touch\n");
+    std::fprintf(stderr, "usage: delivery_bench device-sync|stream-sync|event-sync|copy|async-copy|free|cpu-touch\n");
     return 2;
   }
   Check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
