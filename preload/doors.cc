@@ -108,19 +108,10 @@ void* FilterLookup(const char* name, const void* caller, const Find& find) {
   return answer;
 }
 
-// Where a function of the loader goes on to. Another library behind us in the preload list may interpose it as well.
-void* FindReal(const char* name) {
-  const int host_errno = errno;
-  void* const next = LibcDlsym()(RTLD_NEXT, name);
-  void* const found = next != nullptr && !IsOwnAddress(next) ? next : LibcFunction(name);
-  errno = host_errno;
-  return found;
-}
-
 }  // namespace
 }  // namespace uvmtrace
 
-// For dlsym.S.
+// For dlsym.S, whose other half is in libc_symbols.cc.
 #define UVMTRACE_FOR_ASSEMBLER extern "C" __attribute__((visibility("hidden"))) void*
 
 UVMTRACE_FOR_ASSEMBLER uvmtrace_filter_dlsym(void* handle, const char* name, const void* caller) {
@@ -130,8 +121,3 @@ UVMTRACE_FOR_ASSEMBLER uvmtrace_filter_dlsym(void* handle, const char* name, con
 UVMTRACE_FOR_ASSEMBLER uvmtrace_filter_dlvsym(void* handle, const char* name, const char* version, const void* caller) {
   return uvmtrace::FilterLookup(name, caller, [&] { return uvmtrace::LibcDlvsym()(handle, name, version); });
 }
-
-UVMTRACE_FOR_ASSEMBLER uvmtrace_find_real_dlsym() { return uvmtrace::FindReal("dlsym"); }
-UVMTRACE_FOR_ASSEMBLER uvmtrace_find_real_dlvsym() { return uvmtrace::FindReal("dlvsym"); }
-UVMTRACE_FOR_ASSEMBLER uvmtrace_find_real_dlopen() { return uvmtrace::FindReal("dlopen"); }
-UVMTRACE_FOR_ASSEMBLER uvmtrace_find_real_dlmopen() { return uvmtrace::FindReal("dlmopen"); }

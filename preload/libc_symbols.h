@@ -16,4 +16,7 @@ using DlvsymFunction = void* (*)(void* handle, const char* name, const char* ver
 DlsymFunction LibcDlsym();
 DlvsymFunction LibcDlvsym();
 
+// Whether an address lies in this library.
+bool IsOwnAddress(const void* address);
+
 }  // namespace uvmtrace

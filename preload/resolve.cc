@@ -14,10 +14,6 @@
 #include "preload/visibility.h"
 #include "record/diagnostics.h"
 
-// Placed by the linker at the two ends of this library.
-extern "C" const char __ehdr_start __attribute__((visibility("hidden")));
-extern "C" const char _end __attribute__((visibility("hidden")));
-
 namespace uvmtrace {
 
 constinit std::atomic<void*> next_functions[kFunctionsEnd]{};
@@ -194,8 +190,6 @@ const char* RuntimePath() {
 }
 
 int RuntimeVersion() { return RuntimeVersionOf(AnyRuntimeFunction()); }
-
-bool IsOwnAddress(const void* address) { return address >= &__ehdr_start && address < &_end; }
 
 bool IsCudaInternal(const void* address) {
   Dl_info info;

@@ -62,9 +62,6 @@ int RuntimeVersionOf(const void* function);
 const char* RuntimePath();
 int RuntimeVersion();
 
-// Whether an address lies in this library.
-bool IsOwnAddress(const void* address);
-
 // Whether an address lies in the driver, or in CUPTI and beneath it: what they look up is not the program's, and the
 // driver of WSL looks itself up.
 bool IsCudaInternal(const void* address);

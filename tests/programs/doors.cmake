@@ -21,6 +21,8 @@ add_library(test_weak_self_lookup SHARED libraries/weak_self_lookup.cc)
 set_target_properties(test_weak_self_lookup PROPERTIES
   OUTPUT_NAME weak_self_lookup LIBRARY_OUTPUT_DIRECTORY ${library_dir})
 
+uvmtrace_leave_as_it_is(${door_targets} test_past_us test_runtime_partner test_weak_self_lookup fake_audit_cupti)
+
 uvmtrace_test_program(doors_host doors_host.cc)
 uvmtrace_test_program(surface_host surface_host.cc)
 uvmtrace_test_program(every_call every_call.cc)
@@ -30,16 +32,6 @@ add_dependencies(uvmtrace_test_programs
   ${door_targets} fake_cudart_11 fake_audit_cupti test_past_us test_runtime_partner test_weak_self_lookup doors_host surface_host every_call managed_variable_host
   uvmtrace_report)
 
-if(UVMTRACE_SANITIZE STREQUAL "")
-  set(doors_runner ${CMAKE_CURRENT_SOURCE_DIR}/doors_cases.py)
-  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${doors_runner})
-  execute_process(COMMAND ${Python3_EXECUTABLE} ${doors_runner} --list OUTPUT_VARIABLE cases COMMAND_ERROR_IS_FATAL ANY)
-  string(REGEX MATCHALL "[^\n]+" cases "${cases}")
-  foreach(case ${cases})
-    add_test(NAME doors.${case}
-      COMMAND ${Python3_EXECUTABLE} ${doors_runner} --build ${CMAKE_BINARY_DIR} --case ${case})
-    set_tests_properties(doors.${case} PROPERTIES TIMEOUT 60)
-  endforeach()
-  # 64 million calls: 4 s on two idle cores.
-  set_tests_properties(doors.thread_stress PROPERTIES TIMEOUT 180)
-endif()
+uvmtrace_program_tests(doors doors_cases.py 60)
+# 64 million calls: 4 s on two idle cores.
+set_tests_properties(doors.thread_stress PROPERTIES TIMEOUT 180)

@@ -1,4 +1,4 @@
-"""The doors and the memory surface, as cases of run_program.py's runner.
+"""The doors and the memory surface, as cases of runner.py.
 
   doors_cases.py --case NAME     run one
   doors_cases.py --list          print the names
@@ -10,18 +10,13 @@ import subprocess
 import sys
 
 import run_program
-from run_program import check, names
+import runner
+from runner import PYTHON, SIMULATED, nothing, report
+from traces import check, names
 
 
 def rows(trace, *fields):
     return [tuple(call[field] for field in fields) for call in trace.calls]
-
-
-def report(run):
-    """The report's JSON, as a user gets it."""
-    command = [os.path.join(run.args.build, "bin/uvmtrace-report"), "--format", "json",
-               os.path.join(run.folder, "trace.pb")]
-    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
 
 
 def every_call(run):
@@ -89,7 +84,7 @@ def told(source, library):
         check(state == "UNAVAILABLE" and library in reason, (state, reason))
         # The user reads it in the report, without asking for it.
         check(library in json.dumps(report(run)), "the report does not name the library")
-        text = subprocess.run([os.path.join(run.args.build, "bin/uvmtrace-report"), os.path.join(run.folder, "trace.pb")],
+        text = subprocess.run([run.args.report, os.path.join(run.folder, "trace.pb")],
                               stdout=subprocess.PIPE, check=True, text=True).stdout
         check(library in text, "the report's text does not name the library")
     return expect
@@ -261,10 +256,6 @@ def beside_another_tool(run):
     check("the partner sees 1000 bytes" in run.process.stdout, run.process.stdout)
 
 
-def nothing(run):
-    pass
-
-
 PYTHON_DOORS = """
 import ctypes, os
 driver = ctypes.CDLL("libcuda.so.1")
@@ -289,9 +280,9 @@ def python_doors(run):
 
 
 STRESS = {"STRESS_THREADS": "64", "STRESS_CALLS": "1000000"}
+SHORT_STRESS = {"STRESS_CALLS": "10000"}
 FAIL_ALL = {"FAKE_CUDA_FAIL": "all"}
 
-# As in run_program.py: name: (program, arguments, expectation, options)
 CASES = {
     # The crash classes of others, each by its name.
     "caller_identity_ompt": ("plain_host", ["self_lookup"], run_program.no_file, {}),
@@ -299,7 +290,7 @@ CASES = {
     "prefix_match": ("plain_host", ["prefix_match"], run_program.no_file, {}),
     "null_handle": ("plain_host", ["null_handle"], run_program.no_file, {}),
     "own_dlsym": ("doors_host", ["own_dlsym"], nothing, {}),
-    "own_dlsym_beside_another_tool": ("doors_host", ["own_dlsym"], nothing, {"partner": True}),
+    "own_dlsym_beside_another_tool": ("doors_host", ["own_dlsym"], nothing, {"partner": "dlsym_partner"}),
     "runpath_of_dlopen": ("plain_host", ["runpath"], run_program.no_file, {}),
     "weak_self_lookup": ("doors_host", ["weak_self_lookup"], run_program.no_file, {}),
     # The doors.
@@ -315,8 +306,8 @@ CASES = {
     "entry_points": ("doors_host", ["entry_points"], entry_points, {}),
     "early_pointers": ("doors_host", ["early_pointers"], early_pointers, {"env": {"FETCH_EARLY": "1"}}),
     "early_pointers_unused": ("plain_host", ["no_cuda"], run_program.no_file, {"env": {"FETCH_EARLY": "1"}}),
-    "python_doors": ("python3", ["-c", PYTHON_DOORS], python_doors, {}),
-    "thread_stress": ("doors_host", ["stress"], thread_stress, {"env": STRESS, "slow": True}),
+    "python_doors": (PYTHON, ["-c", PYTHON_DOORS], python_doors, {}),
+    "thread_stress": ("doors_host", ["stress"], thread_stress, {"env": STRESS, "sanitized": SHORT_STRESS, "seconds": 120}),
     "driver_internal": ("doors_host", ["driver_internal"], run_program.no_file, {}),
     "beside_another_runtime_tool": ("runtime_host", ["normal"], beside_another_tool, {"partner": "runtime_partner"}),
     "audit": ("doors_host", ["audit"], audit, {"env": {"UVMTRACE_AUDIT": "1", "CUDA_HOME": "{fake}/cuda_home"}}),
@@ -330,7 +321,7 @@ CASES = {
     "managed_variable": ("managed_variable_host", ["used"], sources_started, {}),
     "managed_variable_unused": ("managed_variable_host", ["unused"], run_program.no_file, {}),
     "managed_variable_simulated": ("managed_variable_host", ["used"], first_touch_seen,
-                                   {"env": run_program.SIMULATED}),
+                                   {"env": SIMULATED}),
     "pageable": ("surface_host", ["pageable"], sources_started, {"env": {"FAKE_CUDA_PAGEABLE": "1"}}),
     "not_pageable": ("surface_host", ["pageable"], sources_idle, {}),
     "batches": ("surface_host", ["batches"], batches, {}),
@@ -342,5 +333,4 @@ CASES = {
 }
 
 if __name__ == "__main__":
-    run_program.CASES = CASES
-    sys.exit(run_program.main())
+    sys.exit(runner.main(CASES, __doc__))

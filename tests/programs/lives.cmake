@@ -8,21 +8,15 @@ target_link_libraries(test_plugin PRIVATE uvmtrace_cuda_headers fake_cudart_13)
 add_library(test_slow_disk SHARED libraries/slow_disk.cc)
 add_library(test_free_threaded SHARED libraries/free_threaded.cc)
 foreach(name plugin slow_disk free_threaded)
+  uvmtrace_leave_as_it_is(test_${name})
   # No RUNPATH here either.
   set_target_properties(test_${name} PROPERTIES
     OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${library_dir} SKIP_BUILD_RPATH ON)
 endforeach()
 add_dependencies(uvmtrace_test_programs process_host ending_host resource_host test_plugin test_slow_disk test_free_threaded)
 
-set(lives ${CMAKE_CURRENT_SOURCE_DIR}/lives.py)
-set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${lives})
-execute_process(COMMAND ${Python3_EXECUTABLE} ${lives} --list OUTPUT_VARIABLE cases COMMAND_ERROR_IS_FATAL ANY)
-string(REGEX MATCHALL "[^\n]+" cases "${cases}")
+uvmtrace_program_tests(lives lives.py 120)
 if(UVMTRACE_SANITIZE STREQUAL "")
-  foreach(case ${cases})
-    add_test(NAME lives.${case} COMMAND ${Python3_EXECUTABLE} ${lives} --build ${CMAKE_BINARY_DIR} --case ${case})
-    set_tests_properties(lives.${case} PROPERTIES TIMEOUT 120 SKIP_RETURN_CODE 77)
-  endforeach()
   add_test(NAME lives.soak
     COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/soak.py --build ${CMAKE_BINARY_DIR} --runs 20)
   set_tests_properties(lives.soak PROPERTIES TIMEOUT 300)

@@ -5,34 +5,14 @@ report of what they left must say what they did. A case is one line in CASES; li
   lives.py --list          print the names
 """
 
-import argparse
-import glob
 import json
 import os
-import shutil
 import stat
-import subprocess
 import sys
-import tempfile
 
-import run_program
-from run_program import SIMULATED, WORK, Failure, Run, check, names
-
-SKIP = 77
-HERE = os.path.dirname(os.path.abspath(__file__))
-
-
-class Skipped(Exception):
-    pass
-
-
-def report(run, *paths):
-    """The JSON report of these files, or of the folder's newest run."""
-    done = subprocess.run([run.args.report, "--format", "json", "--sysroot", "/nonexistent", *(paths or [run.folder])],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    check(done.returncode == 0, f"uvmtrace-report: {done.stderr}")
-    return json.loads(done.stdout)
-
+import runner
+from runner import PYTHON, SIMULATED, both, report
+from traces import check
 
 # What the report must say -------------------------------------------------------------------------------------------
 
@@ -131,13 +111,6 @@ def said(*lines):
     return expect
 
 
-def both(*expectations):
-    def expect(run):
-        for expectation in expectations:
-            expectation(run)
-    return expect
-
-
 def nothing_lost_uncounted(calls):
     def expect(run):
         trace = run.trace()
@@ -201,9 +174,6 @@ def no_python_stacks(run):
     check(state[0] == "DISABLED", state)
 
 
-PYTHON = "python3"
-
-
 def prepare_link(folder):
     with open(os.path.join(folder, "victim"), "w") as file:
         file.write("precious\n")
@@ -218,14 +188,6 @@ def prepare_folder(folder):
     os.mkdir(os.path.join(folder, "folder.pb"))
 
 
-# name: (program, arguments, expectation, options)
-#   env       more variables; UVMTRACE_SIM_PROFILE runs on the simulator instead of the stand-ins
-#   stderr    the library may print there: the expectation says what
-#   output    False: how often threads got to print is not known
-#   slow      milliseconds that every write to the trace takes
-#   partner   another library that is preloaded before ours
-#   prepare   what must be in the folder before
-#   seconds   more than the two that an exit may take
 CASES = {
     # Processes.
     "fork_from_thread": ("process_host", ["fork_from_thread"], readable(7, 7 * 4), {}),
@@ -302,8 +264,8 @@ CASES = {
                               both(nothing_lost_uncounted(52 * 4), lost_for("file size limit"), said("file size limit")),
                               {"stderr": True}),
     "many_threads": ("resource_host", ["many_threads"], nothing_lost_uncounted(64 * 4000), {"seconds": 10}),
-    "slow_disk": ("resource_host", ["many_threads"], lambda run: None, {"slow": 400, "stderr": True, "seconds": 10}),
-    "dead_disk": ("resource_host", ["work"], readable(1, 0), {"slow": 60_000, "stderr": True}),
+    "slow_disk": ("resource_host", ["many_threads"], lambda run: None, {"slow_disk": 400, "stderr": True, "seconds": 10}),
+    "dead_disk": ("resource_host", ["work"], readable(1, 0), {"slow_disk": 60_000, "stderr": True}),
     "symbolic_link": ("resource_host", ["work"], both(victim_untouched, said("a symbolic link")),
                       {"stderr": True, "prepare": prepare_link, "env": {"UVMTRACE_OUT": "link.pb"}}),
     "fifo": ("resource_host", ["work"], said("a fifo"),
@@ -327,7 +289,7 @@ CASES = {
     "python_traced": (PYTHON, ["ends.py", "traced"], readable(1, 4), {}),
     "python_deep": (PYTHON, ["ends.py", "deep"], deep_stack, {}),
     "python_no_stacks": (PYTHON, ["ends.py", "normal"], no_python_stacks, {"env": {"UVMTRACE_STACKS": "0"}}),
-    "free_threaded_python": ("resource_host", ["work"], free_threaded, {"partner": "libfree_threaded.so"}),
+    "free_threaded_python": ("resource_host", ["work"], free_threaded, {"before": "free_threaded"}),
     "python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"versions": True}),
     "simulated_python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"env": SIMULATED}),
     "simulated_workers_spawn": (PYTHON, ["workers.py", "spawn"], workers, {"env": SIMULATED}),
@@ -338,109 +300,5 @@ SOAK = [name for name, (program, _, _, options) in CASES.items()
         if program in ("process_host", "ending_host") and "env" not in options and name not in ("fork_chain",)]
 SOAK += ["python_daemon_threads", "workers_fork", "python_os_fork"]
 
-
-def interpreters():
-    """One executable of each supported version of CPython that is installed."""
-    found = {}
-    candidates = sorted(glob.glob(os.path.expanduser("~/.pyenv/versions/3.*/bin/python3")))
-    candidates += [path for folder in ("/usr/bin", "/usr/local/bin") for path in sorted(glob.glob(f"{folder}/python3.*"))
-                   if path.split("python3.")[1].removesuffix("-dbg").isdigit()]
-    for path in candidates:
-        done = subprocess.run([path, "-c", "import sys; print(sys.version_info[1], hasattr(sys, 'gettotalrefcount'))"],
-                              stdout=subprocess.PIPE, text=True)
-        minor, debug = done.stdout.split() if done.returncode == 0 else ("0", "")
-        if 9 <= int(minor) <= 14:
-            found.setdefault((int(minor), debug), path)
-    return [found[key] for key in sorted(found)]
-
-
-def run_case(args, name, keep=False):
-    program, arguments, expectation, options = CASES[name]
-    if program == PYTHON:
-        arguments = [os.path.join(HERE, "python", arguments[0])] + arguments[1:]
-    paths = [os.path.join(args.programs, program)]
-    if program == PYTHON:
-        paths = interpreters() if options.get("versions") else ["/usr/bin/python3"]
-    for path in paths:
-        run_once(args, name, [path] + arguments, expectation, options, keep)
-    return len(paths)
-
-
-def run_once(args, name, command, expectation, options, keep):
-    environment = dict(options.get("env", {}))
-    environment.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-    partner = []
-    if "slow" in options:
-        environment["SLOW_DISK_MS"] = str(options["slow"])
-        partner = [os.path.join(args.libraries, "libslow_disk.so")]
-    if "partner" in options:
-        partner = [os.path.join(args.libraries, options["partner"])]
-    base = tempfile.mkdtemp(prefix=f"uvmtrace-{name}-")
-    try:
-        folders = [os.path.join(base, which) for which in ("without", "with")]
-        for folder in folders:
-            os.mkdir(folder)
-            options.get("prepare", lambda _: None)(folder)
-        without = Run(args, folders[0], command, environment, partner)
-        if without.process.returncode == SKIP:
-            raise Skipped("not permitted here")
-        traced = Run(args, folders[1], command, environment, partner + [args.library])
-        expected, got = without.outcome, traced.outcome
-        if options.get("stderr"):
-            expected, got = expected[:2], got[:2]
-        check("FAILED" not in expected[1], f"the program itself fails: {without.outcome}")
-        check(expected == got, f"the host noticed:\n  without: {expected}\n  with:    {got}\n{traced.process.stderr}")
-        # On a machine with more to do than it has processors, everything takes as much longer.
-        crowd = max(1, os.getloadavg()[0] / os.cpu_count())
-        limit = options.get("seconds", run_program.EXIT_LIMIT_SECONDS) * crowd
-        check(traced.seconds - without.seconds < limit,
-              f"{without.seconds:.1f} s without, {traced.seconds:.1f} s with the library")
-        try:
-            expectation(traced)
-        except Failure as failure:
-            raise Failure(f"{command}: {failure}\nstderr: {traced.process.stderr}") from failure
-    finally:
-        if not keep:
-            shutil.rmtree(base)
-
-
-def set_paths(args):
-    build = os.path.abspath(args.build)
-    args.library = os.path.join(build, "lib/libuvmtrace.so")
-    args.report = os.path.join(build, "bin/uvmtrace-report")
-    args.programs = os.path.join(build, "tests/programs/bin")
-    args.libraries = os.path.join(build, "tests/programs/libraries")
-    args.fake = os.path.join(build, "tests/programs/fake")
-    args.simulator = os.path.join(build, "lib/uvmtrace/sim")
-    args.trace_to_json = os.path.join(args.programs, "trace_to_json")
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--case", action="append", default=[])
-    parser.add_argument("--build", default="build/default")
-    parser.add_argument("--keep", action="store_true")
-    args = parser.parse_args()
-    if args.list:
-        print("\n".join(CASES))
-        return 0
-    set_paths(args)
-    failed = skipped = 0
-    for name in args.case or CASES:
-        try:
-            runs = run_case(args, name, args.keep)
-            print(f"passed {name}" + (f" ({runs} interpreters)" if runs > 1 else ""))
-        except Skipped as reason:
-            print(f"skipped {name}: {reason}")
-            skipped += 1
-        except (Failure, subprocess.SubprocessError, KeyError) as failure:
-            print(f"FAILED {name}: {type(failure).__name__}: {failure}")
-            failed += 1
-    if failed:
-        return 1
-    return SKIP if skipped and skipped == len(args.case or CASES) else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(runner.main(CASES, __doc__))

@@ -1,136 +1,20 @@
-"""Runs one test program with and without libuvmtrace.so and compares.
-
-The host must not notice: same exit status or signal, same stdout, same stderr. What the trace must say is a function per
-case, below. A case is one line in CASES; tests/programs/CMakeLists.txt makes a test of each.
+"""What a program that uses CUDA may do to the library by doing it in the usual ways, as cases of runner.py.
 
   run_program.py --case NAME     run one
   run_program.py --list          print the names
 """
 
-import argparse
 import glob
-import json
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
-import time
 
-
-EXIT_LIMIT_SECONDS = 2.5  # an exit may be delayed by two
-
-
-class Failure(Exception):
-    pass
-
-
-def check(good, what):
-    if not good:
-        raise Failure(what)
-
-
-class Run:
-    """One execution of a program, in a folder of its own."""
-
-    def __init__(self, args, folder, command, environment, preload, timeout=50):
-        self.folder = folder
-        self.args = args
-        variables = {k: v for k, v in os.environ.items() if not k.startswith(("UVMTRACE_", "LD_"))}
-        libraries = [args.fake, os.path.join(args.fake, "13"), os.path.join(args.fake, "12"),
-                     os.path.join(args.fake, "11")]
-        if "UVMTRACE_SIM_PROFILE" in environment:
-            libraries = [args.simulator]
-        variables["LD_LIBRARY_PATH"] = ":".join(libraries)
-        variables.update({name: value.replace("{fake}", args.fake) for name, value in environment.items()})
-        if preload:
-            variables["LD_PRELOAD"] = ":".join(preload)
-        start = time.monotonic()
-        self.process = subprocess.run(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      text=True, timeout=timeout)
-        self.seconds = time.monotonic() - start
-
-    @property
-    def outcome(self):
-        return self.process.returncode, self.process.stdout, self.process.stderr
-
-    def files(self):
-        return sorted(os.path.basename(f) for f in glob.glob(os.path.join(self.folder, "*.pb*")))
-
-    def trace(self, name="trace.pb"):
-        return Trace(self.args, os.path.join(self.folder, name))
-
-    def traces(self):
-        return [self.trace(name) for name in self.files()]
-
-
-class Trace:
-    """A trace with its columns turned into rows again."""
-
-    def __init__(self, args, path):
-        check(os.path.exists(path), f"{path} does not exist")
-        output = subprocess.run([args.trace_to_json, path], stdout=subprocess.PIPE, check=True).stdout
-        self.chunks = json.loads(output).get("chunk", [])
-        check(self.chunks, "the trace has no chunk")
-        self.functions = {}
-        self.states = {}
-        self.calls = []
-        self.losses = []
-        self.devices = []
-        self.process = {}
-        self.audit = {}
-        self.cpu_faults = 0
-        for chunk in self.chunks:
-            self.process.update(chunk.get("process", {}))
-            for function in chunk.get("function", []):
-                self.functions[function["id"]] = function["name"]
-            for state in chunk.get("source_state", []):
-                self.states[state["name"]] = (state.get("state", "").replace("STATE_", ""), state.get("reason", ""))
-            # NVIDIA's CUPTI, if installed, cannot work on the stand-in driver.
-            self.losses += [loss for loss in chunk.get("loss", []) if loss["source"] != "cupti"]
-            self.devices += chunk.get("device", [])
-            for count in chunk.get("audit_count", []):
-                self.audit[count["function"]] = (int(count.get("happened", 0)), int(count.get("seen", 0)))
-            self.cpu_faults += sum(len(columns["start_delta_ns"]) for columns in chunk.get("cpu_faults", []))
-            for columns in chunk.get("api_calls", []):
-                self.calls += self.rows(columns)
-        self.clean = self.chunks[-1].get("end", {}).get("clean", False)
-
-    DELTAS = {"start_delta_ns": "start_ns", "address_delta": "address", "other_address_delta": "other_address"}
-
-    def rows(self, columns):
-        count = len(columns["start_delta_ns"])
-        rows = [{"driver_function": None, "stack": 0, "flags": 0, "stream": 0, "location": 0, "bytes": 0, "result": 0,
-                 "memory_kind": "UNKNOWN"} for _ in range(count)]
-        for name, values in columns.items():
-            check(len(values) == count, f"column {name} has {len(values)} of {count} rows")
-            total = 0
-            for row, value in zip(rows, values):
-                value = int(value) if isinstance(value, str) and value.lstrip("-").isdigit() else value
-                if name in self.DELTAS:
-                    total += value
-                    row[self.DELTAS[name]] = total & (2**64 - 1)
-                elif name in ("function", "driver_function"):
-                    row[name] = self.functions.get(value)
-                elif name == "door":
-                    row[name] = value.replace("DOOR_", "")
-                elif name == "memory_kind":
-                    row[name] = value.replace("MEMORY_KIND_", "")
-                else:
-                    row[name] = value
-        return rows
-
-    def called(self, function):
-        return [call for call in self.calls if call["function"] == function]
-
+import runner
+from runner import PYTHON, SIMULATED, both, nothing
+from traces import check, names
 
 # What the trace must say --------------------------------------------------------------------------------------------
 
 WORK = ["cudaMalloc", "cudaMallocManaged", "cudaFree", "cudaFree"]
-
-
-def names(trace):
-    return [call["function"] for call in trace.calls]
 
 
 def one_clean_work(run, device="Fake GPU"):
@@ -354,18 +238,7 @@ def warned(*lines):
     return expect
 
 
-def both(*expectations):
-    def expect(run):
-        for expectation in expectations:
-            expectation(run)
-    return expect
-
-
-def nothing(run):
-    pass
-
-
-PYTHON = """
+PYTHON_DRIVER = """
 import ctypes
 driver = ctypes.CDLL("libcuda.so.1")
 pointer = ctypes.c_uint64()
@@ -382,8 +255,6 @@ pointer = ctypes.c_void_p()
 print(runtime.cudaMallocManaged(ctypes.byref(pointer), ctypes.c_size_t(8192), 1), runtime.cudaFree(pointer))
 """
 
-SIMULATED = {"UVMTRACE_SIM_PROFILE": "tiny"}
-
 INJECT = """
 import ctypes, os, time
 library = ctypes.CDLL(os.environ["TEST_LIBRARY"]) if "TEST_LIBRARY" in os.environ else None
@@ -394,13 +265,6 @@ time.sleep(0.3)
 """
 
 
-# name: (program, arguments, expectation, options)
-#   env        more variables; {fake} is the stand-ins' folder; UVMTRACE_SIM_PROFILE runs on the simulator instead of them
-#   stderr     the library may print there: the expectation says what
-#   partner    another library is preloaded as well: its name, or one that interposes dlsym
-#   launcher   run by uvmtrace run
-#   slow       takes long with the library, for a reason that the expectation knows
-#   inject     loaded by the program, as CUDA_INJECTION64_PATH does, instead of preloaded
 CASES = {
     "normal": ("runtime_host", ["normal"], whole_process_version, {}),
     "exit3": ("runtime_host", ["exit3"], one_clean_work, {}),
@@ -447,7 +311,7 @@ CASES = {
     "prefix_match": ("plain_host", ["prefix_match"], no_file, {}),
     "self_lookup": ("plain_host", ["self_lookup"], no_file, {}),
     "runpath": ("plain_host", ["runpath"], no_file, {}),
-    "dlsym_partner": ("plain_host", ["runpath"], no_file, {"partner": True}),
+    "dlsym_partner": ("plain_host", ["runpath"], no_file, {"partner": "dlsym_partner"}),
     "deep_bind": ("plain_host", ["deep_bind"], nothing, {}),
     "registers_12": ("plain_host", ["registers_12"], registers, {}),
     "registers_13": ("plain_host", ["registers_13"], registers, {}),
@@ -455,8 +319,8 @@ CASES = {
     "missing_driver": ("plain_host", ["missing_driver"], both(warned("cuMemAlloc_v2", "cudaMalloc was"), no_file),
                        {"stderr": True}),
     "protobuf_host": ("protobuf_host", [], nothing, {}),
-    "python": ("python3", ["-c", PYTHON], python_ctypes, {}),
-    "injected": ("python3", ["-c", INJECT], injected, {"inject": True}),
+    "python": (PYTHON, ["-c", PYTHON_DRIVER], python_ctypes, {}),
+    "injected": (PYTHON, ["-c", INJECT], injected, {"inject": True}),
     "simulated_normal": ("runtime_host", ["normal"], simulated_work, {"env": SIMULATED}),
     "simulated__exit4": ("runtime_host", ["_exit4"], simulated_work, {"env": SIMULATED}),
     "simulated_quick_exit6": ("runtime_host", ["quick_exit6"], simulated_work, {"env": SIMULATED}),
@@ -467,7 +331,7 @@ CASES = {
     "simulated_thread_alive": ("runtime_host", ["thread_alive"], some_calls, {"env": SIMULATED}),
     "simulated_start_together": ("runtime_host", ["start_together"], eight_works, {"env": SIMULATED}),
     "simulated_atexit": ("runtime_host", ["atexit"], atexit_calls, {"env": SIMULATED}),
-    "simulated_python": ("python3", ["-c", PYTHON_RUNTIME], some_calls_of_python, {"env": SIMULATED}),
+    "simulated_python": (PYTHON, ["-c", PYTHON_RUNTIME], some_calls_of_python, {"env": SIMULATED}),
     "unknown_variable": ("runtime_host", ["normal"],
                          both(warned("UVMTRACE_STAKCS", "UVMTRACE_LOG='loud'"), one_clean_work),
                          {"stderr": True, "env": {"UVMTRACE_STAKCS": "3", "UVMTRACE_LOG": "loud", "UVMTRACE_SIM_X": "1"}}),
@@ -480,68 +344,5 @@ CASES = {
     "launched_sigterm": ("runtime_host", ["sigterm"], unclean_work, {"launcher": True}),
 }
 
-
-def run_case(args, name):
-    program, arguments, expectation, options = CASES[name]
-    path = program if program == "python3" else os.path.join(args.programs, program)
-    command = [path] + arguments
-    environment = options.get("env", {})
-    partner = options.get("partner")
-    partner = [os.path.join(args.libraries, f"lib{partner if partner is not True else 'dlsym_partner'}.so")] if partner else []
-    base = tempfile.mkdtemp(prefix=f"uvmtrace-{name}-")
-    try:
-        folders = [os.path.join(base, which) for which in ("without", "with")]
-        for folder in folders:
-            os.mkdir(folder)
-        without = Run(args, folders[0], command, environment, partner)
-        if options.get("launcher"):
-            traced = Run(args, folders[1], [args.launcher, "run", "--"] + command, environment, partner)
-        elif options.get("inject"):
-            traced = Run(args, folders[1], command, {**environment, "TEST_LIBRARY": args.library}, partner)
-        else:
-            traced = Run(args, folders[1], command, environment, [args.library] + partner)
-        expected, got = without.outcome, traced.outcome
-        if options.get("stderr"):
-            expected, got = expected[:2], got[:2]
-        check("FAILED" not in expected[1], f"the program itself fails: {expected}")
-        check(expected == got, f"the host noticed:\n  without: {expected}\n  with:    {got}\n{traced.process.stderr}")
-        check(options.get("slow") or traced.seconds - without.seconds < EXIT_LIMIT_SECONDS,
-              f"{without.seconds:.1f} s without, {traced.seconds:.1f} s with the library")
-        expectation(traced)
-    finally:
-        if not args.keep:
-            shutil.rmtree(base)
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--list", action="store_true")
-    parser.add_argument("--case", action="append", default=[])
-    parser.add_argument("--build", default="build/default")
-    parser.add_argument("--keep", action="store_true")
-    args = parser.parse_args()
-    if args.list:
-        print("\n".join(CASES))
-        return 0
-    build = os.path.abspath(args.build)
-    args.build = build
-    args.library = os.path.join(build, "lib/libuvmtrace.so")
-    args.launcher = os.path.join(build, "bin/uvmtrace")
-    args.programs = os.path.join(build, "tests/programs/bin")
-    args.libraries = os.path.join(build, "tests/programs/libraries")
-    args.fake = os.path.join(build, "tests/programs/fake")
-    args.simulator = os.path.join(build, "lib/uvmtrace/sim")
-    args.trace_to_json = os.path.join(args.programs, "trace_to_json")
-    failed = 0
-    for name in args.case or CASES:
-        try:
-            run_case(args, name)
-            print(f"passed {name}")
-        except (Failure, subprocess.SubprocessError, KeyError) as failure:
-            print(f"FAILED {name}: {type(failure).__name__}: {failure}")
-            failed += 1
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(runner.main(CASES, __doc__))

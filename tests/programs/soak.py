@@ -3,23 +3,21 @@
   soak.py --runs 1000 [--case NAME ...] [--build build/default]
 """
 
-import argparse
 import collections
 import subprocess
 import sys
 import time
 
 import lives
-from run_program import Failure
+import runner
+from traces import Failure
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = runner.parser(__doc__)
     parser.add_argument("--runs", type=int, default=1000, help="of all programs together")
-    parser.add_argument("--case", action="append", default=[])
-    parser.add_argument("--build", default="build/default")
     args = parser.parse_args()
-    lives.set_paths(args)
+    runner.set_paths(args)
     names = args.case or lives.SOAK
     failures = collections.Counter()
     done = 0
@@ -28,8 +26,8 @@ def main():
         name = names[done % len(names)]
         done += 1
         try:
-            lives.run_case(args, name)
-        except lives.Skipped:
+            runner.run_case(args, name, lives.CASES[name])
+        except runner.Skipped:
             pass
         except subprocess.TimeoutExpired as hang:
             failures[name] += 1
