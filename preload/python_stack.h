@@ -35,8 +35,4 @@ size_t CapturePythonStack(std::span<uint64_t> frames);
 // In a forked child: ids of the parent's trace mean nothing in the child's.
 void ForgetPythonStacks();
 
-// For tests: takes another version's layout for this one's; one of a minor version 0 stands for "not known".
-struct PythonLayout;
-extern const PythonLayout* python_layout_for_tests;
-
 }  // namespace uvmtrace

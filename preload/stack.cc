@@ -26,7 +26,14 @@ using UnwindTrace = int (*)(UnwindContext*, void*);
 using UnwindBacktrace = int (*)(UnwindTrace, void*);
 
 constinit std::atomic<UnwBacktrace> unw_backtrace{nullptr};
-constinit std::atomic<bool> libunwind_distrusted{false};
+#if defined(__SANITIZE_THREAD__)
+// libunwind frees its memory of a thread when that ends, which is after ThreadSanitizer has forgotten the thread: its
+// interceptor of pthread_mutex_lock then crashes.
+constexpr bool kLibunwindAllowed = false;
+#else
+constexpr bool kLibunwindAllowed = true;
+#endif
+constinit std::atomic<bool> libunwind_distrusted{!kLibunwindAllowed};
 constinit std::atomic<UnwindGetIp> unwind_get_ip{nullptr};
 constinit std::atomic<UnwindBacktrace> unwind_backtrace{nullptr};
 

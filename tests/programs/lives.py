@@ -169,6 +169,26 @@ def free_threaded(run):
     check(state[0] == "UNAVAILABLE" and "free-threaded" in state[1], state)
 
 
+def python_314(run):
+    one()(run)
+    trace = run.trace()
+    check(trace.states["python_stacks"] == ("ACTIVE", "CPython 3.14"), trace.states["python_stacks"])
+    strings = {s["id"]: s["value"] for c in trace.chunks for s in c.get("string", [])}
+    codes = {c["id"]: c for chunk in trace.chunks for c in chunk.get("code", [])}
+    stacks = {s["id"]: s for c in trace.chunks for s in c.get("stack", [])}
+    for call in trace.calls:
+        stack = stacks[call["stack"]]
+        frames = [(strings[codes[code]["function"]], strings[codes[code]["file"]], line)
+                  for code, line in zip(stack["code"], stack["line"])]
+        check(frames == [("Model.load", "/srv/model.py", 205), ("main", "/srv/model.py", 103)], frames)
+
+
+def python_314_refused(run):
+    one()(run)
+    state = run.trace().states["python_stacks"]
+    check(state[0] == "UNAVAILABLE" and "3.14" in state[1], state)
+
+
 def no_python_stacks(run):
     state = run.trace().states["python_stacks"]
     check(state[0] == "DISABLED", state)
@@ -290,6 +310,9 @@ CASES = {
     "python_deep": (PYTHON, ["ends.py", "deep"], deep_stack, {}),
     "python_no_stacks": (PYTHON, ["ends.py", "normal"], no_python_stacks, {"env": {"UVMTRACE_STACKS": "0"}}),
     "free_threaded_python": ("resource_host", ["work"], free_threaded, {"before": "free_threaded"}),
+    "python_314_by_layout": ("resource_host", ["work"], python_314, {"before": "python_314"}),
+    "python_314_of_another_layout": ("resource_host", ["work"], python_314_refused,
+                                     {"before": "python_314", "env": {"PYTHON_314_STRINGS": "alpha"}}),
     "python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"versions": True}),
     "simulated_python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"env": SIMULATED}),
     "simulated_workers_spawn": (PYTHON, ["workers.py", "spawn"], workers, {"env": SIMULATED}),

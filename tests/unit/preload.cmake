@@ -19,6 +19,9 @@ find_package(Python3 COMPONENTS Development.Embed)
 if(Python3_Development.Embed_FOUND AND UVMTRACE_SANITIZE STREQUAL "")
   add_executable(uvmtrace_preload_python_test
     preload_python_stack_test.cc
+    preload_python_interpreter_test.cc
+    ${PROJECT_SOURCE_DIR}/preload/python_interpreter.cc
+    ${PROJECT_SOURCE_DIR}/preload/python_names.cc
     ${PROJECT_SOURCE_DIR}/preload/python_stack.cc)
   target_link_libraries(uvmtrace_preload_python_test PRIVATE
     uvmtrace_preload_parts uvmtrace_record uvmtrace_record_oracle uvmtrace_cuda_headers Python3::Python GTest::gtest_main)

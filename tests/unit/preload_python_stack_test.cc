@@ -11,7 +11,7 @@
 #include <functional>
 #include <thread>
 
-#include "preload/python_layout.h"
+#include "preload/python_interpreter.h"
 #include "preload/python_stack.h"
 #include "preload/resolve.h"
 #include "record_test_util.h"
