@@ -159,6 +159,72 @@ void DescribeCopies(ApiCallEvent& event, bool ok, const cudaMemcpy3DBatchOp* ope
   DescribeCopies(event, ok, reinterpret_cast<const CUDA_MEMCPY3D_BATCH_OP*>(operations), count);
 }
 
+void DescribeDecompression(ApiCallEvent& event, bool ok, const CUmemDecompressParams* parameters, size_t count) {
+  event.flags = BatchCount(count);
+  if (!ok || count == 0 || parameters == nullptr) return;
+  event.address = Word(parameters[0].dst);
+  event.other_address = Word(parameters[0].src);
+  for (size_t i = 0; i < count; ++i) event.bytes += parameters[i].dstNumBytes;
+}
+
+namespace {
+
+uint64_t AddressOf(CUdeviceptr address) { return address; }
+uint64_t AddressOf(const void* address) { return Word(address); }
+
+void RecordGraphAllocation(const ApiCallEvent& added, const CallSite& call, uint64_t address, uint64_t bytes) {
+  ApiCallEvent event;
+  event.start_ns = added.start_ns;
+  event.address = address;
+  event.other_address = added.other_address;
+  event.bytes = bytes;
+  event.memory_kind = MemoryKind::kPool;
+  event.driver_function = call.function;
+  event.door = call.door;
+  RecordCall(&event, kFunction_GraphAllocation, true);
+}
+
+// The two libraries' structs differ in the types of their members alone.
+template <typename Node>
+void DescribeAnyNode(ApiCallEvent& event, bool ok, const CallSite& call, uint64_t graph, const Node* node) {
+  if (!ok || node == nullptr) return;
+  switch (static_cast<int>(node->type)) {
+    case CU_GRAPH_NODE_TYPE_MEMCPY:
+      DescribeCopy(event, ok, &node->memcpy.copyParams);
+      break;
+    case CU_GRAPH_NODE_TYPE_MEMSET:
+      event.address = AddressOf(node->memset.dst);
+      event.bytes = node->memset.width * node->memset.elementSize * node->memset.height;
+      break;
+    case CU_GRAPH_NODE_TYPE_MEM_ALLOC:
+      event.other_address = graph;
+      RecordGraphAllocation(event, call, AddressOf(node->alloc.dptr), node->alloc.bytesize);
+      break;
+    case CU_GRAPH_NODE_TYPE_MEM_FREE:
+      event.address = AddressOf(node->free.dptr);
+      event.other_address = graph;
+      break;
+    default:
+      event.other_address = graph;
+      break;
+  }
+}
+
+static_assert(int{cudaGraphNodeTypeMemcpy} == int{CU_GRAPH_NODE_TYPE_MEMCPY} &&
+              int{cudaGraphNodeTypeMemset} == int{CU_GRAPH_NODE_TYPE_MEMSET} &&
+              int{cudaGraphNodeTypeMemAlloc} == int{CU_GRAPH_NODE_TYPE_MEM_ALLOC} &&
+              int{cudaGraphNodeTypeMemFree} == int{CU_GRAPH_NODE_TYPE_MEM_FREE});
+
+}  // namespace
+
+void DescribeNode(ApiCallEvent& event, bool ok, const CallSite& call, uint64_t graph, const CUgraphNodeParams* node) {
+  DescribeAnyNode(event, ok, call, graph, node);
+}
+
+void DescribeNode(ApiCallEvent& event, bool ok, const CallSite& call, uint64_t graph, const cudaGraphNodeParams* node) {
+  DescribeAnyNode(event, ok, call, graph, node);
+}
+
 void DescribeRanges(ApiCallEvent& event, bool ok, const CallSite& call, const BatchRanges& ranges,
                     const BatchLocations& locations) {
   event.flags |= BatchCount(ranges.count);

@@ -106,6 +106,14 @@ inline void DescribeCopies(ApiCallEvent& event, bool ok, const CUdeviceptr* dest
 void DescribeCopies(ApiCallEvent& event, bool ok, const cudaMemcpy3DBatchOp* operations, size_t count);
 void DescribeCopies(ApiCallEvent& event, bool ok, const CUDA_MEMCPY3D_BATCH_OP* operations, size_t count);
 
+void DescribeDecompression(ApiCallEvent& event, bool ok, const CUmemDecompressParams* parameters, size_t count);
+
+// A node of a graph, added by the call that adds nodes of any kind: described as by the call for its kind. An operation
+// belongs to a function, so an allocation, whose address is taken from then on, is recorded beside the call under the
+// name of kFunction_GraphAllocation.
+void DescribeNode(ApiCallEvent& event, bool ok, const CallSite& call, uint64_t graph, const CUgraphNodeParams* node);
+void DescribeNode(ApiCallEvent& event, bool ok, const CallSite& call, uint64_t graph, const cudaGraphNodeParams* node);
+
 struct BatchRanges {
   template <typename Pointer>
   BatchRanges(const Pointer* first, const size_t* their_sizes, size_t how_many)

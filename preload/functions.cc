@@ -8,12 +8,14 @@ namespace uvmtrace {
 namespace {
 
 constexpr const char* kManagedVariable = "__managed__ variable";
+constexpr const char* kGraphAllocation = "allocation node of a graph";
 
 constexpr FunctionRow kRows[kFunctionsEnd] = {
     {nullptr, Layer::kUnknown, Operation::kOther},
 #define UVMTRACE_CALL(layer, symbol, operation, ...) {#symbol, Layer::k##layer, Operation::k##operation},
 #include "preload/calls.inc"
     {kManagedVariable, Layer::kUnknown, Operation::kAllocate},
+    {kGraphAllocation, Layer::kUnknown, Operation::kAllocate},
 #define UVMTRACE_LOOKUP(layer, symbol, ...) {#symbol, Layer::k##layer, Operation::kOther},
 #include "preload/lookups.inc"
 };
@@ -23,6 +25,7 @@ constexpr FunctionDefinition kDefinitions[] = {
   {kFunction_##symbol, #symbol, Layer::k##layer, Operation::k##operation},
 #include "preload/calls.inc"
     {kFunction_ManagedVariable, kManagedVariable, Layer::kUnknown, Operation::kAllocate},
+    {kFunction_GraphAllocation, kGraphAllocation, Layer::kUnknown, Operation::kAllocate},
 };
 
 struct NamedFunction {

@@ -16,6 +16,7 @@ enum FunctionId : uint16_t {
 #define UVMTRACE_CALL(layer, symbol, ...) kFunction_##symbol,
 #include "preload/calls.inc"
   kFunction_ManagedVariable,  // no call: see managed_variables.h
+  kFunction_GraphAllocation,  // no call: see DescribeNode
   kCallsEnd,
   kLastCall = kCallsEnd - 1,  // the first lookup follows
 #define UVMTRACE_LOOKUP(layer, symbol, ...) kFunction_##symbol,

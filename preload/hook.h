@@ -120,6 +120,7 @@ constexpr bool DescribedBeneath(FunctionId id) {
     case kFunction_cuCtxCreate_v2:
     case kFunction_cuCtxCreate_v3:
     case kFunction_cuCtxCreate_v4:
+    case kFunction_cuGreenCtxCreate:
     case kFunction_cuModuleGetGlobal_v2:
     case kFunction_cuLibraryGetGlobal:
     case kFunction_cuLibraryGetManaged:

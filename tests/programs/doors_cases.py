@@ -212,6 +212,38 @@ def graphs(run):
     check((launch["other_address"], launch["stream"]) == (0x67, 0x20), launch)
 
 
+def graph_nodes(run):
+    fields = ("function", "address", "bytes", "other_address")
+    got = rows(run.trace(), *fields)
+    check(got[0] == ("allocation node of a graph", 0x700000, 6000, 0x66), got[0])
+    check(run.trace().calls[0]["memory_kind"] == "POOL" and run.trace().calls[0]["stack"] != 0, run.trace().calls[0])
+    check([row[:3] for row in got[1:]] ==
+          [("cuGraphAddNode_v2", 0, 0), ("cuGraphAddNode", 0x700000, 120), ("cuGraphAddNode_v2", 0x700000, 32),
+           ("cuGraphAddNode_v2", 0x700000, 0), ("cudaGraphAddNode", 0x5000, 200), ("cudaGraphAddNode", 0x5000, 200),
+           ("cudaGraphAddNode_v2", 0x5000, 200)], got)
+
+
+def multicast(run):
+    check(rows(run.trace(), "function", "other_address", "address", "bytes", "location") ==
+          [("cuMulticastCreate", 0x4343, 0, 4 << 20, 0), ("cuMulticastAddDevice", 0x4343, 0, 0, 1),
+           ("cuMulticastBindMem", 0x4343, 0x4242, 2 << 20, 0),
+           ("cuMulticastBindAddr", 0x4343, 0x40000000, 2 << 20, 0), ("cuMulticastUnbind", 0x4343, 0, 2 << 20, 1)],
+          rows(run.trace(), "function", "other_address", "address", "bytes", "location"))
+    check(report(run), "no report")
+
+
+def decompression(run):
+    check(rows(run.trace(), "address", "other_address", "bytes", "stream", "flags") ==
+          [(0x40000000, 0x7000, 123, 0x77, 2 << 32)], run.trace().calls)
+
+
+def external(run):
+    check(rows(run.trace(), "function", "other_address", "address", "bytes", "flags") ==
+          [("cuImportExternalMemory", 0, 0, 1 << 20, 1), ("cuDestroyExternalMemory", 0x88, 0, 0, 0),
+           ("cuMemGetHandleForAddressRange", 0, 0x40000000, 4096, 1)],
+          rows(run.trace(), "function", "other_address", "address", "bytes", "flags"))
+
+
 def mappings(run):
     trace = run.trace()
     check([(c["function"], c["address"], c["other_address"]) for c in trace.called("cuMemMap")] ==
@@ -326,6 +358,10 @@ CASES = {
     "not_pageable": ("surface_host", ["pageable"], sources_idle, {}),
     "batches": ("surface_host", ["batches"], batches, {}),
     "graphs": ("surface_host", ["graphs"], graphs, {}),
+    "graph_nodes": ("surface_host", ["graph_nodes"], graph_nodes, {}),
+    "multicast": ("surface_host", ["multicast"], multicast, {}),
+    "decompression": ("surface_host", ["decompression"], decompression, {}),
+    "external": ("surface_host", ["external"], external, {}),
     "mappings": ("surface_host", ["mappings"], mappings, {}),
     "imported": ("surface_host", ["imported"], imported, {}),
     "arrays": ("surface_host", ["arrays"], arrays, {}),

@@ -184,12 +184,18 @@ def run_once(args, name, command, expectation, options):
             shutil.rmtree(base)
 
 
+def ends(value, most=3000):
+    """What is printed of something long."""
+    text = str(value)
+    return text if len(text) <= most else text[:most // 2] + " ... " + text[-most // 2:]
+
+
 def compare(without, traced, options, sanitizer):
     expected, got = without.outcome, traced.outcome
     if options.get("stderr"):
         expected, got = expected[:2], got[:2]
     check("FAILED" not in expected[1], f"the program itself fails: {without.outcome}")
-    check(expected == got, f"the host noticed:\n  without: {expected}\n  with:    {got}\n{traced.process.stderr}")
+    check(expected == got, f"the host noticed:\n  without: {ends(expected)}\n  with:    {ends(got)}\n{ends(traced.process.stderr)}")
     # On a machine with more to do than it has processors, everything takes as much longer; under a sanitizer as well.
     crowd = max(1, os.getloadavg()[0] / os.cpu_count()) * (4 if sanitizer else 1)
     check(traced.seconds - without.seconds < options.get("seconds", EXIT_LIMIT_SECONDS) * crowd,

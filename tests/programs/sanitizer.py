@@ -32,9 +32,11 @@ BOTH = {
     "no_memory_at_the_start": "the runtime needs address space of its own after RLIMIT_AS",
     "no_memory_later": "the runtime needs address space of its own after RLIMIT_AS",
 }
+ALLOCATOR = "TSan's allocator is not made for a fork beside threads that allocate: the child may find it locked for ever"
 CANNOT = {
     "address": {},
     "thread": {
+        **dict.fromkeys(("fork_busy", "fork_from_thread", "fork_while_starting"), ALLOCATOR),
         "raw_clone": "TSan does not see that a process was made by the system call itself, and compares it with its parent",
     },
 }

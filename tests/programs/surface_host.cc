@@ -87,6 +87,95 @@ int Graphs() {
   return 0;
 }
 
+// By the call that adds nodes of any kind, of both libraries.
+int GraphNodes() {
+  CUgraphNode node = nullptr;
+  const auto graph = reinterpret_cast<CUgraph>(0x66);
+  CUgraphNodeParams parameters{};
+  parameters.type = CU_GRAPH_NODE_TYPE_MEM_ALLOC;
+  parameters.alloc.bytesize = 6000;
+  CUDA(cuGraphAddNode_v2, &node, graph, nullptr, nullptr, 0, &parameters);
+  const CUdeviceptr allocated = parameters.alloc.dptr;
+  parameters = {};
+  parameters.type = CU_GRAPH_NODE_TYPE_MEMSET;
+  parameters.memset.dst = allocated;
+  parameters.memset.elementSize = 4;
+  parameters.memset.width = 10;
+  parameters.memset.height = 3;
+  CUDA(cuGraphAddNode, &node, graph, nullptr, 0, &parameters);
+  parameters = {};
+  parameters.type = CU_GRAPH_NODE_TYPE_MEMCPY;
+  parameters.memcpy.copyParams.dstMemoryType = CU_MEMORYTYPE_DEVICE;
+  parameters.memcpy.copyParams.dstDevice = allocated;
+  parameters.memcpy.copyParams.srcMemoryType = CU_MEMORYTYPE_HOST;
+  parameters.memcpy.copyParams.srcHost = &parameters;
+  parameters.memcpy.copyParams.WidthInBytes = 8;
+  parameters.memcpy.copyParams.Height = 4;
+  parameters.memcpy.copyParams.Depth = 1;
+  CUDA(cuGraphAddNode_v2, &node, graph, nullptr, nullptr, 0, &parameters);
+  parameters = {};
+  parameters.type = CU_GRAPH_NODE_TYPE_MEM_FREE;
+  parameters.free.dptr = allocated;
+  CUDA(cuGraphAddNode_v2, &node, graph, nullptr, nullptr, 0, &parameters);
+
+  // The runtime of CUDA 12.2 has four parameters before the node's, that of CUDA 13 five.
+  cudaGraphNodeParams set{};
+  set.type = cudaGraphNodeTypeMemset;
+  set.memset.dst = reinterpret_cast<void*>(0x5000);
+  set.memset.elementSize = 2;
+  set.memset.width = 100;
+  set.memset.height = 1;
+  using Add13 = cudaError_t (*)(cudaGraphNode_t*, cudaGraph_t, const cudaGraphNode_t*, const cudaGraphEdgeData*, size_t,
+                                cudaGraphNodeParams*);
+  using Add12 = cudaError_t (*)(cudaGraphNode_t*, cudaGraph_t, const cudaGraphNode_t*, size_t, cudaGraphNodeParams*);
+  void* const runtime13 = dlopen("libcudart.so.13", RTLD_NOW | RTLD_LOCAL);
+  printf("%d\n",
+         reinterpret_cast<Add13>(dlsym(runtime13, "cudaGraphAddNode"))(&node, graph, nullptr, nullptr, 0, &set));
+  void* const runtime12 = dlopen("libcudart.so.12", RTLD_NOW | RTLD_LOCAL);
+  printf("%d\n", reinterpret_cast<Add12>(dlsym(runtime12, "cudaGraphAddNode"))(&node, graph, nullptr, 0, &set));
+  printf("%d\n",
+         reinterpret_cast<Add13>(dlsym(runtime12, "cudaGraphAddNode_v2"))(&node, graph, nullptr, nullptr, 0, &set));
+  return 0;
+}
+
+int Multicast() {
+  CUmemGenericAllocationHandle multicast = 0;
+  CUmulticastObjectProp properties{};
+  properties.numDevices = 2;
+  properties.size = 4 << 20;
+  CUDA(cuMulticastCreate, &multicast, &properties);
+  CUDA(cuMulticastAddDevice, multicast, 1);
+  CUDA(cuMulticastBindMem, multicast, 0, 0x4242, 0, 2 << 20, 0);
+  CUDA(cuMulticastBindAddr, multicast, 2 << 20, kAddress, 2 << 20, 0);
+  CUDA(cuMulticastUnbind, multicast, 1, 0, 2 << 20);
+  return 0;
+}
+
+int Decompression() {
+  CUmemDecompressParams parameters[2] = {};
+  parameters[0].srcNumBytes = 10;
+  parameters[0].dstNumBytes = 100;
+  parameters[0].src = reinterpret_cast<const void*>(0x7000);
+  parameters[0].dst = reinterpret_cast<void*>(kAddress);
+  parameters[1].dstNumBytes = 23;
+  size_t failed = 0;
+  CUDA(cuMemBatchDecompressAsync, parameters, 2, 0, &failed, reinterpret_cast<CUstream>(0x77));
+  return 0;
+}
+
+// Memory of a graphics API or of another driver, and ours as a file descriptor for one.
+int External() {
+  CUexternalMemory memory = nullptr;
+  CUDA_EXTERNAL_MEMORY_HANDLE_DESC description{};
+  description.type = CU_EXTERNAL_MEMORY_HANDLE_TYPE_OPAQUE_FD;
+  description.size = 1 << 20;
+  CUDA(cuImportExternalMemory, &memory, &description);
+  CUDA(cuDestroyExternalMemory, reinterpret_cast<CUexternalMemory>(0x88));
+  int descriptor = 0;
+  CUDA(cuMemGetHandleForAddressRange, &descriptor, kAddress, 4096, CU_MEM_RANGE_HANDLE_TYPE_DMA_BUF_FD, 0);
+  return 0;
+}
+
 // One piece of physical memory at two addresses, and one that another process made.
 int Mappings() {
   CUmemGenericAllocationHandle handle = 0;
@@ -151,6 +240,10 @@ int main(int argc, char** argv) {
       {"pageable", &Pageable},
       {"batches", &Batches},
       {"graphs", &Graphs},
+      {"graph_nodes", &GraphNodes},
+      {"multicast", &Multicast},
+      {"decompression", &Decompression},
+      {"external", &External},
       {"mappings", &Mappings},
       {"imported", &Imported},
       {"arrays", &Arrays},

@@ -1,4 +1,5 @@
 # The recorder's parts that need no process of their own: configuration, the list of calls, the table of managed memory.
+find_package(Python3 COMPONENTS Interpreter REQUIRED)
 add_executable(uvmtrace_preload_test
   preload_audit_test.cc
   preload_call_cost_test.cc
@@ -13,6 +14,10 @@ target_compile_definitions(uvmtrace_preload_test PRIVATE
   UVMTRACE_LIBCUDA_STUB="${CUDAToolkit_LIBRARY_DIR}/stubs/libcuda.so"
   UVMTRACE_LIBCUDART="${CUDAToolkit_LIBRARY_DIR}/libcudart.so")
 gtest_discover_tests(uvmtrace_preload_test)
+
+add_test(NAME preload.calls_of_headers
+  COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/calls_of_headers.py
+    ${CMAKE_CXX_COMPILER} ${CUDAToolkit_TARGET_DIR}/include ${PROJECT_SOURCE_DIR}/preload)
 
 # An interpreter of its own in the test's process.
 find_package(Python3 COMPONENTS Development.Embed)

@@ -33,7 +33,7 @@ TEST(PreloadFunctions, DefinitionsAreTheCallsInOrder) {
   for (size_t i = 0; i < definitions.size(); ++i) {
     EXPECT_EQ(definitions[i].id, i + 1);
     EXPECT_STREQ(definitions[i].name, Function(static_cast<FunctionId>(i + 1)).symbol);
-    if (definitions[i].id == kFunction_ManagedVariable) {
+    if (definitions[i].id == kFunction_ManagedVariable || definitions[i].id == kFunction_GraphAllocation) {
       EXPECT_EQ(definitions[i].layer, Layer::kUnknown);
       continue;
     }
@@ -87,7 +87,8 @@ TEST(PreloadFunctions, EveryDriverRowIsAnExportOfLibcuda) {
 TEST(PreloadFunctions, EveryRuntimeRowIsAnExportOfLibcudart) {
   const std::set<std::string> exported = ExportedFunctions(UVMTRACE_LIBCUDART);
   if (exported.empty()) GTEST_SKIP() << "no libcudart at " << UVMTRACE_LIBCUDART;
-  const std::set<std::string> older = {"cudaMemPrefetchAsync_v2", "cudaMemPrefetchAsync_v2_ptsz", "cudaMemAdvise_v2"};
+  const std::set<std::string> older = {"cudaMemPrefetchAsync_v2", "cudaMemPrefetchAsync_v2_ptsz", "cudaMemAdvise_v2",
+                                       "cudaGraphAddNode_v2"};
   for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
     const FunctionRow& row = Function(static_cast<FunctionId>(id));
     if (row.layer != Layer::kRuntime || older.contains(row.symbol)) continue;

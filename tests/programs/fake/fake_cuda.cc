@@ -88,6 +88,15 @@ CUresult Behave(Tag_cuGraphAddMemAllocNode, CUgraphNode*, CUgraph, const CUgraph
   if (parameters != nullptr) parameters->dptr = 0x700000;
   return CUDA_SUCCESS;
 }
+CUresult Behave(Tag_cuGraphAddNode_v2, CUgraphNode*, CUgraph, const CUgraphNode*, const CUgraphEdgeData*, size_t,
+                CUgraphNodeParams* parameters) {
+  if (parameters != nullptr && parameters->type == CU_GRAPH_NODE_TYPE_MEM_ALLOC) parameters->alloc.dptr = 0x700000;
+  return CUDA_SUCCESS;
+}
+CUresult Behave(Tag_cuMulticastCreate, CUmemGenericAllocationHandle* multicast, const CUmulticastObjectProp*) {
+  if (multicast != nullptr) *multicast = 0x4343;
+  return CUDA_SUCCESS;
+}
 CUresult Behave(Tag_cuInit, unsigned) {
   initialised = true;
   return CUDA_SUCCESS;
