@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "record/loader_work.h"
+
 namespace uvmtrace {
 namespace {
 
@@ -56,6 +58,7 @@ int Look(dl_phdr_info* info, size_t, void* data) {
 void FindCuptiClients(char* text, size_t size) {
   text[0] = '\0';
   Found found = {text, size, 0};
+  const LoaderWork loader;
   dl_iterate_phdr(&Look, &found);
 }
 

@@ -9,6 +9,7 @@
 
 #include "preload/resolve.h"
 #include "preload/visibility.h"
+#include "record/loader_work.h"
 
 namespace uvmtrace {
 namespace {
@@ -84,6 +85,7 @@ void NoteRuntime(const void* function) {
 }  // namespace
 
 void* RuntimeSymbolFor(const void* call_site, const char* name) {
+  const LoaderWork loader(LoaderWork::kLookupWaitNs);
   void* next = LibcDlsym()(RTLD_NEXT, name);
   if (IsOwnAddress(next)) next = nullptr;
   if (next != nullptr && !IsRuntimeAddress(next)) return next;

@@ -2,20 +2,19 @@
 
 #include <pthread.h>
 #include <sched.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "preload/stack.h"
 #include "record/futex.h"
+#include "record/loader_work.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {
 namespace {
 
-constexpr uint64_t kWaitNs = 500'000'000;
+constexpr uint64_t kWaitNs = LoaderWork::kWaitNs;
 
-constinit std::atomic<uint32_t> loader_owner{0};  // its tid
-constinit std::atomic<uint32_t> forking{0};       // how many threads are about to fork
+constinit std::atomic<uint32_t> forking{0};  // how many threads are about to fork
 
 // Threads that walk a stack, by where their stacks lie.
 struct alignas(64) Walkers {
@@ -29,24 +28,6 @@ void (*child_handler)() = nullptr;
 __thread bool holds_loader __attribute__((tls_model("initial-exec"))) = false;
 __thread bool walkers_gone __attribute__((tls_model("initial-exec"))) = false;
 
-// False: this thread has it already, or waited in vain.
-bool AcquireLoader() {
-  const auto tid = static_cast<uint32_t>(syscall(SYS_gettid));
-  const uint64_t deadline_ns = NowNs() + kWaitNs;
-  for (;;) {
-    uint32_t seen = 0;
-    if (loader_owner.compare_exchange_strong(seen, tid, std::memory_order_acq_rel)) return true;
-    const uint64_t now_ns = NowNs();
-    if (seen == tid || now_ns >= deadline_ns) return false;
-    FutexWait(&loader_owner, seen, deadline_ns - now_ns);
-  }
-}
-
-void ReleaseLoader() {
-  loader_owner.store(0, std::memory_order_release);
-  FutexWakeAll(&loader_owner);
-}
-
 bool NobodyWalks() {
   for (const Walkers& word : walkers) {
     if (word.count.load(std::memory_order_seq_cst) != 0) return false;
@@ -55,7 +36,7 @@ bool NobodyWalks() {
 }
 
 void BeforeFork() {
-  holds_loader = AcquireLoader();
+  holds_loader = AcquireLoader(kWaitNs);
   forking.fetch_add(1, std::memory_order_seq_cst);
   const uint64_t deadline_ns = NowNs() + kWaitNs;
   // A walk takes microseconds.
@@ -69,7 +50,7 @@ void AfterForkInParent() {
 }
 
 void Reset() {
-  loader_owner.store(0, std::memory_order_relaxed);
+  ResetLoader();
   forking.store(0, std::memory_order_relaxed);
   for (Walkers& word : walkers) word.count.store(0, std::memory_order_relaxed);
 }
@@ -81,12 +62,6 @@ void AfterForkInChild() {
 }
 
 }  // namespace
-
-LoaderWork::LoaderWork() : owner_(AcquireLoader()) {}
-
-LoaderWork::~LoaderWork() {
-  if (owner_) ReleaseLoader();
-}
 
 StackWalk::StackWalk() {
   pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &saved_cancel_state_);

@@ -10,19 +10,9 @@
 #include <atomic>
 #include <cstdint>
 
+#include "record/loader_work.h"
+
 namespace uvmtrace {
-
-// While a thread is in a function that opens libraries. May be nested.
-class LoaderWork {
- public:
-  LoaderWork();
-  ~LoaderWork();
-  LoaderWork(const LoaderWork&) = delete;
-  LoaderWork& operator=(const LoaderWork&) = delete;
-
- private:
-  const bool owner_;
-};
 
 // While a thread walks through its stack. Costs two additions to a word that few threads share. The thread is not
 // cancelled meanwhile: libunwind asks the kernel whether memory is there, by calls that are cancellation points.

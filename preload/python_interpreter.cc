@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "preload/libc_symbols.h"
+#include "record/loader_work.h"
 
 namespace uvmtrace {
 
@@ -49,6 +50,7 @@ const PythonLayout* LayoutOf(int minor) {
 
 // The part that every way needs, and then the rest. False: there is no interpreter.
 bool FindPython(PythonApi* found) {
+  const LoaderWork loader(LoaderWork::kLookupWaitNs);
   PythonApi api{};
   void* handle = RTLD_DEFAULT;
   if (!Find(handle, "PyGILState_GetThisThreadState", &api.this_thread_state)) {

@@ -13,6 +13,7 @@
 #include "preload/libc_symbols.h"
 #include "preload/visibility.h"
 #include "record/diagnostics.h"
+#include "record/loader_work.h"
 
 namespace uvmtrace {
 
@@ -54,6 +55,7 @@ bool ResolveDriver() {
   if (driver_resolved.load(std::memory_order_acquire)) return true;
   void* const handle = DriverHandle();
   if (handle == nullptr) return false;
+  const LoaderWork loader(LoaderWork::kLookupWaitNs);
   const DlsymFunction find = LibcDlsym();
   for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
     const FunctionRow& row = Function(static_cast<FunctionId>(id));
@@ -70,6 +72,7 @@ bool ResolveDriver() {
 // by a host before a lookup, not after, so only a stale message could be seen.
 void* OpenLoaded(const char* name) {
   const int saved_errno = errno;
+  const LoaderWork loader(LoaderWork::kLookupWaitNs);
   void* const handle = dlopen(name, RTLD_NOLOAD | RTLD_LAZY);
   errno = saved_errno;
   return handle;
@@ -77,6 +80,7 @@ void* OpenLoaded(const char* name) {
 
 void* ResolveNext(FunctionId id) {
   // A null pointer is not remembered: the library may be loaded later.
+  const LoaderWork loader(LoaderWork::kLookupWaitNs);
   void* found = OwnAddressRemoved(LibcDlsym()(RTLD_NEXT, Function(id).symbol));
   if (found == nullptr) found = ResolveLibrary(id);
   if (found == nullptr) {

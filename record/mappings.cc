@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "record/chunk_format.h"
+#include "record/loader_work.h"
 
 namespace uvmtrace {
 namespace {
@@ -136,7 +137,10 @@ bool Mappings::Add(const Mapping& mapping, const char* path, size_t path_bytes) 
   return mappings_.Append(added);
 }
 
-uint32_t Mappings::Update(uint64_t now_ns) {
+bool Mappings::Update(uint64_t now_ns, uint64_t wait_ns, uint32_t* lost) {
+  const LoaderWork loader(wait_ns);
+  if (!loader.owner()) return false;
+  *lost = 0;
   static Scan scan;  // the writer's thread alone, and too large for its small stack
   scan.mappings = this;
   scan.now_ns = now_ns;
@@ -145,7 +149,7 @@ uint32_t Mappings::Update(uint64_t now_ns) {
   scan.additions = 1;
   scan.removals = 0;
   dl_iterate_phdr(OnCounters, &scan);
-  if (scan.additions == seen_additions_ && scan.removals == seen_removals_) return 0;
+  if (scan.additions == seen_additions_ && scan.removals == seen_removals_) return true;
   // An object that comes between the two walks is seen by this one, and again, in vain, by the next.
   seen_additions_ = scan.additions;
   seen_removals_ = scan.removals;
@@ -153,7 +157,8 @@ uint32_t Mappings::Update(uint64_t now_ns) {
   scan.executable_bytes = ReadLink("/proc/self/exe", scan.executable, sizeof(scan.executable));
   scan.folder_bytes = ReadLink("/proc/self/cwd", scan.folder, sizeof(scan.folder));
   dl_iterate_phdr(OnObject, &scan);
-  return scan.lost;
+  *lost = scan.lost;
+  return true;
 }
 
 void Mappings::Append(WireBuffer& out, bool everything) {

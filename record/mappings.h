@@ -16,8 +16,9 @@ namespace uvmtrace {
 
 class Mappings {
  public:
-  // Looks for mappings that are not known yet. Returns how many could not be kept for want of memory.
-  uint32_t Update(uint64_t now_ns);
+  // Looks for mappings that are not known yet, and sets how many could not be kept for want of memory. False: another
+  // thread is at the loader, or forks; nothing was looked at.
+  bool Update(uint64_t now_ns, uint64_t wait_ns, uint32_t* lost);
 
   bool HasNew() const { return appended_ != mappings_.size(); }
   // What is new, or everything.

@@ -18,6 +18,7 @@
 #include "record/chunk_format.h"
 #include "record/crc32c.h"
 #include "record/diagnostics.h"
+#include "record/loader_work.h"
 #include "record/proc_file.h"
 
 namespace uvmtrace {
@@ -270,9 +271,11 @@ void Writer::OnChunkFailed(const ChunkEncoder::RowCounts& rows, const char* reas
 bool Writer::WriteChunk(bool is_last) {
   now_ns_ = ReadClockNs(CLOCK_MONOTONIC);
   if (has_program_counters_ || everything_) {
-    const uint32_t lost = mappings_.Update(now_ns_);
+    // Not waited for but at the end: the host thread that starts the recorder is at the loader itself, and waits for
+    // the first chunk.
+    uint32_t lost = 0;
+    has_program_counters_ = !mappings_.Update(now_ns_, is_last ? LoaderWork::kWaitNs : 0, &lost);
     if (lost != 0) session_.losses.Count("mappings", "no memory left for another mapping", lost);
-    has_program_counters_ = false;
   }
   const bool everything = everything_ || session_.file.bytes_written() >= restart_at_bytes_;
   const ChunkEncoder::RowCounts rows = encoder_.rows();
@@ -330,7 +333,8 @@ void Writer::Pass(bool must_write) {
   if (!must_write && now_ns_ < retry_ns_) return;
   // Clock samples alone are no reason for a chunk: an idle program's trace does not grow.
   const uint64_t rows = encoder_.rows().Total() - encoder_.rows().of[static_cast<int>(EventType::kClockSample)];
-  if (rows != 0 || HasNewDefinitions() || (everything_ && retry_ns_ != 0)) WriteChunk(false);
+  // Program counters whose mappings could not be looked for are.
+  if (rows != 0 || HasNewDefinitions() || has_program_counters_ || (everything_ && retry_ns_ != 0)) WriteChunk(false);
 }
 
 void Writer::Run() {

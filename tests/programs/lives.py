@@ -214,6 +214,8 @@ CASES = {
     "fork_while_starting": ("process_host", ["fork_while_starting"], readable(7, 7 * 3), {}),
     "fork_chain": ("process_host", ["fork_chain"], family, {}),
     "many_children": ("process_host", ["many_children"], processes(13, 13), {}),
+    "fork_beside_the_loader": ("process_host", ["fork_beside_the_loader"], processes(21, 40),
+                               {"before": "slow_loader", "seconds": 10}),
     "daemon_after_work": ("process_host", ["daemon_after_work"], processes(2, 2), {}),
     "daemons_before_work": ("process_host", ["daemons_before_work"], lone_daemons, {}),
     "parent_dies_first": ("process_host", ["parent_dies_first"], processes(2, 2), {}),

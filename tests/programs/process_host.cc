@@ -87,6 +87,24 @@ int ManyChildren() {
   return failed;
 }
 
+// Other threads, ours among them, are in the loader from time to time: the child must not inherit its lock.
+int ForkBesideTheLoader() {
+  int failed = 0;
+  for (int i = 0; i < 20; ++i) {
+    Work();
+    usleep(static_cast<useconds_t>(40'000 + 2'000 * i));  // the recorder writes every 50 ms
+    const pid_t child = fork();
+    if (child == 0) {
+      alarm(10);
+      Check(dlopen("libcudart.so.13", RTLD_NOW) != nullptr, "dlopen");
+      Work();
+      exit(0);
+    }
+    failed += WaitFor(child);
+  }
+  return failed;
+}
+
 // Twice forked with a session of its own in between, so that its parent is init. Returns once it is done.
 template <typename Body>
 void Daemonize(Body body) {
@@ -257,6 +275,7 @@ int main(int argc, char** argv) {
       {"fork_while_starting", &ForkWhileStarting},
       {"fork_chain", [] { return ForkChain(3); }},
       {"many_children", &ManyChildren},
+      {"fork_beside_the_loader", &ForkBesideTheLoader},
       {"daemon_after_work", &DaemonAfterWork},
       {"daemons_before_work", &DaemonsBeforeWork},
       {"parent_dies_first", &ParentDiesFirst},
