@@ -1,6 +1,11 @@
 #include "preload/managed_variables.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
 
 #include "preload/devices.h"
 #include "preload/hook.h"
@@ -15,6 +20,37 @@ constinit std::atomic<bool> sources_wanted{false};
 namespace {
 
 constinit std::atomic<uint64_t> registered{0};
+
+// A variable of the program's or of a library's: where its address stands once its module is loaded.
+struct Variable {
+  std::atomic<void**> shadow{nullptr};
+  void** fat_binary;
+  size_t bytes;
+};
+constexpr size_t kVariables = 1024;
+constinit Variable variables[kVariables];
+
+// The library that registered a variable may have been closed since, with its shadow.
+void* ReadShadow(void** shadow) {
+  void* address = nullptr;
+  const iovec local{&address, sizeof(address)};
+  const iovec remote{shadow, sizeof(address)};
+  return syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0) == sizeof(address) ? address : nullptr;
+}
+
+void ModuleLoaded(void** fat_binary) {
+  const uint64_t count = registered.load(std::memory_order_acquire);
+  if (count > kVariables) {
+    Recorder::Get().CountLoss("managed_variables", "more than 1024 are registered: the rest have no allocation",
+                              count - kVariables);
+  }
+  for (size_t i = 0; i < std::min<uint64_t>(count, kVariables); ++i) {
+    const Variable& variable = variables[i];
+    void** const shadow = variable.shadow.load(std::memory_order_acquire);
+    if (shadow == nullptr || variable.fat_binary != fat_binary) continue;
+    GlobalFound(Word(ReadShadow(shadow)), variable.bytes, {kNoFunction, Door::kRuntimeSymbol});
+  }
+}
 
 // Stands in the table of managed memory for memory whose addresses are not known: no allocation lives there.
 constexpr uint64_t kSomewhere = 0x100;
@@ -66,11 +102,34 @@ void UvmtraceRegisterManagedVar(void** fat_binary, void** shadow, char* device_a
                                 size_t bytes, int constant, int global) {
   using namespace uvmtrace;
   const int host_errno = errno;
-  registered.fetch_add(1, std::memory_order_relaxed);
+  const uint64_t index = registered.fetch_add(1, std::memory_order_acq_rel);
+  if (index < kVariables) {
+    variables[index].fat_binary = fat_binary;
+    variables[index].bytes = bytes;
+    variables[index].shadow.store(shadow, std::memory_order_release);
+  }
   // A library that is loaded when the program has its context already.
   if (SessionRunning() && DriverSeen()) sources_wanted.store(true, std::memory_order_relaxed);
   const auto real = reinterpret_cast<decltype(&UvmtraceRegisterManagedVar)>(
       RuntimeSymbolFor(__builtin_return_address(0), "__cudaRegisterManagedVar"));
   errno = host_errno;
   if (real != nullptr) real(fat_binary, shadow, device_address, name, external, bytes, constant, global);
+}
+
+// What every function that names such a variable calls once, before it touches it.
+extern "C" __attribute__((visibility("default"))) char UvmtraceInitModule(void** fat_binary) asm("__cudaInitModule");
+
+char UvmtraceInitModule(void** fat_binary) {
+  using namespace uvmtrace;
+  const int host_errno = errno;
+  const auto real = reinterpret_cast<decltype(&UvmtraceInitModule)>(
+      RuntimeSymbolFor(__builtin_return_address(0), "__cudaInitModule"));
+  errno = host_errno;
+  if (real == nullptr) return 0;
+  const char result = real(fat_binary);
+  if (SessionRunning() && thread_state.depth == 0) {
+    const InternalWork internal;
+    ModuleLoaded(fat_binary);
+  }
+  return result;
 }

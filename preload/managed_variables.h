@@ -6,6 +6,8 @@
 //
 //   __cudaRegisterManagedVar   a shared libcudart exports it; the program's own start-up code calls it, before main.
 //                              Only remembered: nothing is started before the program's first CUDA call.
+//   __cudaInitModule           exported as well; every function that names a variable calls it before it touches it. Once
+//                              it returns, the variable's address is known and becomes an allocation of the trace
 //   a context is created       then the sources start, if such a variable is registered or such a device is there
 //   cuModuleGetGlobal, cuLibraryGetGlobal, cuLibraryGetManaged
 //                              a statically linked libcudart asks for each variable's address; the driver is asked

@@ -113,6 +113,18 @@ def check_oversubscribed(report, cupti, cycles, k, m, chunk):
         expect("managed_modes.cc:" in row["site"], f"the call site is {row['site']}")
 
 
+def managed_variable(road):
+    """Memory that no call allocates, touched by the program's first statement."""
+    report = road.record("managed_variable")
+    balanced(report)
+    equal(report["totals"]["host_to_device_bytes"], 3 * 8 * MIB, "host_to_device_bytes")
+    expect(int(report["totals"]["device_to_host_bytes"]) in (3 * 8 * MIB, 4 * 8 * MIB), "device_to_host_bytes")
+    rows = [row for row in report["allocations"] if row.get("kind") == "managed"]
+    expect(len(rows) == 1, f"{len(rows)} managed allocations")
+    equal(rows[0]["bytes"], 8 * MIB, "the variable's bytes")
+    equal(rows[0]["host_to_device_bytes"], 3 * 8 * MIB, "what moved of the variable")
+
+
 def prefetched(road):
     report = road.record("oversub", "--mode", "prefetch", "-k", 4, "-m", 8)
     balanced(report)
@@ -185,7 +197,8 @@ def installed(road):
     expect((road.folder / "launched.pb").exists(), "the installed launcher did not find its library")
 
 
-CASES = (known_bytes, oversubscribed, prefetched, zero_copy, calls_only, text_report, protoc_reads_it, old_traces, installed)
+CASES = (known_bytes, oversubscribed, prefetched, zero_copy, managed_variable, calls_only,
+         text_report, protoc_reads_it, old_traces, installed)
 
 
 def main():

@@ -341,6 +341,8 @@ CASES = {
     "full_disk": ("runtime_host", ["normal"], warned("/dev/full"), {"stderr": True, "env": {"UVMTRACE_OUT": "/dev/full"}}),
     "static_launched": ("static_host", [], both(warned("statically linked"), no_file), {"stderr": True, "launcher": True}),
     "launched": ("runtime_host", ["exit3"], one_clean_work, {"launcher": True}),
+    "sanitizer_finds_a_fault": ("plain_host", ["no_cuda"], nothing,
+                                {"before": "faulty", "finding": {"address": "global-buffer-overflow", "thread": "data race"}}),
     "launched_sigterm": ("runtime_host", ["sigterm"], unclean_work, {"launcher": True}),
 }
 

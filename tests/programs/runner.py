@@ -18,6 +18,7 @@ options
   prepare    called with the folder of each run before it
   sanitized  variables that make less of it where a sanitizer makes everything slow
   seconds    more than the two that an exit may take
+  finding    the sanitizer must find this: a check of the runner itself
   versions   with each version of CPython that is installed
 """
 
@@ -130,6 +131,8 @@ def run_case(args, name, case):
     """How many programs were run; Failure or Skipped otherwise."""
     program, arguments, expectation, options = case
     reason = args.sanitizer.cannot_run(name)
+    if reason is None and "finding" in options and not args.sanitizer:
+        reason = "this build has no sanitizer"
     if reason is not None:
         raise Skipped(reason)
     if program == PYTHON and arguments[0] != "-c":
@@ -173,7 +176,10 @@ def run_once(args, name, command, expectation, options):
             traced = Run(args, folders[1], command, {**environment, "TEST_LIBRARY": args.library}, before + behind)
         else:
             traced = Run(args, folders[1], command, environment, before + [args.library] + behind)
-        check(traced.findings() == "", traced.findings())
+        if "finding" in options:
+            check(options["finding"][args.sanitizer.kind] in traced.findings(), f"not found: {traced.findings()}")
+            return
+        check(traced.findings() == "", ends(traced.findings()))
         compare(without, traced, options, args.sanitizer)
         try:
             expectation(traced)

@@ -37,6 +37,9 @@ CANNOT = {
     "address": {},
     "thread": {
         **dict.fromkeys(("fork_busy", "fork_from_thread", "fork_while_starting"), ALLOCATOR),
+        **dict.fromkeys(("shell", "pipe"), "system() and popen() fail under TSan alone: their child shares its memory"),
+        "exit_inside_a_call": "TSan delivers a signal at the next function that it interposes, and the program's loop calls none",
+        "main_thread_ends_first": "TSan's own thread keeps a process whose main thread has ended, library or not",
         "raw_clone": "TSan does not see that a process was made by the system call itself, and compares it with its parent",
     },
 }
