@@ -8,6 +8,9 @@
 //           cpu_touch     the CPU touches every page of memory that is on the GPU
 //           prefetch      memory goes from the GPU to the CPU and back by cudaMemPrefetchAsync
 //           ping_pong     kernel and CPU touch the same memory in turns, --repeat times
+//           alternate     a kernel touches the memory and cudaMemPrefetchAsync takes it back, --repeat times: seconds
+//           of
+//                         what an oversubscribed program does, with migrations of three causes
 //
 // Prints one line of JSON: the time of the timed region, the CPU time that the process and the driver's thread "UVM
 // GPU1 BH" had in it, and the bytes that the whole process must have moved each way, where they are known. Memory that
@@ -222,23 +225,36 @@ void PingPong(const Arguments& arguments, char* data) {
   });
 }
 
+void Alternate(const Arguments& arguments, char* data) {
+  std::memset(data, 1, arguments.bytes);
+  const uint64_t moved = arguments.bytes * static_cast<uint64_t>(arguments.repeat);
+  Measure(arguments, {moved, moved}, [&] {
+    for (int i = 0; i < arguments.repeat; ++i) {
+      TouchOnGpu(data, arguments.bytes);
+      examples::Prefetch(data, arguments.bytes, examples::kHost, nullptr);
+      Wait();
+    }
+  });
+}
+
 constexpr struct {
   const char* name;
   void (*run)(const Arguments& arguments, char* data);
 } kWorkloads[] = {
     {"gpu_stream", GpuStream},      {"random_pages", RandomPages}, {"cpu_touch", CpuTouch},
-    {"prefetch", PrefetchBothWays}, {"ping_pong", PingPong},
+    {"prefetch", PrefetchBothWays}, {"ping_pong", PingPong},       {"alternate", Alternate},
 };
 
 int Main(int argc, char** argv) {
   CLI::App app("One workload of the overhead measurement; see overhead.py.");
   Arguments arguments;
-  app.add_option("workload", arguments.workload, "gpu_stream, random_pages, cpu_touch, prefetch or ping_pong")
+  app.add_option("workload", arguments.workload,
+                 "gpu_stream, random_pages, cpu_touch, prefetch, ping_pong or alternate")
       ->required();
   app.add_option("--bytes", arguments.bytes, "Managed memory, rounded down to 2 MiB, at most 4 GiB")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   app.add_option("--pages", arguments.pages, "random_pages: how many")->check(CLI::Range(1, 1 << 20));
-  app.add_option("--repeat", arguments.repeat, "ping_pong: how often")->check(CLI::Range(1, 10000));
+  app.add_option("--repeat", arguments.repeat, "ping_pong, alternate: how often")->check(CLI::Range(1, 10000));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
