@@ -36,7 +36,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 SKIPPED = 77  # what torch_loop.py exits with
 DIRECTIONS = ("host_to_device", "device_to_host")
 
-WORKLOADS = ("gpu_stream", "random_pages", "cpu_touch", "prefetch", "ping_pong", "alternate", "pytorch")
+WORKLOADS = ("gpu_stream", "random_pages", "cpu_touch", "prefetch", "ping_pong", "pytorch")
 VARIANTS = {
     "off": None,
     "calls": {"UVMTRACE_DETAIL": "calls"},
@@ -48,12 +48,11 @@ VARIANTS = {
     "nsys": None,
 }
 SIZES = {  # arguments of the program: on a GPU, on the simulator
-    "gpu_stream": (["--bytes", "1GiB"], ["--bytes", "8MiB"]),
+    "gpu_stream": (["--bytes", "1GiB", "--repeat", "20"], ["--bytes", "8MiB", "--repeat", "2"]),
     "random_pages": (["--bytes", "1GiB", "--pages", "16384"], ["--bytes", "8MiB", "--pages", "128"]),
     "cpu_touch": (["--bytes", "1GiB"], ["--bytes", "8MiB"]),
     "prefetch": (["--bytes", "1GiB"], ["--bytes", "8MiB"]),
     "ping_pong": (["--bytes", "16MiB", "--repeat", "20"], ["--bytes", "2MiB", "--repeat", "3"]),
-    "alternate": (["--bytes", "1GiB", "--repeat", "30"], ["--bytes", "8MiB", "--repeat", "3"]),
 }
 
 
