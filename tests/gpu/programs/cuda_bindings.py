@@ -8,6 +8,7 @@ driver, runtime, nvrtc, numpy = workload.require(
     "cuda.bindings.driver", "cuda.bindings.runtime", "cuda.bindings.nvrtc", "numpy")
 
 ELEMENTS = 32 << 20  # 128 MiB of int32
+ATTACH_GLOBAL = 1    # cudaMemAttachGlobal
 SOURCE = b"""
 extern "C" __global__ void change(int* values, unsigned count) {
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -31,7 +32,7 @@ def compile_kernel():
     check(nvrtc.nvrtcCompileProgram(program, 1, [f"--gpu-architecture=sm_{major}{minor}".encode()]))
     code = b" " * check(nvrtc.nvrtcGetCUBINSize(program))
     check(nvrtc.nvrtcGetCUBIN(program, code))
-    module = check(driver.cuModuleLoadData(numpy.char.array(code)))
+    module = check(driver.cuModuleLoadData(code))
     return module, check(driver.cuModuleGetFunction(module, b"change"))
 
 
@@ -52,7 +53,7 @@ def main():
     check(runtime.cudaFree(0))  # creates the context, which the module belongs to
     module, kernel = compile_kernel()
     size = ELEMENTS * 4
-    address = int(check(runtime.cudaMallocManaged(size, runtime.cudaMemAttachGlobal)))
+    address = int(check(runtime.cudaMallocManaged(size, ATTACH_GLOBAL)))
     on_host = numpy.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_int32)), shape=(ELEMENTS,))
     with workload.timed():
         on_host[:] = numpy.arange(ELEMENTS, dtype=numpy.int32)

@@ -2,7 +2,7 @@
 
 A program prints a digest of the numbers that it has computed and nothing that changes from run to run, so that its
 output under a tracer can be compared with its output without one, byte for byte. Times go to the file that
-UVMTRACE_MATRIX_TIME names, as one JSON object: region -> seconds. Numbers are chosen so that the digest does not
+MATRIX_TIME names, as one JSON object: region -> seconds. Numbers are chosen so that the digest does not
 depend on the order of a sum: small integers, exact in any floating-point format that is used.
 """
 
@@ -44,7 +44,7 @@ def torch_with_gpus(count=1):
 
 def record_seconds(region, seconds):
     _regions[region] = seconds
-    path = os.environ.get("UVMTRACE_MATRIX_TIME")
+    path = os.environ.get("MATRIX_TIME")
     if path:
         with open(path, "w", encoding="utf-8") as file:
             json.dump(_regions, file)
