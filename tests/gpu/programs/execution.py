@@ -1,7 +1,7 @@
 """One run of one program: its environment, a limit on its time, and what of its output may be compared.
 
-What is compared is the whole of stdout and stderr and the exit status. As little as possible is masked before that, and each
-mask has a reason that the table prints. Lines of uvmtrace's own on stderr ("uvmtrace: ...") are counted and shown apart.
+What is compared is the whole of stdout and stderr and the exit status. As little as possible is masked before that, and
+each mask has a reason that the table prints. Lines of uvmtrace's own on stderr ("uvmtrace: ...") are shown apart.
 """
 
 import dataclasses

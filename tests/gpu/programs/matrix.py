@@ -4,13 +4,13 @@
   tests/gpu/programs/matrix.py --build BUILD --out OUT [--only a,b] [--rounds 3] [--budget 540]
   tests/gpu/programs/matrix.py --merge RUN1/matrix.json RUN2/matrix.json --out OUT
 
-First each program runs once with UVMTRACE_AUDIT=1, a few at a time: nothing is timed then, and whatever comes from a cold disk has
-come. Then each runs in pairs, alone. What a program is that cannot run here, or hangs, or prints something else when it is
-traced, is told in its row; the ends of its outputs go to OUT/problems.txt. OUT/programs.md and OUT/matrix.json are
-written anew after each program. No program starts when --budget seconds are over, or would be over.
+First each program runs once with UVMTRACE_AUDIT=1, a few at a time: nothing is timed then, and what comes from a cold
+disk has come. Then each runs in pairs, alone. A program that cannot run here, or hangs, or prints something else when
+it is traced, has a row that says so, and the ends of its outputs go to OUT/problems.txt. OUT/programs.md and
+OUT/matrix.json are written anew after each program. No program starts when --budget seconds are over, or would be over.
 
---rounds 3,torch_steps=9 runs one program more often. Exit status: 0, or 1 where a result differs, a program fails, a gap
-in the audit is not explained, or the time was not enough.
+--rounds 3,torch_steps=9 runs one program more often. Exit status: 0, or 1 where a result differs, a program fails, a
+gap in the audit is not explained, or the time was not enough.
 """
 
 import argparse
@@ -120,8 +120,8 @@ class Matrix:
         bench = overhead.Bench(argparse.Namespace(build=self.build, out=self.out, nsys=None,
                                                   simulate=arguments.simulate))
         self.library, self.report = bench.library, bench.report
-        bundled = self.build / "bin" / "trace_to_json"
-        self.trace_to_json = bundled if bundled.exists() else self.build / "tests" / "programs" / "bin" / "trace_to_json"
+        in_bundle, in_build = self.build / "bin", self.build / "tests" / "programs" / "bin"
+        self.trace_to_json = (in_bundle if (in_bundle / "trace_to_json").exists() else in_build) / "trace_to_json"
         self.machine = machine(arguments)
         self.base = bench.environment("off", None)
         # Kernels that are compiled at run time are compiled once, whoever runs first, and not in the user's folders.
@@ -187,7 +187,8 @@ class Matrix:
 
     def pair(self, program, number):
         """(untraced, traced, the traced one's folder), or None where the time was over."""
-        plain_folder, traced_folder = (self.folder(program.name, f"{number}.{which}") for which in ("untraced", "traced"))
+        plain_folder = self.folder(program.name, f"{number}.untraced")
+        traced_folder = self.folder(program.name, f"{number}.traced")
         if number % 2 == 0:
             plain = self.execute(program, plain_folder)
             traced = plain and self.traced(program, traced_folder)
@@ -269,8 +270,9 @@ class Matrix:
                 if not self.arguments.keep_traces:
                     shutil.rmtree(self.scratch / program.name, ignore_errors=True)
                 self.write()
-                print(f"{row.name}: {table.same_result(dataclasses.asdict(row))}; process {overhead.spread(row.ratios)}, "
-                      f"at {time.monotonic() - self.started:.0f} s", file=sys.stderr, flush=True)
+                print(f"{row.name}: {table.same_result(dataclasses.asdict(row))}; process "
+                      f"{overhead.spread(row.ratios)}, at {time.monotonic() - self.started:.0f} s", file=sys.stderr,
+                      flush=True)
         finally:
             if self.arguments.keep_traces:
                 shutil.copytree(self.scratch, self.out / "runs", dirs_exist_ok=True,
@@ -319,7 +321,7 @@ def problems(rows, simulated):
         functions = row["audit"].get("functions", {})
         if not functions and not simulated:  # the simulator's CUPTI cannot witness
             yield f"{row['name']}: there is no audit: {'; '.join(row['audit'].get('states', []))}"
-        if traces.gaps(functions) and not traces.explained(functions):
+        if traces.gaps(functions) and not traces.explained(row["audit"]):
             yield f"{row['name']}: a gap in the audit is not explained"
 
 

@@ -18,9 +18,9 @@ FRAME = """\
 # Real programs, traced and untraced
 
 Each program runs alone and in pairs, once without and once with `LD_PRELOAD=libuvmtrace.so` at the defaults, the order
-turning from pair to pair. Its whole stdout and stderr and its exit status must be the same in both. It prints digests of the
-numbers that it has computed, and no times. Managed memory stays at 512 MiB or less for each, far below what the card has
-free.
+turning from pair to pair. Its whole stdout and stderr and its exit status must be the same in both. It prints digests
+of the numbers that it has computed, and no times. Managed memory stays at 512 MiB or less for each, far below what the
+card has free.
 
 ```
 tests/gpu/programs/matrix.py --build BUILD --out OUT --rounds {rounds}
@@ -32,12 +32,12 @@ Ratios are traced over untraced of the same pair: the median, and in parentheses
 """
 
 WORDS = """\
-- **process** is the whole process, from its start to its end, with the imports; **region** is the part that does the work, timed
-  by the program itself.
-- **calls by door** counts the recorded calls (the outermost of a thread; the driver call beneath a runtime call is the same
-  one): runtime symbols bound by the linker, driver symbols bound or looked up, pointers from cuGetProcAddress.
-- **audit** is from one more run, with `UVMTRACE_AUDIT=1`: of the calls of intercepted functions that CUPTI counted, those that
-  passed a hook of ours; driver's calls, and runtime's. What is missing is listed below the table.
+- **process** is the whole process, from its start to its end, with the imports; **region** is the part that does the
+  work, timed by the program itself.
+- **calls by door** counts the recorded calls (the outermost of a thread; the driver call beneath a runtime call is the
+  same one): runtime symbols bound by the linker, driver symbols bound or looked up, pointers from cuGetProcAddress.
+- **audit** is from one more run, with `UVMTRACE_AUDIT=1`: of the calls of intercepted functions that CUPTI counted,
+  those that passed a hook of ours; driver's calls, and runtime's. What is missing is listed below the table.
 - **faults** and **bytes** are those in the trace, and their share of what the driver's own counters say.
 - **processes** is the number of trace files: one for each process that used CUDA.
 """
@@ -87,8 +87,10 @@ def audit_cell(row, runtime):
     seen, happened = traces.coverage(audit["functions"], runtime)
     if not happened:
         return "no calls"
-    mark = "" if seen == happened else (" (explained)" if runtime and traces.explained(audit["functions"]) else " **gap**")
-    return f"{100 * seen / happened:.2f} %: {seen:,} of {happened:,}{mark}"
+    text = f"{100 * seen / happened:.2f} %: {seen:,} of {happened:,}"
+    if seen == happened:
+        return text
+    return text + (" (explained)" if runtime and traces.explained(audit) else " **gap**")
 
 
 def doors_cell(row):
@@ -107,8 +109,9 @@ def cells(row):
         return first + [""] * (len(HEADINGS) - len(first))
     if "unread" in row["report"]:
         return [*first, str(row["pairs"]), row["report"]["unread"]] + [""] * (len(HEADINGS) - 4)
-    return [*first, str(row["pairs"]), overhead.spread(row["ratios"]), overhead.spread(row["region_ratios"].get("region", [])),
-            doors_cell(row), audit_cell(row, runtime=False), audit_cell(row, runtime=True),
+    return [*first, str(row["pairs"]), overhead.spread(row["ratios"]),
+            overhead.spread(row["region_ratios"].get("region", [])), doors_cell(row),
+            audit_cell(row, runtime=False), audit_cell(row, runtime=True),
             quantity(row, "gpu_fault_entries"), quantity(row, "cpu_faults"), quantity(row, "host_to_device_bytes"),
             quantity(row, "device_to_host_bytes"), lost_cell(row), str(row["report"].get("processes", 0))]
 
@@ -120,11 +123,11 @@ def gap_lines(row):
         return []
     listed = ", ".join(f"`{name}` {seen:,} of {happened:,}" for name, happened, seen in missing)
     runtime_only = all(traces.is_runtime(name) for name, _, _ in missing)
-    if runtime_only and traces.explained(functions):
+    if runtime_only and traces.explained(row["audit"]):
         seen, _ = traces.coverage(functions, runtime=False)
-        files = ", ".join(f"`{name}`" for name in row["audit"].get("static_runtimes", [])) or "a file that was not found"
-        why = (f"Explained: {files} carries a CUDA runtime of its own, whose calls have no door; all {seen:,} driver calls of "
-               "the process, those beneath them included, were seen.")
+        files = ", ".join(f"`{name}`" for name in row["audit"]["static_runtimes"])
+        why = (f"Explained: {files} carries a CUDA runtime of its own, whose calls have no door; all {seen:,} driver "
+               "calls of the process, those beneath them included, were seen.")
     else:
         why = "**Not explained.**"
     return [f"- `{row['name']}`: {listed}. {why}\n"]
@@ -136,8 +139,8 @@ def notes(rows):
     gaps = [line for row in ran for line in gap_lines(row)]
     gaps += [f"- `{row['name']}`: not audited.\n" for row in ran if not row["audit"].get("functions")]
     text += "\n## Gaps of the audit\n\n" + ("".join(gaps) or "None.\n")
-    lost = [f"- `{row['name']}`: {row['audit']['audit_lost']:,} of CUPTI's own records were lost: the audit's counts of what "
-            "happened are too small.\n" for row in ran if row["audit"].get("audit_lost")]
+    lost = [f"- `{row['name']}`: {row['audit']['audit_lost']:,} of CUPTI's own records were lost: the audit's counts "
+            "of what happened are too small.\n" for row in ran if row["audit"].get("audit_lost")]
     text += "".join(lost)
 
     def seconds(values, digits):
@@ -151,7 +154,8 @@ def notes(rows):
             text += markdown_row((f"`{row['name']}`", region, seconds(row["untraced_regions"][region], 3),
                                   overhead.spread(ratios)))
 
-    text += "\n## Times\n\n| program | process untraced, s | region untraced, s | managed peak, MiB | trace, KiB | settings |\n"
+    text += "\n## Times\n\n"
+    text += "| program | process untraced, s | region untraced, s | managed peak, MiB | trace, KiB | settings |\n"
     text += "|---|---:|---:|---:|---:|---|\n"
     for row in ran:
         text += markdown_row((f"`{row['name']}`", seconds(row["untraced_seconds"], 2),

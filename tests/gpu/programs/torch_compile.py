@@ -30,7 +30,7 @@ def main():
             compiled = torch.compile(function)
             for _ in range(100):
                 result = compiled(values, weights)
-    except Exception as error:  # whatever the compiler is missing here; a traced run that fails alone shows as a difference
+    except Exception as error:  # whatever the compiler is missing here. A traced run that fails alone is a difference.
         shutil.rmtree(CACHE, ignore_errors=True)
         workload.skip(f"torch.compile: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
     print(f"as in eager mode: {torch.equal(result, expected)}")

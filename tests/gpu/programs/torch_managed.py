@@ -1,7 +1,7 @@
 """PyTorch with every tensor in managed memory: a pluggable allocator over cudaMallocManaged.
 
-The allocator is that of the example server (examples/serve/kv_allocator.cpp). A tensor is driven to the host and back: prefetched
-there, and faulted in again by the kernel that reads it.
+The allocator is that of the example server (examples/serve/kv_allocator.cpp). A tensor is driven to the host and back:
+prefetched there, and faulted in again by the kernel that reads it.
 """
 
 import ctypes

@@ -3,7 +3,8 @@
 The audit (UVMTRACE_AUDIT=1) has, for each intercepted function, how often CUPTI saw it happen and how often a hook of
 ours did. A call that happened and was not seen is a gap. One kind of gap loses nothing: a library that carries a CUDA
 runtime of its own, linked statically, makes runtime calls that no door can see, and every driver call that they end in
-passes our hooks. So a gap in the runtime is explained if no driver call is missing, and only then.
+passes our hooks. So a gap in the runtime is explained if such a file is mapped and no driver call is missing, and only
+then.
 """
 
 import json
@@ -112,10 +113,10 @@ def gaps(functions):
     return sorted(missing, key=lambda row: (row[2] - row[1], row[0]))
 
 
-def explained(functions):
-    """Whether each gap is the runtime's and no driver call beneath is missing."""
-    seen, happened = coverage(functions, runtime=False)
-    return happened > 0 and seen == happened
+def explained(audit):
+    """Whether each gap is that of a runtime without doors: one is there, and no driver call beneath is missing."""
+    seen, happened = coverage(audit["functions"], runtime=False)
+    return bool(audit.get("static_runtimes")) and happened > 0 and seen == happened
 
 
 def static_runtimes(files):

@@ -17,7 +17,7 @@ def main():
                                 max_new_tokens=NEW_TOKENS, cache_implementation="offloaded",
                                 return_dict_in_generate=True)
     cache = output.past_key_values
-    print(f"cache: {type(cache).__name__}, offloading {getattr(cache, 'offloading', 'OffloadedCache' in str(type(cache)))}")
+    print(f"cache: {type(cache).__name__}, offloading {getattr(cache, 'offloading', 'no such attribute')}")
     print(f"tokens: {tuple(output.sequences.shape)}")
     workload.show("tokens", output.sequences.cpu().contiguous().numpy())
 
