@@ -199,9 +199,12 @@ class Pages(unittest.TestCase):
         self.assertEqual([(row["name"], row["state"]) for row in merged], [("a", "fails"), ("b", "fails")])
 
     def test_log_prefixes_are_masked_and_nothing_else(self):
-        line = "[rank0]:[W1121 09:05:05.123456789 ProcessGroup.cpp:47] E0000 00:00:1723.1 at 0x7f00"
-        self.assertEqual(execution.mask(line, (execution.LOG_PREFIX,)),
-                         "[rank0]:[<time> ProcessGroup.cpp:47] E0000 00:00:1723.1 at 0x7f00")
+        for line, masked in (("[rank0]:[W1121 09:05:05.123456789 Group.cpp:47] at 0x7f00",
+                              "[rank0]:[<time> Group.cpp:47] at 0x7f00"),
+                             ("E0000 00:00:1763715905.123456   12345 dnn.cc:9] 09:05 of 12345",
+                              "<time> dnn.cc:9] 09:05 of 12345"),
+                             ("WARNING:2026-11-21 09:05:05,123:jax:872: 2026-11-21", "WARNING:<time>:jax:872: 2026-11-21")):
+            self.assertEqual(execution.mask(line, (execution.LOG_PREFIX,)), masked)
 
     def test_rounds(self):
         self.assertEqual(matrix.rounds_of("2,a=9"), {"": 2, "a": 9})

@@ -18,6 +18,8 @@ ROUNDS = 20
 def rank_main(rank, meeting_point, results):
     os.environ["RANK"] = os.environ["LOCAL_RANK"] = str(rank)
     os.environ["WORLD_SIZE"] = str(RANKS)
+    if rank != 0:
+        os.environ.pop("MATRIX_TIME", None)  # one file, one writer
     torch.cuda.set_device(rank)
     torch.distributed.init_process_group("nccl", init_method=f"file://{meeting_point}", rank=rank, world_size=RANKS,
                                          device_id=torch.device("cuda", rank))
