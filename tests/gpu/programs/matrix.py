@@ -282,12 +282,14 @@ class Matrix:
         return [dataclasses.asdict(row) for row in self.rows]
 
     def write(self):
-        write(self.out, [dataclasses.asdict(row) for row in self.rows], [self.machine], self.arguments.rounds[""])
+        write(self.out, [dataclasses.asdict(row) for row in self.rows], [self.machine], self.arguments.rounds[""],
+              bool(self.arguments.simulate))
 
 
-def write(out, rows, machines, rounds):
+def write(out, rows, machines, rounds, simulated):
+    everything = {"machines": machines, "rounds": rounds, "simulated": simulated, "rows": rows}
     for name, text in (("programs.md", table.page(rows, machines, rounds)),
-                       ("matrix.json", json.dumps({"machines": machines, "rounds": rounds, "rows": rows}, indent=1))):
+                       ("matrix.json", json.dumps(everything, indent=1))):
         unfinished = out / f".{name}"
         unfinished.write_text(text)
         unfinished.rename(out / name)  # whoever ends us leaves the one before
@@ -372,10 +374,12 @@ def main(argv=None):
         for run in runs[1:]:
             rows = table.merge(rows, run["rows"])
             machines += [text for text in run["machines"] if text not in machines]
-        write(arguments.out, rows, machines, runs[0]["rounds"])
+        simulated = any(run["simulated"] for run in runs)
+        write(arguments.out, rows, machines, runs[0]["rounds"], simulated)
     else:
+        simulated = bool(arguments.simulate)
         rows = Matrix(arguments, arguments.chosen).run()
-    found = list(problems(rows, arguments.simulate))
+    found = list(problems(rows, simulated))
     for problem in found:
         print(f"matrix: {problem}", file=sys.stderr)
     return 1 if found else 0

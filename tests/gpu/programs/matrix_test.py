@@ -203,7 +203,8 @@ class Pages(unittest.TestCase):
                               "[rank0]:[<time> Group.cpp:47] at 0x7f00"),
                              ("E0000 00:00:1763715905.123456   12345 dnn.cc:9] 09:05 of 12345",
                               "<time> dnn.cc:9] 09:05 of 12345"),
-                             ("WARNING:2026-11-21 09:05:05,123:jax:872: 2026-11-21", "WARNING:<time>:jax:872: 2026-11-21")):
+                             ("WARNING:2026-11-21 09:05:05,123:jax:872: 2026-11-21",
+                              "WARNING:<time>:jax:872: 2026-11-21")):
             self.assertEqual(execution.mask(line, (execution.LOG_PREFIX,)), masked)
 
     def test_rounds(self):
