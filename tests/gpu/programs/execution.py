@@ -27,7 +27,7 @@ class Mask:
 LOG_PREFIX = Mask(re.compile(r"\b[IWEF]\d{4} \d\d:\d\d:\d+\.\d+(?: +\d+)?|\b\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+"),
                   "<time>", "the time and the thread's id at the start of a log line")
 TABLE_SECONDS = Mask(re.compile(r"(?<=[| ])\d+\.\d{4}(?= \|)"), "<seconds>", "the seconds that known_bytes prints")
-FREE_MEMORY = Mask(re.compile(r"device memory [^|]*free|host memory [^|]*\(MemAvailable\)"), "<memory>",
+FREE_MEMORY = Mask(re.compile(r"device memory [^|]*free|host memory [^|]*"), "<memory>",
                    "how much memory was free when known_bytes began")
 
 

@@ -159,13 +159,15 @@ class Audit(unittest.TestCase):
 
     def test_a_runtime_gap_is_explained_by_its_driver_calls_alone(self):
         static = {"cudaMalloc": (5, 2), "cuMemAlloc_v2": (5, 5), "cuMemFree_v2": (1, 4)}
+        self.assertEqual(traces.beneath(static), 3)
         self.assertEqual(traces.coverage(static, runtime=True), (2, 5))
         self.assertEqual(traces.coverage(static, runtime=False), (6, 6))  # what was seen besides fills no gap
         self.assertEqual(list(matrix.problems([self.row(**static)], simulated=False)), [])
         page = table.page([self.row(**static)], ["here"], 3)
-        self.assertIn("`cudaMalloc` 2 of 5. Explained: `libcublas.so.13` carries a CUDA runtime of its own", page)
-        for row in (self.row(cudaMalloc=(5, 2), cuMemAlloc_v2=(5, 4)), self.row(cudaMalloc=(5, 2)),
-                    self.row(static_runtimes=(), **static)):
+        self.assertIn("`cudaMalloc` 2 of 5. Explained: a CUDA runtime of its own, whose calls have no door, is in "
+                      "`libcublas.so.13`; no driver call is missing, and 3 were seen beneath runtime calls.", page)
+        for row in (self.row(cudaMalloc=(5, 2), cuMemAlloc_v2=(9, 8), cuMemFree_v2=(0, 5)), self.row(cudaMalloc=(5, 2)),
+                    self.row(cudaMalloc=(5, 2), cuMemAlloc_v2=(0, 2)), self.row(static_runtimes=(), **static)):
             self.assertIn("**Not explained.**", table.page([row], ["here"], 3))
             self.assertEqual(len(list(matrix.problems([row], simulated=False))), 1)
 

@@ -124,10 +124,9 @@ def gap_lines(row):
     listed = ", ".join(f"`{name}` {seen:,} of {happened:,}" for name, happened, seen in missing)
     runtime_only = all(traces.is_runtime(name) for name, _, _ in missing)
     if runtime_only and traces.explained(row["audit"]):
-        seen, _ = traces.coverage(functions, runtime=False)
         files = ", ".join(f"`{name}`" for name in row["audit"]["static_runtimes"])
-        why = (f"Explained: {files} carries a CUDA runtime of its own, whose calls have no door; all {seen:,} driver "
-               "calls of the process, those beneath them included, were seen.")
+        why = (f"Explained: a CUDA runtime of its own, whose calls have no door, is in {files}; no driver call is missing, "
+               f"and {traces.beneath(functions):,} were seen beneath runtime calls.")
     else:
         why = "**Not explained.**"
     return [f"- `{row['name']}`: {listed}. {why}\n"]
