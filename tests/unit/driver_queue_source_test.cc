@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -434,11 +435,33 @@ TEST_F(QueueSourceTest, SampledRecordsWholeWindowsAndNothingBetweenThem) {
   for (const auto& window : trace.windows) EXPECT_GE(window.duration_ns, 10'000'000u);
 }
 
+// A prefetch queues its copies at once; the driver tells of each when it is over, which may be long after the window.
+TEST_F(QueueSourceTest, AWindowWaitsForTheCopiesThatWereQueuedInIt) {
+  const TraceContents trace = Record(Options(QueueDetail::kSampled), [&]() -> std::string {
+    std::deque<ToolsMigrationEntry> queued;
+    const uint64_t end_ns = RawNs() + 1'200'000'000;
+    while (RawNs() < end_ns) {
+      queued.push_back(Migration(0));
+      while (!queued.empty() && RawNs() - queued.front().begin_ns > 12'000'000) {
+        ToolsMigrationEntry done = queued.front();
+        queued.pop_front();
+        done.end_ns = RawNs();
+        if (driver_.Asks(ToolsEvent::kMigration)) driver_.Send(done);
+      }
+      usleep(500);
+    }
+    return "";
+  });
+  ASSERT_GE(trace.windows.size(), 4u);
+  // Some 17 begin in 10 ms. A window that closed 2 ms after its end would have none of them.
+  EXPECT_GE(trace.migrations.size(), 8 * trace.windows.size());
+}
+
 TEST_F(QueueSourceTest, AutoGoesOnAsSampledWhenMigrationsCostTooMuch) {
   QueueSourceOptions options = Options();
   options.max_overhead_percent = 10;
   const TraceContents trace = Record(options, [&]() -> std::string {
-    // 100,000 in a second are 18 %.
+    // As many in a second as would take 30 % of it.
     const uint64_t end_ns = RawNs() + 2'500'000'000;
     while (RawNs() < end_ns && driver_.Asks(ToolsEvent::kMigration)) {
       for (int i = 0; i < 200; ++i) driver_.Send(Migration());
@@ -449,6 +472,7 @@ TEST_F(QueueSourceTest, AutoGoesOnAsSampledWhenMigrationsCostTooMuch) {
   ASSERT_EQ(trace.detail_changes.size(), 1u);
   EXPECT_EQ(trace.detail_changes[0].detail, "sampled");
   EXPECT_NE(trace.detail_changes[0].reason.find("UVMTRACE_MAX_OVERHEAD allows 10 %"), std::string::npos);
+  EXPECT_LT(trace.migrations.size(), 70'000u) << "48,000 cost what a second may: it is not over yet";
   EXPECT_TRUE(trace.losses.empty());
 }
 
