@@ -21,6 +21,7 @@ add_executable(uvmtrace_record_test
   record_wire_test.cc
   record_ring_test.cc
   record_interner_test.cc
+  record_life_test.cc
   record_output_file_test.cc
   record_run_id_test.cc
   record_recorder_test.cc

@@ -151,4 +151,48 @@ int InChild(Body&& body) {
 
 inline bool ExitedWell(int status) { return WIFEXITED(status) && WEXITSTATUS(status) == 0; }
 
+// One recording into a folder of its own.
+class RecorderTest : public ::testing::Test {
+ protected:
+  void Start(RecorderOptions options) { ASSERT_TRUE(Recorder::Get().Start(options)); }
+  void Start() { Start(Options(path_)); }
+  pb::Trace Finish() {
+    EXPECT_TRUE(Recorder::Get().Close(10'000));
+    return ReadTrace(path_);
+  }
+  void TearDown() override { Recorder::Get().Close(10'000); }
+
+  TemporaryFolder folder_;
+  std::string path_ = folder_ / "trace.pb";
+};
+
+// Values at both ends of every type, so that no narrowing or sign goes unseen.
+inline std::vector<ApiCallEvent> ApiCallSamples() {
+  std::vector<ApiCallEvent> events;
+  ApiCallEvent call;
+  events.push_back(call);
+  call.start_ns = UINT64_MAX;
+  call.duration_ns = UINT64_MAX;
+  call.address = 0x7fff'ffff'ffff'f000;
+  call.bytes = UINT64_MAX;
+  call.other_address = UINT64_MAX;
+  call.flags = UINT64_MAX;
+  call.stream = UINT64_MAX;
+  call.location = INT32_MIN;
+  call.result = INT32_MIN;
+  call.tid = UINT32_MAX;
+  call.function = UINT16_MAX;
+  call.driver_function = UINT16_MAX;
+  call.memory_kind = MemoryKind::kReserved;
+  call.door = Door::kCupti;
+  events.push_back(call);
+  call.start_ns = 5;
+  call.address = 0;
+  call.location = kCpu;
+  call.result = INT32_MAX;
+  call.tid = static_cast<uint32_t>(getpid());
+  events.push_back(call);
+  return events;
+}
+
 }  // namespace uvmtrace::testing

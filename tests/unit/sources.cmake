@@ -16,6 +16,8 @@ file(MAKE_DIRECTORY ${fake_cupti_folder}/nvidia/cuda_runtime/lib)
 
 add_executable(uvmtrace_sources_test
   cupti_library_search_test.cc
+  cupti_clients_test.cc
+  cupti_life_test.cc
   cupti_source_test.cc
   driver_bh_profiler_test.cc
   driver_bh_ring_test.cc
