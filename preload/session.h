@@ -24,7 +24,7 @@ extern constinit std::atomic<std::atomic<SessionState>*> session_state;
 extern constinit std::atomic<int> session_stack_frames;
 
 inline bool SessionRunning() {
-  return session_state.load(std::memory_order_relaxed)->load(std::memory_order_acquire) == SessionState::kRunning;
+  return session_state.load(std::memory_order_acquire)->load(std::memory_order_acquire) == SessionState::kRunning;
 }
 
 // Starts a session if there is none, or waits a moment for the thread that is starting it. Returns whether calls are to

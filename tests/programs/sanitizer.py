@@ -26,20 +26,21 @@ OPTIONS = {
 }
 
 # Cases that a sanitizer's runtime does not let run, each with its reason. They are skipped, and ctest says so.
+ALLOCATOR = "the runtime's allocator is not made for a fork beside threads that allocate: the child may find it locked"
 DEEPBIND = "the runtime ends a program that opens a library with RTLD_DEEPBIND"
 BOTH = {
+    **dict.fromkeys(("fork_busy", "fork_from_thread", "fork_while_starting"), ALLOCATOR),
     **dict.fromkeys(("deep_bind", "deep_bound", "python_doors", "audit", "no_audit"), DEEPBIND),
     "no_memory_at_the_start": "the runtime needs address space of its own after RLIMIT_AS",
     "no_memory_later": "the runtime needs address space of its own after RLIMIT_AS",
 }
-ALLOCATOR = "TSan's allocator is not made for a fork beside threads that allocate: the child may find it locked for ever"
 CANNOT = {
     "address": {},
     "thread": {
-        **dict.fromkeys(("fork_busy", "fork_from_thread", "fork_while_starting"), ALLOCATOR),
         **dict.fromkeys(("shell", "pipe"), "system() and popen() fail under TSan alone: their child shares its memory"),
         "exit_inside_a_call": "TSan delivers a signal at the next function that it interposes, and the program's loop calls none",
         "main_thread_ends_first": "TSan's own thread keeps a process whose main thread has ended, library or not",
+        "fork_beside_the_loader": "its loader does not run under TSan, library or not",
         "raw_clone": "TSan does not see that a process was made by the system call itself, and compares it with its parent",
     },
 }
