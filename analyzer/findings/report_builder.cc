@@ -65,6 +65,7 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   Symbolizer symbolizer(options.symbols);
   const Knowledge known = WhatIsKnown(run);
   AddCapture(run, &report);
+  AddCoverage(run, &report);
   AddDevices(run, &report);
   AddProcesses(run, &report);
   AddMemory(run, &report);

@@ -85,6 +85,7 @@ std::string CauseName(MigrationCause cause);
 std::string FormatUuid(const std::string& uuid);
 
 void AddCapture(const Run& run, Report* report);
+void AddCoverage(const Run& run, Report* report);  // into the capture
 void AddDevices(const Run& run, Report* report);
 void AddProcesses(const Run& run, Report* report);
 void AddMemory(const Run& run, Report* report);

@@ -62,6 +62,31 @@ std::string MemorySentence(const Report& report) {
   return sentence + ".";
 }
 
+// Bytes that the driver counted while migrations were recorded in windows, none of which caught any to tell their
+// cause.
+uint64_t BytesOutsideOfWindows(const Report& report, const std::string& direction) {
+  uint64_t bytes = 0;
+  for (const MigrationRow& row : report.migrations()) {
+    if (row.cause() == "unknown" && !row.has_count() && (direction.empty() || row.direction() == direction))
+      bytes += row.bytes();
+  }
+  return report.totals().estimated_size() > 0 ? bytes : 0;
+}
+
+std::string WindowSentence(const Report& report) {
+  const uint64_t bytes = BytesOutsideOfWindows(report, "");
+  if (bytes == 0) return "";
+  const Capture& capture = report.capture();
+  const std::string windows = capture.migration_windows() == 0
+                                  ? "none fell into this run"
+                                  : fmt::format("none of the {} in this run", FormatCount(capture.migration_windows()));
+  return fmt::format(
+      "Why {} moved is not known: at the detail \"sampled\" migrations are recorded in windows of 10 ms, one in every "
+      "200 ms, and {} of {}{}. Let the program run longer, or record it with UVMTRACE_DETAIL=full.",
+      FormatBytes(bytes), windows, FormatDuration(capture.duration_ns()),
+      capture.migration_windows() == 0 ? "" : " caught any");
+}
+
 // "71 % because of page faults, 29 % by prefetch calls"
 std::string Causes(const Report& report, const std::string& direction, uint64_t total) {
   const std::vector<std::pair<std::string, std::string>> names = {
@@ -72,14 +97,17 @@ std::string Causes(const Report& report, const std::string& direction, uint64_t 
       {"access_counters", "by access counters"},
       {"unknown", "for no recorded cause"},
   };
+  // Said once, with what to do, by WindowSentence.
+  const bool outside = BytesOutsideOfWindows(report, direction) > 0;
+  if (outside && BytesOf(report, direction, "unknown") == total) return "";
   std::vector<std::string> parts;
   for (const auto& [cause, words] : names) {
     const uint64_t bytes = BytesOf(report, direction, cause);
     if (bytes == 0) continue;
-    parts.push_back(
-        bytes == total
-            ? "all " + words
-            : fmt::format("{} {}", FormatPercent(static_cast<double>(bytes) / static_cast<double>(total)), words));
+    parts.push_back(bytes == total
+                        ? "all " + words
+                        : fmt::format("{} {}", FormatPercent(static_cast<double>(bytes) / static_cast<double>(total)),
+                                      outside && cause == "unknown" ? "in no window" : words));
   }
   return Join(parts);
 }
@@ -375,6 +403,7 @@ void AddVerdict(Report* report) {
   add(CompletenessSentence(*report));
   add(MemorySentence(*report));
   add(MigrationSentence(*report));
+  add(WindowSentence(*report));
   add(FitSentence(*report));
   add(ReadDuplicationSentence(*report));
   add(BottomHalfSentence(*report));

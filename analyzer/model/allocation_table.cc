@@ -29,6 +29,7 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
     outcome.superseded = versions.back().get();
     outcome.superseded->freed_ns = std::max(time_ns, outcome.superseded->allocated_ns);
     outcome.superseded->superseded = true;
+    outcome.superseded->ended_by = EndedBy::kSuccessor;
   }
   if (versions.size() >= kVersionsBeforeForgetting) Forget(&versions, time_ns);
   auto allocation = std::make_unique<Allocation>();
@@ -65,6 +66,7 @@ AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start
     const bool older_waits = version + 1 != versions.rend() && version[1]->superseded;
     if (older_waits && allocation->allocated_ns > start_ns) continue;
     allocation->freed_ns = std::max(end_ns, allocation->allocated_ns);
+    allocation->ended_by = EndedBy::kFree;
     return {allocation, false};
   }
   return {};
@@ -122,6 +124,27 @@ Allocation* AllocationTable::Search(uint64_t address, uint64_t time_ns) {
     }
   }
   return nearest;
+}
+
+AllocationTable::Occupants AllocationTable::At(uint64_t address, uint64_t time_ns) {
+  if (reach_is_stale_) MergeNewBases();
+  auto base = std::upper_bound(bases_.begin(), bases_.end(), address,
+                               [](uint64_t wanted, const Base& candidate) { return wanted < candidate.address; });
+  Occupants occupants;
+  for (int searched = 0; base != bases_.begin() && searched < kMaximumBasesSearched; ++searched) {
+    --base;
+    if (base->reach <= address) break;
+    for (const auto& version : *base->versions) {
+      Allocation* allocation = version.get();
+      if (address >= allocation->end || time_ns < allocation->allocated_ns) continue;
+      if (time_ns < allocation->freed_ns) {
+        occupants.live = allocation;
+      } else if (occupants.freed == nullptr || allocation->freed_ns > occupants.freed->freed_ns) {
+        occupants.freed = allocation;
+      }
+    }
+  }
+  return occupants;
 }
 
 Allocation* AllocationTable::NextAfter(uint64_t address, uint64_t time_ns) {

@@ -30,8 +30,19 @@ enum class MemoryKind : uint8_t {
   kPool = 5,
   kPhysical = 6,
   kReserved = 7,
+  kImported = 8,
 };
-inline constexpr size_t kMemoryKindCount = 8;
+inline constexpr size_t kMemoryKindCount = 9;
+
+// How an allocation came to its end.
+enum class EndedBy : uint8_t {
+  kNothing,
+  kFree,
+  kStreamOrderedFree,  // cudaFreeAsync: it ends when the stream gets there
+  kUnmap,
+  kReset,      // of the device
+  kSuccessor,  // its free was never seen, but its address was allocated again
+};
 
 // What happened to the memory of one allocation, or to memory of no known one.
 struct MemoryActivity {
@@ -87,8 +98,13 @@ struct Allocation {
   uint64_t reach = 0;         // end, rounded up to what the driver moves as one piece
   uint64_t allocated_ns = 0;  // when the call returned
   uint64_t freed_ns = kNever;
+  uint64_t last_touch_ns = 0;  // newest fault on it that was recorded so far
+  uint64_t freed_stream = 0;   // of a stream-ordered free
   uint32_t stack = 0;
+  uint32_t freed_stack = 0;
+  uint32_t freed_tid = 0;
   MemoryKind kind = MemoryKind::kUnknown;
+  EndedBy ended_by = EndedBy::kNothing;
   bool superseded = false;  // its address was allocated again before its free was seen
   MemoryActivity activity;
   Residency residency;
@@ -126,6 +142,13 @@ class AllocationTable {
     return Search(address, time_ns);
   }
 
+  // Who lived at an address at an instant of the calls' own clock, to the nanosecond: no benefit of the doubt.
+  struct Occupants {
+    Allocation* live = nullptr;
+    Allocation* freed = nullptr;  // the last one that had ended by then
+  };
+  Occupants At(uint64_t address, uint64_t time_ns);
+
   // Splits [address, address + bytes) among the allocations that it touches. Calls on_part(allocation or null, address,
   // bytes) for consecutive parts that add up to the whole.
   template <typename OnPart>
@@ -161,6 +184,14 @@ class AllocationTable {
   void ForEach(OnAllocation on_allocation) const {
     for (const auto& [base, versions] : by_base_) {
       for (const auto& allocation : versions) on_allocation(*allocation);
+    }
+  }
+  template <typename OnAllocation>
+  void ForEachLive(OnAllocation on_allocation) {
+    for (auto& [base, versions] : by_base_) {
+      for (auto& allocation : versions) {
+        if (allocation->live()) on_allocation(allocation.get());
+      }
     }
   }
 

@@ -1,4 +1,4 @@
-// The enumerations of migrations that several models count by.
+// The enumerations that several models count by.
 #pragma once
 
 #include <cstddef>
@@ -23,5 +23,9 @@ inline constexpr size_t kMigrationCauseCount = 6;
 // Values of uvmtrace.proto's Access.
 enum class Access : uint8_t { kUnknown = 0, kRead = 1, kWrite = 2, kAtomic = 3, kPrefetch = 4 };
 inline constexpr size_t kAccessCount = 5;
+
+// Values of uvmtrace.proto's Door.
+enum class Door : uint8_t { kUnknown = 0, kRuntimeSymbol = 1, kDriverSymbol = 2, kGetProcAddress = 3, kCupti = 4 };
+inline constexpr size_t kDoorCount = 5;
 
 }  // namespace uvmtrace::analyzer

@@ -25,6 +25,16 @@ Direction DirectionOf(int32_t source, int32_t destination) {
 
 size_t SourceIndex(uint32_t source) { return source < kEventSourceCount ? source : 0; }
 
+FunctionRole RoleOf(const std::string& name) {
+  const auto starts = [&name](const char* prefix) { return name.rfind(prefix, 0) == 0; };
+  if (starts("cuMemRetainAllocationHandle")) return FunctionRole::kRetainHandle;
+  if (starts("cudaFreeAsync") || starts("cuMemFreeAsync")) return FunctionRole::kStreamOrderedFree;
+  if (starts("cudaGraphLaunch") || starts("cuGraphLaunch")) return FunctionRole::kGraphLaunch;
+  if (starts("cudaStreamBeginCapture") || starts("cuStreamBeginCapture")) return FunctionRole::kBeginCapture;
+  if (starts("cudaStreamEndCapture") || starts("cuStreamEndCapture")) return FunctionRole::kEndCapture;
+  return FunctionRole::kNone;
+}
+
 constexpr auto kQueue = static_cast<uint32_t>(EventSource::kDriverQueue);
 
 // Changes are written once, but a chunk may be read that repeats them; more than these are damage.
@@ -100,7 +110,9 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
     if (function.defined) continue;
     function.defined = true;
     function.name = definition.name;
+    function.layer = definition.layer;
     function.operation = definition.operation;
+    function.role = RoleOf(function.name);
   }
   for (const MappingDefinition& mapping : chunk.mappings) {
     const bool known = std::any_of(mappings.begin(), mappings.end(),
@@ -128,6 +140,8 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
     detail_changes.insert(std::upper_bound(detail_changes.begin(), detail_changes.end(), change.time_ns, later),
                           change);
   }
+  memory.SetDevices(devices.size());
+  for (const AuditCountDefinition& count : chunk.audit_counts) audit_counts[count.function] = count;
   for (const LossDefinition& loss : chunk.losses) losses[{loss.source, loss.reason}] += loss.count;
 }
 
@@ -155,7 +169,9 @@ void ProcessModel::ApplyApiCalls(const ColumnBatch& batch) {
     const uint64_t duration_ns = batch[api_calls::kDuration][row];
     const uint64_t bytes = batch[api_calls::kBytes][row];
     const bool failed = batch[api_calls::kResult][row] != 0;
+    const uint64_t door = batch[api_calls::kDoor][row];
     ++api_calls;
+    ++calls_by_door[door < kDoorCount ? door : 0];
     ++function.count;
     function.failures += failed;
     function.total_ns += duration_ns;

@@ -32,9 +32,21 @@ namespace uvmtrace::analyzer {
 inline constexpr int32_t kCpu = -1;
 inline constexpr int32_t kUnknownDevice = -2;
 
+// Functions whose calls mean more than their operation says.
+enum class FunctionRole : uint8_t {
+  kNone,
+  kRetainHandle,
+  kStreamOrderedFree,
+  kGraphLaunch,
+  kBeginCapture,
+  kEndCapture
+};
+
 struct FunctionStatistics {
   std::string name;
+  Layer layer = Layer::kUnknown;
   Operation operation = Operation::kOther;
+  FunctionRole role = FunctionRole::kNone;
   bool defined = false;
   uint64_t count = 0;
   uint64_t failures = 0;
@@ -190,7 +202,9 @@ class ProcessModel {
   MemoryActivity totals;
   MemoryActivity unattributed;
   uint64_t api_calls = 0;
-  uint64_t copied_bytes = 0;  // by copy calls that succeeded
+  std::array<uint64_t, kDoorCount> calls_by_door{};
+  std::map<std::string, AuditCountDefinition> audit_counts;  // by function; the last one of a function is in force
+  uint64_t copied_bytes = 0;                                 // by copy calls that succeeded
   uint64_t gpu_fault_rows = 0;
   uint64_t cpu_fault_rows = 0;
   uint64_t migration_rows = 0;

@@ -55,6 +55,8 @@ std::string Estimated(const std::string& text, bool estimated);
 
 // Sections, each in its own file.
 void WriteCapture(TextWriter* writer);
+// Lines of the capture section.
+void AddCoverageFacts(const uvmtrace::Capture& capture, TextWriter::Facts* facts);
 void WriteFaults(TextWriter* writer);
 void WriteBandwidth(TextWriter* writer);
 void WriteBottomHalf(TextWriter* writer);

@@ -368,6 +368,11 @@ TEST(SampledReportTest, WindowsThatCaughtNothingLeaveTheCauseUnknown) {
   EXPECT_EQ(report.migrations(0).cause(), "unknown");
   EXPECT_EQ(report.migrations(0).bytes(), 1024 * kMiB);
   EXPECT_FALSE(report.migrations(0).has_count());
+  EXPECT_NE(Verdict(report).find("94 % in no window"), std::string::npos) << Verdict(report);
+  EXPECT_NE(Verdict(report).find("Why 1.00 GiB moved is not known"), std::string::npos) << Verdict(report);
+  EXPECT_NE(Verdict(report).find("none fell into this run of 6.00 s"), std::string::npos) << Verdict(report);
+  EXPECT_NE(Verdict(report).find("UVMTRACE_DETAIL=full"), std::string::npos);
+  EXPECT_EQ(Verdict(report).find("no recorded cause"), std::string::npos) << Verdict(report);
 }
 
 TEST(SampledReportTest, ASampleDoesNotTellThatNothingCameBack) {
