@@ -104,6 +104,7 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
                       Report* report);
 void AddFatalFaults(const Run& run, Symbolizer* symbolizer, Report* report);
 void AddBottomHalfTime(const Run& run, Report* report);
+void AddHazards(const Run& run, const ReportOptions& options, Symbolizer* symbolizer, Report* report);
 void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report);
 void AddVerdict(Report* report);  // after everything else
 

@@ -105,7 +105,9 @@ struct Allocation {
   uint32_t freed_tid = 0;
   MemoryKind kind = MemoryKind::kUnknown;
   EndedBy ended_by = EndedBy::kNothing;
-  bool superseded = false;  // its address was allocated again before its free was seen
+  bool prefetched = false;    // by a call that is being followed
+  bool graph_memory = false;  // allocated while a graph was captured or built: each launch may allocate it again
+  bool superseded = false;    // its address was allocated again before its free was seen
   MemoryActivity activity;
   Residency residency;
 

@@ -6,6 +6,10 @@
 
 namespace uvmtrace::analyzer {
 
+// Devices that are none.
+inline constexpr int32_t kCpu = -1;
+inline constexpr int32_t kUnknownDevice = -2;
+
 enum class Direction : uint8_t { kHostToDevice, kDeviceToHost, kDeviceToDevice, kUnknown };
 inline constexpr size_t kDirectionCount = 4;
 

@@ -79,6 +79,7 @@ void MemoryLedger::Allocate(const MemoryCall& call) {
     ++superseded_;
     Of(outcome.superseded->kind).Shrink(outcome.superseded->bytes);
   }
+  outcome.allocation->graph_memory = call.graph;
   statistics.Grow(outcome.allocation->bytes);
 }
 

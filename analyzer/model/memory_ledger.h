@@ -54,6 +54,7 @@ struct MemoryCall {
   uint64_t stream = 0;
   uint64_t flags = 0;
   bool stream_ordered = false;  // a free that happens when its stream gets there
+  bool graph = false;           // made while a graph was captured or built
 
   // When the call takes effect, for ordering the calls of several threads.
   uint64_t EffectNs() const {
@@ -64,6 +65,10 @@ struct MemoryCall {
       case Operation::kRelease:
       case Operation::kUnmap:
       case Operation::kReset:
+      case Operation::kCopy:
+      case Operation::kSet:
+      case Operation::kPrefetch:
+      case Operation::kAdvise:
         return start_ns;
       default:
         return end_ns;

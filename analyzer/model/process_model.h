@@ -17,6 +17,7 @@
 #include "analyzer/model/counter_series.h"
 #include "analyzer/model/cpu_fault_sites.h"
 #include "analyzer/model/fault_batches.h"
+#include "analyzer/model/hazards.h"
 #include "analyzer/model/histogram.h"
 #include "analyzer/model/interval_union.h"
 #include "analyzer/model/kernel_activity.h"
@@ -29,17 +30,15 @@
 
 namespace uvmtrace::analyzer {
 
-inline constexpr int32_t kCpu = -1;
-inline constexpr int32_t kUnknownDevice = -2;
-
 // Functions whose calls mean more than their operation says.
 enum class FunctionRole : uint8_t {
   kNone,
   kRetainHandle,
   kStreamOrderedFree,
   kGraphLaunch,
+  kGraphNode,
   kBeginCapture,
-  kEndCapture
+  kEndCapture,
 };
 
 struct FunctionStatistics {
@@ -161,6 +160,8 @@ struct Stack {
   std::vector<uint32_t> lines;
 };
 
+FunctionRole RoleOfFunction(const std::string& name);
+
 class ProcessModel {
  public:
   // Reads the whole file. An error means that nothing of it could be read.
@@ -168,6 +169,8 @@ class ProcessModel {
 
   // One decoded chunk; ReadTrace's inner loop.
   void Apply(const Chunk& chunk);
+  // After the last one.
+  void Finish() { hazards.Finish(&memory.table()); }
 
   std::string file;
   std::optional<uint64_t> run_id;
@@ -198,6 +201,7 @@ class ProcessModel {
   CounterSeries counter_series;
 
   MemoryLedger memory;
+  HazardTracker hazards;
   ClockConverter clocks;
   MemoryActivity totals;
   MemoryActivity unattributed;
@@ -231,6 +235,7 @@ class ProcessModel {
  private:
   void ApplyDefinitions(const Chunk& chunk);
   void ApplyApiCalls(const ColumnBatch& batch);
+  void ApplyCall(const MemoryCall& call, FunctionRole role);
   void ApplyGpuFaults(const ColumnBatch& batch);
   void ApplyCpuFaults(const ColumnBatch& batch);
   void ApplyMigrations(const ColumnBatch& batch);

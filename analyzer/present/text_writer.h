@@ -57,6 +57,7 @@ std::string Estimated(const std::string& text, bool estimated);
 void WriteCapture(TextWriter* writer);
 // Lines of the capture section.
 void AddCoverageFacts(const uvmtrace::Capture& capture, TextWriter::Facts* facts);
+void WriteHazards(TextWriter* writer);
 void WriteFaults(TextWriter* writer);
 void WriteBandwidth(TextWriter* writer);
 void WriteBottomHalf(TextWriter* writer);
