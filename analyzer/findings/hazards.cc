@@ -168,7 +168,10 @@ std::vector<Found> Collect(const Run& run, HazardKind kind) {
     }
   }
   std::stable_sort(found.begin(), found.end(), [](const Found& a, const Found& b) {
-    const auto key = [](const HazardFinding& finding) { return std::tuple(finding.time_ns, finding.count); };
+    // The most first, and of equals the earliest.
+    const auto key = [](const HazardFinding& finding) {
+      return std::tuple(finding.time_ns, finding.count, ~finding.first_ns);
+    };
     return key(*a.finding) > key(*b.finding);
   });
   return found;

@@ -360,6 +360,38 @@ std::string ZeroCopySentence(const Report& report) {
       FormatBytes(bytes));
 }
 
+// A hazard whose cost is a good part of the run's. The others are in their section.
+std::string HazardSentence(const Report& report) {
+  constexpr double kMuchOfTheTime = 0.1;
+  constexpr double kMuchOfTheBytes = 0.25;
+  constexpr uint64_t kManyBytes = uint64_t{64} << 20;
+  uint64_t waited_ns = 0;
+  uint64_t unused_bytes = 0;
+  for (const HazardRow& row : report.hazards().rows()) {
+    if (row.hazard() == "free_waited") waited_ns += row.time_ns();
+    if (row.hazard() == "unused_prefetch") unused_bytes += row.moved_bytes();
+  }
+  std::vector<std::string> parts;
+  const auto share = [](uint64_t part, uint64_t whole) {
+    return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+  };
+  const double of_time = share(waited_ns, report.capture().duration_ns());
+  if (of_time >= kMuchOfTheTime) {
+    parts.push_back(
+        fmt::format("frees waited {} for kernels, {} of the run", FormatDuration(waited_ns), FormatPercent(of_time)));
+  }
+  const double of_bytes = share(unused_bytes, report.totals().host_to_device_bytes());
+  if (unused_bytes >= kManyBytes && of_bytes >= kMuchOfTheBytes) {
+    parts.push_back(
+        fmt::format("{} were prefetched to the GPU and freed before anything used them, {} of what moved there",
+                    FormatBytes(unused_bytes), FormatPercent(of_bytes)));
+  }
+  if (parts.empty()) return "";
+  std::string sentence = Join(parts);
+  sentence[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(sentence[0])));
+  return sentence + ": see HAZARDS.";
+}
+
 std::string LossSentence(const Report& report) {
   const Capture& capture = report.capture();
   std::vector<std::string> parts;
@@ -406,6 +438,7 @@ void AddVerdict(Report* report) {
   add(WindowSentence(*report));
   add(FitSentence(*report));
   add(ReadDuplicationSentence(*report));
+  add(HazardSentence(*report));
   add(BottomHalfSentence(*report));
   add(ZeroCopySentence(*report));
   add(SourceSentence(*report));

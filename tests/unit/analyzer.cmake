@@ -12,6 +12,8 @@ add_executable(analyzer_test
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_coverage_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_virtual_memory_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_hazards_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_hazards_of_time_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_driver_symbols_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_symbol_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_command_test.cc)
