@@ -15,8 +15,29 @@ std::string Memory(const HazardRow& row) {
   return fmt::format("{} of {} memory", FormatBytes(row.memory_bytes()), kind);
 }
 
+std::string ErrorName(int32_t result) {
+  switch (result) {
+    case 1:
+      return " (invalid value)";
+    case 17:
+      return " (invalid device pointer)";
+    case 101:
+      return " (invalid device)";
+    case 400:
+      return " (invalid handle)";
+    case 700:
+      return " (illegal address)";
+    case 713:
+      return " (host memory not registered)";
+    case 801:
+      return " (not supported)";
+    default:
+      return "";
+  }
+}
+
 std::string Failed(const HazardRow& row) {
-  return row.has_result() ? fmt::format("failed with error {}", row.result()) : "succeeded";
+  return row.has_result() ? fmt::format("failed with error {}{}", row.result(), ErrorName(row.result())) : "succeeded";
 }
 
 std::string FreedBy(const HazardRow& row) {
@@ -44,15 +65,18 @@ std::string RefusedHint(const HazardRow& row) {
 }
 
 std::string UnmapUnderKernel(const HazardRow& row) {
-  std::string text = fmt::format("{} of {} did not wait for kernel {}, which had begun after the memory was mapped",
-                                 row.function(), Memory(row), row.kernel());
-  if (row.has_ran_on_ns()) {
-    text += fmt::format(" and ran on for {}", FormatDuration(row.ran_on_ns()));
-  } else {
-    text = fmt::format("{} of {} found kernel {} running, which had begun after the memory was mapped", row.function(),
-                       Memory(row), row.kernel());
+  const std::string call = fmt::format("{} of {}", row.function(), Memory(row));
+  if (!row.has_ran_on_ns()) {
+    return call +
+           " found a kernel running that had begun after the memory was mapped; it returned after the kernel's end, "
+           "which "
+           "is not promised";
   }
-  return text + ": if it uses that memory, it faults";
+  return fmt::format(
+      "{} did not wait for a kernel that had begun after the memory was mapped, and that ran on for {}: if it uses "
+      "that "
+      "memory, it faults",
+      call, FormatDuration(row.ran_on_ns()));
 }
 
 }  // namespace
@@ -118,8 +142,8 @@ std::string WhatHappened(HazardKind kind, const HazardRow& row) {
     case HazardKind::kUnmapUnderKernel:
       return UnmapUnderKernel(row);
     case HazardKind::kFreeWaited:
-      return fmt::format("{} of {} found kernel {} running or waiting to, and waited; {} in all", row.function(),
-                         Memory(row), row.kernel(), FormatDuration(row.time_ns()));
+      return fmt::format("{} of {} found a kernel running or about to, and waited {}{}", row.function(), Memory(row),
+                         FormatDuration(row.time_ns()), row.count() > 1 ? " in all" : "");
     case HazardKind::kUnusedPrefetch: {
       const std::string moved = row.has_moved_bytes() && row.moved_bytes() > 0
                                     ? fmt::format(", of which {} moved", FormatBytes(row.moved_bytes()))

@@ -141,7 +141,7 @@ void FillRow(const Run& run, const Found& found, Symbolizer* symbolizer, HazardR
   if (place.freed_stack != 0) row->set_freed_site(ResolveCallSite(process, place.freed_stack, symbolizer).site);
   if (place.kind == HazardKind::kUnmapUnderKernel || place.kind == HazardKind::kFreeWaited) {
     const auto kernel = process.strings.find(finding.kernel);
-    row->set_kernel(kernel == process.strings.end() ? "?" : kernel->second);
+    row->set_kernel(kernel == process.strings.end() ? "?" : Demangle(kernel->second));
     row->set_time_ns(finding.time_ns);
     if (finding.ran_on_ns > 0) row->set_ran_on_ns(finding.ran_on_ns);
   }

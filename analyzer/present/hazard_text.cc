@@ -26,6 +26,7 @@ std::string Where(const HazardRow& row) {
   const auto add = [&text](const std::string& words, const std::string& site) {
     if (!site.empty()) text += (text.empty() ? "" : "; ") + words + Printable(ShortName(site));
   };
+  add("kernel ", row.kernel());
   add("called by ", row.site());
   add("freed before by ", row.freed_site());
   add("allocated by ", row.memory_site());

@@ -34,7 +34,7 @@ TEST(UnmapUnderKernelTest, TheKernelRanOn) {
   EXPECT_EQ(row->severity(), "warning");
   EXPECT_EQ(row->kernel(), "reader(float*)");
   EXPECT_EQ(row->ran_on_ns(), 10 * kMs - 10'000);
-  EXPECT_NE(row->what().find("did not wait for kernel reader(float*)"), std::string::npos) << row->what();
+  EXPECT_NE(row->what().find("did not wait for a kernel"), std::string::npos) << row->what();
   EXPECT_EQ(report.hazards().rows_size(), 1);
 }
 
@@ -88,7 +88,7 @@ TEST(UnmapUnderKernelTest, OneThatWaitedSaysOnlyWhatItFound) {
   const Report report = trace.Finish();
   ASSERT_NE(RowOf(report, "unmap_under_kernel"), nullptr);
   EXPECT_FALSE(RowOf(report, "unmap_under_kernel")->has_ran_on_ns());
-  EXPECT_NE(RowOf(report, "unmap_under_kernel")->what().find("found kernel reader running"), std::string::npos);
+  EXPECT_NE(RowOf(report, "unmap_under_kernel")->what().find("which is not promised"), std::string::npos);
 }
 
 TEST(UnmapUnderKernelTest, WithoutKernelRecordsItCannotBeSeen) {

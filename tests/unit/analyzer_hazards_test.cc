@@ -21,7 +21,8 @@ TEST(DoubleFreeTest, AFreeThatFailedForWhatWasFreedBefore) {
   EXPECT_EQ(row->memory_bytes(), 2 * kMiB);
   EXPECT_EQ(row->result(), 1);
   EXPECT_EQ(row->freed_by(), "free");
-  EXPECT_EQ(row->what(), "cudaFree of 2.00 MiB of managed memory that had been freed failed with error 1");
+  EXPECT_EQ(row->what(),
+            "cudaFree of 2.00 MiB of managed memory that had been freed failed with error 1 (invalid value)");
   EXPECT_NE(TextOf(report).find("! error: double free, 2 times, first 30.0 ms after the start"), std::string::npos)
       << TextOf(report);
   EXPECT_EQ(report.hazards().rows_size(), 1);
@@ -99,7 +100,8 @@ TEST(InteriorFreeTest, APointerIntoLiveMemory) {
   const Report report = trace.Finish();
   const HazardRow* row = RowOf(report, "interior_free");
   ASSERT_NE(row, nullptr);
-  EXPECT_EQ(row->what(), "cudaFree of an address 4.00 KiB into 2.00 MiB of managed memory failed with error 1");
+  EXPECT_EQ(row->what(),
+            "cudaFree of an address 4.00 KiB into 2.00 MiB of managed memory failed with error 1 (invalid value)");
   EXPECT_EQ(report.hazards().rows_size(), 1);
 }
 
@@ -251,10 +253,10 @@ TEST(RefusedHintTest, OfMemoryThatDoesNotMigrate) {
   const HazardRow* row = RowOf(report, "refused_hint");
   ASSERT_NE(row, nullptr);
   EXPECT_EQ(row->severity(), "warning");
-  EXPECT_EQ(
-      row->what(),
-      "cudaMemPrefetchAsync for GPU 0 failed with error 1: the address is in 2.00 MiB of device memory, which does "
-      "not migrate");
+  EXPECT_EQ(row->what(),
+            "cudaMemPrefetchAsync for GPU 0 failed with error 1 (invalid value): the address is in 2.00 MiB of device "
+            "memory, which does "
+            "not migrate");
 }
 
 TEST(RefusedHintTest, OfADeviceThatIsNoneAndOfNoKnownMemory) {
