@@ -71,6 +71,8 @@ std::string WhyUnseen(const ProcessModel& process, HazardKind kind) {
       return WhatIsKnown(process).kernels ? "" : WhyNoKernels(process);
     case HazardKind::kUnusedPrefetch:
       return WhyUsesMayBeMissing(process);
+    case HazardKind::kDoubleFree:
+    case HazardKind::kInteriorFree:
     case HazardKind::kUseAfterFree:
       return CallsAreMissing(process) ? "calls were lost, and one of them may have allocated the memory again" : "";
     default:

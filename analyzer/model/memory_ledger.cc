@@ -86,8 +86,12 @@ void MemoryLedger::Allocate(const MemoryCall& call) {
 void MemoryLedger::Free(const MemoryCall& call) {
   if (call.address == 0) return;  // freeing null is legal and does nothing
   if (call.failed) {
-    ++Of(call.kind).failures;
-    Of(call.kind).call_ns += call.end_ns - call.start_ns;
+    // A free does not say of what; the memory that it meant does, alive or not.
+    const auto occupants = table_.At(call.address, call.start_ns);
+    const Allocation* meant = occupants.live != nullptr ? occupants.live : occupants.freed;
+    MemoryKindStatistics& statistics = Of(meant != nullptr ? meant->kind : call.kind);
+    ++statistics.failures;
+    statistics.call_ns += call.end_ns - call.start_ns;
     return;
   }
   const auto outcome = table_.Free(call.address, call.start_ns, call.end_ns);

@@ -245,6 +245,18 @@ TEST(UseAfterFreeTest, LostCallsMayHaveAllocatedItAgain) {
   EXPECT_NE(CheckOf(report, "use_after_free").reason().find("calls were lost"), std::string::npos);
 }
 
+TEST(DoubleFreeTest, LostCallsMayHaveAllocatedItAgain) {
+  HazardTrace trace;
+  trace.Allocate(MEMORY_KIND_DEVICE, kBase, 2 * kMiB, 10);
+  trace.Free(kBase, 20);
+  trace.EndChunk();
+  trace.builder().SkipSequence();
+  trace.FailingFree(kBase, 40, 1);
+  const Report report = trace.Finish();
+  ExpectNone(report);
+  EXPECT_EQ(MemoryOf(report, "device")->failures(), 1u) << "whose free failed is still known";
+}
+
 TEST(RefusedHintTest, OfMemoryThatDoesNotMigrate) {
   HazardTrace trace;
   trace.Allocate(MEMORY_KIND_DEVICE, kBase, 2 * kMiB, 10);

@@ -173,4 +173,7 @@ TraceBuilder QueueSampleTrace();
 // prefetched.
 TraceBuilder WindowSampleTrace(int windows = 20);
 
+// One of every hazard.
+TraceBuilder HazardSampleTrace();
+
 }  // namespace uvmtrace::testing
