@@ -44,11 +44,30 @@ bool CallsAreMissing(const ProcessModel& process) {
          });
 }
 
+// Why the times of kernels and of calls cannot be compared; empty: they can.
+std::string WhyTimesDisagree(const ProcessModel& process) {
+  if (!WhatIsKnown(process).kernels) return WhyNoKernels(process);
+  if (process.unconverted_times > 0 || process.clocks.steps() > 0) {
+    return "the clock of the kernels was set during the run, or never compared with that of the calls";
+  }
+  return "";
+}
+
+// GPUs whose memory the CPU reads in place, over a coherent link.
+bool CpuReadsWithoutAFault(const ProcessModel& process) {
+  return std::any_of(process.devices.begin(), process.devices.end(), [](const auto& device) {
+    for (const char* name : {"GH200", "GB10", "GB200", "GB300", "Thor", "Orin"}) {
+      if (device.second.name.find(name) != std::string::npos) return true;
+    }
+    return false;
+  });
+}
+
 // Whether a use of memory by a GPU or the CPU may have happened without a word of it in the trace; empty: no.
 std::string WhyUsesMayBeMissing(const ProcessModel& process) {
-  const Knowledge known = WhatIsKnown(process);
-  if (!known.kernels) return WhyNoKernels(process);
-  if (!known.cpu_faults) return "faults of the CPU were not recorded";
+  if (const std::string why = WhyTimesDisagree(process); !why.empty()) return why;
+  if (CpuReadsWithoutAFault(process)) return "the CPU uses the memory of this GPU without a fault";
+  if (!WhatIsKnown(process).cpu_faults) return "faults of the CPU were not recorded";
   if (!process.clean_end) return "the trace was cut off, and a last use may be missing";
   const auto kernels = process.sources.find("cupti.kernels");
   if (kernels != process.sources.end() && kernels->second.state == State::kStopped) {
@@ -68,7 +87,7 @@ std::string WhyUnseen(const ProcessModel& process, HazardKind kind) {
   switch (kind) {
     case HazardKind::kUnmapUnderKernel:
     case HazardKind::kFreeWaited:
-      return WhatIsKnown(process).kernels ? "" : WhyNoKernels(process);
+      return WhyTimesDisagree(process);
     case HazardKind::kUnusedPrefetch:
       return WhyUsesMayBeMissing(process);
     case HazardKind::kDoubleFree:

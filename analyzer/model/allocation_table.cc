@@ -8,7 +8,8 @@ namespace {
 // Records that arrive later than this after their memory was freed find nothing.
 constexpr uint64_t kForgetAfterNs = 10'000'000'000;
 constexpr size_t kVersionsBeforeForgetting = 8;
-constexpr int kMaximumBasesSearched = 64;
+// A large allocation may lie where many small ones were.
+constexpr int kMaximumBasesSearched = 1024;
 
 uint64_t SaturatingAdd(uint64_t a, uint64_t b) { return a + b < a ? std::numeric_limits<uint64_t>::max() : a + b; }
 
@@ -23,7 +24,10 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
                                                  uint32_t stack) {
   auto [entry, is_new] = by_base_.try_emplace(base);
   Versions& versions = entry->second;
-  if (is_new) new_bases_.push_back(base);
+  if (is_new) {
+    new_bases_.push_back(base);
+    ordered_.emplace(base, &versions);
+  }
   AddOutcome outcome{nullptr, nullptr};
   if (!versions.empty() && versions.back()->live()) {
     outcome.superseded = versions.back().get();
@@ -38,6 +42,7 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
   allocation->bytes = bytes;
   allocation->end = SaturatingAdd(base, bytes);
   allocation->bytes = allocation->end - base;
+  largest_bytes_ = std::max(largest_bytes_, allocation->bytes);
   // Only unified memory is moved by pages; other kinds keep to their bytes.
   allocation->reach = kind == MemoryKind::kManaged ? RoundUp(allocation->end, kGranuleBytes) : allocation->end;
   allocation->allocated_ns = time_ns;
@@ -127,14 +132,14 @@ Allocation* AllocationTable::Search(uint64_t address, uint64_t time_ns) {
 }
 
 AllocationTable::Occupants AllocationTable::At(uint64_t address, uint64_t time_ns) {
-  if (reach_is_stale_) MergeNewBases();
-  auto base = std::upper_bound(bases_.begin(), bases_.end(), address,
-                               [](uint64_t wanted, const Base& candidate) { return wanted < candidate.address; });
   Occupants occupants;
-  for (int searched = 0; base != bases_.begin() && searched < kMaximumBasesSearched; ++searched) {
+  auto base = ordered_.upper_bound(address);
+  for (int searched = 0; base != ordered_.begin(); ++searched) {
+    // Whether it is alive cannot be told, and so not that it is dead.
+    if (searched == kMaximumBasesSearched) return {};
     --base;
-    if (base->reach <= address) break;
-    for (const auto& version : *base->versions) {
+    if (address - base->first >= largest_bytes_) break;
+    for (const auto& version : *base->second) {
       Allocation* allocation = version.get();
       if (address >= allocation->end || time_ns < allocation->allocated_ns) continue;
       if (time_ns < allocation->freed_ns) {
@@ -143,6 +148,7 @@ AllocationTable::Occupants AllocationTable::At(uint64_t address, uint64_t time_n
         occupants.freed = allocation;
       }
     }
+    if (occupants.live != nullptr) break;
   }
   return occupants;
 }

@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -216,6 +217,9 @@ class AllocationTable {
   void Forget(Versions* versions, uint64_t time_ns);
 
   std::unordered_map<uint64_t, Versions> by_base_;
+  // For At, which is asked between two allocations: `bases_` is made for many questions after many allocations.
+  std::map<uint64_t, const Versions*> ordered_;
+  uint64_t largest_bytes_ = 0;
   std::vector<Base> bases_;
   std::vector<uint64_t> new_bases_;
   bool reach_is_stale_ = false;

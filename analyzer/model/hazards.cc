@@ -1,7 +1,7 @@
 #include "analyzer/model/hazards.h"
 
 #include <algorithm>
-#include <utility>
+#include <iterator>
 
 namespace uvmtrace::analyzer {
 namespace {
@@ -76,6 +76,10 @@ bool CertainlyAfter(const MemoryCall& call, const Allocation& freed) {
 void HazardTracker::Before(const MemoryCall& call, const Role& role, AllocationTable* table) {
   if (role.begin_capture && !call.failed) ++captures_;
   if (role.end_capture && captures_ > 0) --captures_;
+  if (role.get_global && !call.failed && call.address != 0) {
+    uint64_t& end = globals_[call.address];
+    end = std::max(end, call.address + std::max<uint64_t>(call.bytes, 1));
+  }
   if (role.graph_launch) prefetches_.UseAny(call.end_ns);
   const bool is_hint = call.operation == Operation::kPrefetch || call.operation == Operation::kAdvise;
   const bool is_use = call.operation == Operation::kCopy || call.operation == Operation::kSet;
@@ -261,6 +265,8 @@ void HazardTracker::AnswerUse(const Question& question, const AllocationTable::O
       return;
   }
   if (call.failed && !RefusesTheAddress(call.result) && call.result != kIllegalAddress) return;
+  const auto global = globals_.upper_bound(question.address);
+  if (global != globals_.begin() && question.address < std::prev(global)->second) return;
   HazardPlace place = PlaceOf(HazardKind::kUseAfterFree, call, memory);
   place.freed_stack = memory->freed_stack;
   place.ended_by = memory->ended_by;

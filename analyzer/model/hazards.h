@@ -46,6 +46,7 @@ class HazardTracker {
     bool graph_launch = false;
     bool begin_capture = false;
     bool end_capture = false;
+    bool get_global = false;
   };
 
   // Whether stream capture was under way: what is called then does not happen.
@@ -93,6 +94,7 @@ class HazardTracker {
 
   std::map<HazardPlace, HazardFinding> findings_;
   std::array<uint64_t, kHazardKindCount> checked_{};
+  std::map<uint64_t, uint64_t> globals_;  // address -> end: memory of modules, which no call allocates
   std::vector<Question> questions_;
   KernelOverlaps overlaps_;
   PrefetchUse prefetches_;

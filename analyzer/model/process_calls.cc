@@ -32,6 +32,8 @@ FunctionRole RoleOfFunction(const std::string& name) {
   if (starts("cudaGraphAdd") || starts("cuGraphAdd")) return FunctionRole::kGraphNode;
   if (starts("cudaStreamBeginCapture") || starts("cuStreamBeginCapture")) return FunctionRole::kBeginCapture;
   if (starts("cudaStreamEndCapture") || starts("cuStreamEndCapture")) return FunctionRole::kEndCapture;
+  if (starts("cuModuleGetGlobal") || starts("cuLibraryGetGlobal") || starts("cuLibraryGetManaged"))
+    return FunctionRole::kGetGlobal;
   return FunctionRole::kNone;
 }
 
@@ -88,6 +90,7 @@ void ProcessModel::ApplyCall(const MemoryCall& call, FunctionRole role) {
   HazardTracker::Role hazard_role;
   hazard_role.graph_launch = role == FunctionRole::kGraphLaunch;
   hazard_role.begin_capture = role == FunctionRole::kBeginCapture;
+  hazard_role.get_global = role == FunctionRole::kGetGlobal;
   hazard_role.end_capture = role == FunctionRole::kEndCapture;
   hazards.Before(call, hazard_role, &memory.table());
   if (role == FunctionRole::kRetainHandle) {

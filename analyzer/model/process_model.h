@@ -39,6 +39,7 @@ enum class FunctionRole : uint8_t {
   kGraphNode,
   kBeginCapture,
   kEndCapture,
+  kGetGlobal,
 };
 
 struct FunctionStatistics {

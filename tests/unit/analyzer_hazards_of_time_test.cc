@@ -286,6 +286,17 @@ TEST(UnusedPrefetchTest, WhereAUseMayBeMissingNothingIsSaid) {
   EXPECT_EQ(report.hazards().rows_size(), 0);
 }
 
+TEST(HazardsOfTimeTest, ClocksThatCannotBeComparedTellNothing) {
+  HazardTrace trace = Mapped();
+  Unmap(&trace, 30);
+  trace.EndChunk();
+  trace.builder().SetClock(TIME_BASE_MONOTONIC_RAW);  // never sampled
+  trace.Kernel("reader", 20, 40);
+  const Report report = trace.Finish();
+  ExpectNone(report);
+  EXPECT_NE(CheckOf(report, "unmap_under_kernel").reason().find("the clock of the kernels"), std::string::npos);
+}
+
 TEST(UnusedPrefetchTest, KernelsThatWereForgottenMayHaveBeenTheUse) {
   HazardTrace trace;
   trace.Allocate(MEMORY_KIND_MANAGED, kBase, 8 * kMiB, 5);

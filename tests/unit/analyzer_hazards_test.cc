@@ -233,6 +233,15 @@ TEST(UseAfterFreeTest, AnUnmappedRange) {
   EXPECT_EQ(RowOf(report, "use_after_free")->freed_by(), "unmap");
 }
 
+TEST(UseAfterFreeTest, AVariableOfAModuleThatWasLoadedThere) {
+  HazardTrace trace;
+  trace.Allocate(MEMORY_KIND_DEVICE, kBase, 2 * kMiB, 10);
+  trace.Free(kBase, 20);
+  trace.Call("cuModuleGetGlobal_v2", OPERATION_OTHER, 30, {.address = kBase + 4096, .bytes = 256});
+  trace.Copy(kBase + 4096 + 16, 0x1000, 40);
+  ExpectNone(trace.Finish());
+}
+
 TEST(UseAfterFreeTest, LostCallsMayHaveAllocatedItAgain) {
   HazardTrace trace;
   trace.Allocate(MEMORY_KIND_DEVICE, kBase, 2 * kMiB, 10);

@@ -1,5 +1,9 @@
 // Ranges, not pointers: what lies at an address at the time of an event, while physical memory is mapped here and
 // there, addresses and handles are used again, and calls are read in another order than they were made in.
+#include <algorithm>
+#include <random>
+#include <vector>
+
 #include "analyzer/model/memory_ledger.h"
 #include "tests/unit/analyzer_report_reading.h"
 
@@ -196,6 +200,65 @@ TEST_F(VirtualMemoryTest, WhoLivedThereIsToldToTheNanosecond) {
   EXPECT_EQ(ledger.table().At(kAt, 100).live, nullptr);
   ASSERT_NE(ledger.table().At(kAt, 100).freed, nullptr);
   EXPECT_EQ(ledger.table().At(kAt, 100).freed->ended_by, analyzer::EndedBy::kFree);
+}
+
+TEST_F(VirtualMemoryTest, WhoLivedThereAgreesWithALinearSearch) {
+  struct Lived {
+    uint64_t base, end, allocated_ns, freed_ns;
+    bool live() const { return freed_ns == Allocation::kNever; }
+  };
+  std::mt19937_64 random(7);
+  std::vector<Lived> all;
+  for (uint64_t i = 0; i < 600; ++i) {
+    const uint64_t now = 1000 + i * 100;
+    if (random() % 3 != 0 || all.empty()) {
+      // Never over a living one: the driver would not either.
+      Lived made{kAt + random() % 64 * 0x10000, 0, now + 10, Allocation::kNever};
+      made.end = made.base + (1 + random() % 4) * 0x8000;
+      const bool taken = std::any_of(all.begin(), all.end(), [&made](const Lived& other) {
+        return other.live() && made.base < other.end && other.base < made.end;
+      });
+      if (taken) continue;
+      all.push_back(made);
+      Do(Operation::kAllocate, made.base, made.end - made.base, now, 0, Kind::kDevice);
+    } else {
+      Lived& victim = all[random() % all.size()];
+      if (!victim.live()) continue;
+      victim.freed_ns = now + 10;
+      Do(Operation::kFree, victim.base, 0, now);
+    }
+    for (int question = 0; question < 20; ++question) {
+      const uint64_t address = kAt + random() % (68 * 0x10000);
+      const uint64_t time_ns = random() % (now + 50);
+      const Lived* live = nullptr;
+      for (const Lived& one : all) {
+        const bool there = address >= one.base && address < one.end;
+        if (there && time_ns >= one.allocated_ns && time_ns < one.freed_ns) live = &one;
+      }
+      const Allocation* found = ledger.table().At(address, time_ns).live;
+      ASSERT_EQ(found != nullptr, live != nullptr) << i;
+      if (live != nullptr) {
+        ASSERT_EQ(found->base, live->base);
+        ASSERT_EQ(found->allocated_ns, live->allocated_ns);
+      }
+    }
+  }
+}
+
+TEST_F(VirtualMemoryTest, ALargeAllocationOverManyDeadOnesIsFound) {
+  for (uint64_t i = 0; i < 900; ++i) {
+    Do(Operation::kAllocate, kAt + kMiB + i * 4096, 4096, 10, 0, Kind::kDevice);
+    Do(Operation::kFree, kAt + kMiB + i * 4096, 0, 50);
+  }
+  Do(Operation::kAllocate, kAt, 64 * kMiB, 100, 0, Kind::kDevice);
+  const uint64_t inside = kAt + kMiB + 900 * 4096 - 1;
+  ASSERT_NE(ledger.table().Find(inside, 5'000'000), nullptr);
+  EXPECT_EQ(ledger.table().Find(inside, 5'000'000)->base, kAt);
+  ASSERT_NE(ledger.table().At(inside, 5'000'000).live, nullptr);
+  // Of so many that nobody looks through them all, nothing is claimed.
+  for (uint64_t i = 0; i < 9000; ++i) Do(Operation::kAllocate, kAt + 8 * kMiB + i * 64, 64, 200, 0, Kind::kDevice);
+  for (uint64_t i = 0; i < 9000; ++i) Do(Operation::kFree, kAt + 8 * kMiB + i * 64, 0, 300);
+  EXPECT_EQ(ledger.table().At(kAt + 8 * kMiB + 9000 * 64 - 1, 5'000'000).freed, nullptr);
 }
 
 // Through a whole trace: faults that arrive when the address has had two further owners.
