@@ -101,7 +101,10 @@ void ExactCounters::Open(const ToolsCalls& calls, const DeviceUuid* devices, siz
   refused_device_ = -1;
   device_count = std::min(device_count, kMaxDevices);
   if (device_count > 0) memcpy(devices_, devices, device_count * sizeof(DeviceUuid));
-  page_count_ = 1 + device_count;
+  // The only GPU's counters are the process's: a tracker of its own would count each event once more, in the driver's
+  // thread (1 % of a fault-driven phase on an H200).
+  only_device_ = device_count == 1;
+  page_count_ = only_device_ ? 1 : 1 + device_count;
   page_bytes_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
 
   void* const memory =
@@ -210,6 +213,12 @@ void ExactCounters::Sample(uint64_t now_ns, bool always) {
     event.processor = p;
     Recorder::Get().Record(event);
     if (p > 0) continue;
+    if (only_device_) {
+      CounterSampleEvent of_device = event;
+      of_device.cpu_faults = 0;  // the driver counts them by the process alone
+      of_device.processor = 1;
+      Recorder::Get().Record(of_device);
+    }
     g_last_host_to_device.store(event.host_to_device_bytes, std::memory_order_relaxed);
     g_last_device_to_host.store(event.device_to_host_bytes, std::memory_order_relaxed);
     g_last_gpu_faults.store(event.gpu_faults, std::memory_order_relaxed);

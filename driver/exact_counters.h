@@ -4,9 +4,9 @@
 // cost about 3 % of the time of a fault-driven phase, so they tell what share the events are. The driver adds them up
 // in pages of ours that it keeps pinned; reading them is reading memory.
 //
-// There is one page for the process and one for each CUDA device. Every address space of the process that the driver
-// knows has trackers of its own, all adding to the same pages. On any doubt about the interface the source state
-// "exact_counters" says why there are no counters, and nothing else changes.
+// There is one page for the process and one for each CUDA device where there are several. Every address space of the
+// process that the driver knows has trackers of its own, all adding to the same pages. On any doubt about the interface
+// the source state "exact_counters" says why there are no counters, and nothing else changes.
 #pragma once
 
 #include <cstddef>
@@ -67,6 +67,7 @@ class ExactCounters {
   ToolsDescriptor trackers_[kMaxTrackers];
   size_t tracker_count_ = 0;
   VaSpaces va_spaces_;
+  bool only_device_ = false;
   int refused_device_ = -1;  // by a driver that knows it otherwise
   Refusal device_refusal_;
 };

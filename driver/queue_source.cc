@@ -10,10 +10,8 @@
 #include <new>
 
 #include "driver/exact_counters.h"
-#include "driver/memory_left.h"
 #include "driver/migration_windows.h"
-#include "driver/processor_table.h"
-#include "driver/tools_queue.h"
+#include "driver/queue_lanes.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
 #include "record/source_thread.h"
@@ -21,7 +19,7 @@
 namespace uvmtrace {
 namespace {
 
-constexpr const char* kSource = "driver_queue";
+constexpr const char* kSource = kQueueSourceName;
 constexpr uint64_t kMillisecondNs = 1'000'000;
 constexpr uint64_t kSecondNs = 1'000 * kMillisecondNs;
 
@@ -36,16 +34,12 @@ constexpr uint64_t kCheapEvents = ToolsBit(ToolsEvent::kCpuFault) | ToolsBit(Too
 // An entry, and memory of the kernel's until it is delivered, for each copy; an entry for each page.
 constexpr uint64_t kCostlyEvents = ToolsBit(ToolsEvent::kMigration) | ToolsBit(ToolsEvent::kReadDuplicate) |
                                    ToolsBit(ToolsEvent::kReadDuplicateInvalidate);
-// A replay goes to the queues of every address space: it is asked for in one.
-constexpr uint64_t kOncePerProcess = ToolsBit(ToolsEvent::kReplay);
-
-// What a migration event costs the driver's thread: 35,000 of them made 100 ms of faults 61 ms longer than what the
-// cheap events did (H200, driver 580).
-constexpr uint64_t kMigrationEventCostNs = 1800;
+// What a migration event costs a faulting program. The driver has the copy engine write a time stamp after each copy
+// (uvm_push_timestamp), behind a memory barrier for the whole system, and its bottom half waits for all of them. 36,000
+// made 79 ms of faults 68 ms longer, of which it spent 63 ms in uvm_tracker_wait (H200, driver 580).
+constexpr uint64_t kMigrationEventCostNs = 1900;
 constexpr uint64_t kCostWindowNs = kSecondNs;
 
-// The first address space gets the large ring, a further one is rare.
-constexpr uint32_t kFurtherEntries = ToolsQueue::kMostEntries / 16;
 // While something happens the ring is read so often; the poll returns earlier when it fills faster.
 constexpr uint64_t kBusyPeriodNs = 5 * kMillisecondNs;
 constexpr uint64_t kQuietPeriodNs = 20 * kMillisecondNs;
@@ -55,33 +49,22 @@ constexpr uint64_t kFlushPeriodNs = 10 * kMillisecondNs;
 constexpr uint64_t kLightFlushPeriodNs = 50 * kMillisecondNs;  // without migrations: only replays wait there
 constexpr uint64_t kLongestFlushPeriodNs = 500 * kMillisecondNs;
 constexpr uint64_t kFlushShare = 50;
-// A window's migrations are complete when those in flight at its end have had so long to end.
+// A window's migrations have come when one has that began after it: copies of one kind end in turn. Those of a prefetch
+// are queued all at once and take their time; when nothing comes any more this long is enough.
 constexpr uint64_t kWindowGraceNs = 2 * kMillisecondNs;
-// Entries that are recorded before the writer is given the time to empty our own ring.
-constexpr uint32_t kEntriesAtOnce = 32'768;
-constexpr int kWriterMs = 500;
+constexpr int kWindowGraces = 15;
 constexpr uint64_t kLookPeriodNs = 2 * kSecondNs;
 constexpr int kMostReopened = 8;
-constexpr uint64_t kMemoryShare = 8;
 constexpr uint64_t kClockPeriodNs = kSecondNs;
 // The counters grew by so many bytes, for so long, and no migration came: the queue is not what it seems to be.
 constexpr uint64_t kDeafBytes = uint64_t{64} << 20;
 constexpr uint64_t kDeafNs = kSecondNs;
 
-struct Lane {
-  ToolsQueue queue;
-  uint64_t told_dropped[kToolsEventCount] = {};
-  uint64_t told_flawed[QueueReader::kFlawCount] = {};
-};
-
 // Everything but the thread. Used by the thread that starts the source, then by the source's own.
 struct State {
   QueueSourceOptions options;
-  ToolsCalls calls = {};
   DeviceUuid devices[kMaxDevices];
-  Lane lanes[VaSpaces::kMax];
-  size_t lane_count = 0;
-  VaSpaces va_spaces;
+  QueueLanes lanes;
   int reopened = 0;
   QueueDetail detail = QueueDetail::kFull;
   MigrationWindows windows;
@@ -89,6 +72,7 @@ struct State {
   uint64_t window_start_ns = 0;
   uint64_t window_start_raw_ns = 0;
   uint64_t window_end_raw_ns = 0;
+  uint64_t newest_migration_raw_ns = 0;
   uint32_t recorded_at_once = 0;
   uint64_t busy_until_ns = 0;
   uint64_t next_flush_ns = 0;
@@ -108,10 +92,7 @@ struct State {
 constinit State g;
 constinit SourceThread g_thread;
 
-uint64_t EventsOf(QueueDetail detail, size_t lane) {
-  const uint64_t events = detail == QueueDetail::kFull ? kCheapEvents | kCostlyEvents : kCheapEvents;
-  return lane == 0 ? events : events & ~kOncePerProcess;
-}
+uint64_t Events() { return g.detail == QueueDetail::kFull ? kCheapEvents | kCostlyEvents : kCheapEvents; }
 
 template <typename Event>
 void Record(void*, const Event& event) {
@@ -120,6 +101,7 @@ void Record(void*, const Event& event) {
 }
 
 void RecordMigration(void*, const MigrationEvent& event) {
+  g.newest_migration_raw_ns = std::max(g.newest_migration_raw_ns, event.start_ns);
   if (g.detail == QueueDetail::kSampled &&
       (event.start_ns < g.window_start_raw_ns || event.start_ns > g.window_end_raw_ns)) {
     return;
@@ -156,11 +138,11 @@ void RecordClocks(uint64_t now_ns) {
 
 void TellActive() {
   char reason[300];
-  const uint32_t entries = g.lanes[0].queue.entries();
+  const uint32_t entries = g.lanes.first_entries();
   int length = snprintf(reason, sizeof reason, "%u entries", entries);
   const size_t at = static_cast<size_t>(length);
-  if (g.lane_count > 1) {
-    snprintf(reason + at, sizeof reason - at, "; of %zu address spaces", g.lane_count);
+  if (g.lanes.count() > 1) {
+    snprintf(reason + at, sizeof reason - at, "; of %zu address spaces", g.lanes.count());
   } else if (entries < ToolsQueue::kMostEntries) {
     snprintf(reason + at, sizeof reason - at,
              "; there was no memory for %u: a storm of faults may fill it, and what is dropped is counted",
@@ -169,125 +151,9 @@ void TellActive() {
   Recorder::Get().SetSourceState(kSource, SourceStateKind::kActive, reason);
 }
 
-bool Flush(size_t lane) {
-  const int va_space = g.va_spaces.descriptor(lane);
-  if (va_space < 0) return false;
-  ToolsFlush flush;
-  return g.calls.control(va_space, kToolsFlushEvents, &flush) == 0 && flush.status == 0;
-}
-
-void ReadProcessors(size_t lane) {
-  ProcessorTable table;
-  const int va_space = g.va_spaces.descriptor(lane);
-  if (va_space >= 0) ReadProcessorTable(g.calls, va_space, g.devices, g.options.device_count, &table);
-  g.lanes[lane].queue.reader().SetProcessors(table);
-}
-
-// The ring is memory that cannot be swapped out, and is charged to the program's control group: it takes a small part
-// of what is left only.
-uint32_t EntriesThatFit(uint32_t entries) {
-  const uint64_t left = MemoryLeftBytes();
-  while (entries > ToolsQueue::kFewestEntries && entries * kToolsEntryBytes > left / kMemoryShare) entries /= 4;
-  return entries;
-}
-
-// A queue on one more address space. False with a reason; the descriptor is then remembered as none, or not.
-bool OpenLane(int va_space, uint32_t entries, char* reason, size_t reason_size) {
-  Lane& lane = g.lanes[g.lane_count];
-  new (&lane) Lane;
-  bool wrong_va_space = false;
-  if (!lane.queue.Open(g.calls, va_space, EntriesThatFit(entries), EventsOf(g.detail, g.lane_count), reason,
-                       reason_size, &wrong_va_space)) {
-    if (wrong_va_space) g.va_spaces.Refuse(va_space);
-    return false;
-  }
-  g.va_spaces.Accept(va_space);
-  ++g.lane_count;
-  return true;
-}
-
-// The self-test that needs no fault: nothing here may touch managed memory to make one. The first entries are tested
-// when they come (QueueReader).
-bool TestFirstLane(char* reason, size_t reason_size) {
-  const int va_space = g.va_spaces.descriptor(0);
-  ProcessorTable table;
-  const int gpus = va_space < 0 ? -1 : ReadProcessorTable(g.calls, va_space, g.devices, g.options.device_count, &table);
-  if (gpus < 0) {
-    DescribeRefusal("the table of its processors", errno, 0, reason, reason_size);
-    return false;
-  }
-  // A GPU is in it once it has a context; none at all is no contradiction.
-  if (gpus > 0 && g.options.device_count > 0 &&
-      std::none_of(table.device + 1, table.device + kToolsProcessors, [](int16_t device) { return device >= 0; })) {
-    snprintf(
-        reason, reason_size,
-        "the driver's table of processors has none of CUDA's devices: its interface is another one, or the devices "
-        "are virtual; use a driver from 515 to 595, or a later uvmtrace");
-    return false;
-  }
-  g.lanes[0].queue.reader().SetProcessors(table);
-  if (!Flush(0)) {
-    DescribeRefusal("to flush its events", errno, 0, reason, reason_size);
-    return false;
-  }
-  // Indices and counts of what was dropped; the entries themselves are looked at when they are read.
-  QueueReader& reader = g.lanes[0].queue.reader();
-  reader.Drain(MonotonicRawNs(), 0, kSink);
-  if (reader.insane() != nullptr) {
-    snprintf(reason, reason_size, "the driver's queue is not what is known of it: %s", reader.insane());
-    return false;
-  }
-  return true;
-}
-
-void CloseLanes() {
-  for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.Close();
-  g.lane_count = 0;
-  g.va_spaces.Close();
-}
-
-bool OpenFirstLane(char* reason, size_t reason_size) {
-  int found[kMaxVaSpaceDescriptors];
-  const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
-  if (count == 0) DescribeNoVaSpace(reason, reason_size);
-  for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
-    if (g.va_spaces.IsKnown(found[i])) continue;
-    const uint32_t entries = g.lane_count == 0 ? ToolsQueue::kMostEntries : kFurtherEntries;
-    char further_reason[400];
-    const bool first = g.lane_count == 0;
-    if (!OpenLane(found[i], entries, first ? reason : further_reason, first ? reason_size : sizeof further_reason)) {
-      continue;
-    }
-    if (first && !TestFirstLane(reason, reason_size)) return false;
-    if (!first) ReadProcessors(g.lane_count - 1);
-  }
-  return g.lane_count > 0;
-}
-
-void TellLosses(Lane& lane) {
-  QueueReader& reader = lane.queue.reader();
-  for (int type = 1; type < kToolsEventCount; ++type) {
-    const uint64_t lost = reader.dropped(type) - lane.told_dropped[type];
-    if (lost == 0) continue;
-    lane.told_dropped[type] += lost;
-    char reason[160];
-    snprintf(reason, sizeof reason, "%s dropped by the driver: its queue was full", QueueReader::EventText(type));
-    Recorder::Get().CountLoss(kSource, reason, lost);
-  }
-  for (int flaw = 0; flaw < QueueReader::kFlawCount; ++flaw) {
-    const uint64_t lost = reader.flawed(flaw) - lane.told_flawed[flaw];
-    if (lost == 0) continue;
-    lane.told_flawed[flaw] += lost;
-    char reason[160];
-    snprintf(reason, sizeof reason, "entry with %s", QueueReader::FlawText(flaw));
-    Recorder::Get().CountLoss(kSource, reason, lost);
-  }
-}
-
 void GiveUp(const char* reason) {
-  uint64_t waiting = 0;
-  for (size_t i = 0; i < g.lane_count; ++i) waiting += g.lanes[i].queue.reader().Waiting();
-  CloseLanes();
+  const uint64_t waiting = g.lanes.Waiting();
+  g.lanes.Close();
   Recorder& recorder = Recorder::Get();
   if (waiting > 0) recorder.CountLoss(kSource, "entries left in a queue that was given up", waiting);
   recorder.CountLoss(kSource, "the queue was given up: what followed it did not record", 1);
@@ -306,41 +172,16 @@ void GiveUpInsane(const char* insane) {
 
 // Reads everything that waits. Returns how many entries it was.
 uint64_t DrainAll() {
-  uint64_t read = 0;
-  for (size_t i = 0; i < g.lane_count; ++i) {
-    QueueReader& reader = g.lanes[i].queue.reader();
-    // At most what the ring holds: whoever fills it faster than it is read shall not keep the thread in here.
-    uint64_t left = g.lanes[i].queue.entries();
-    while (left > 0) {
-      const uint32_t limit = static_cast<uint32_t>(std::min<uint64_t>(left, kEntriesAtOnce / 4));
-      const uint32_t got = reader.Drain(MonotonicRawNs(), limit, kSink);
-      read += got;
-      left -= got;
-      if (reader.stranger()) {
-        ReadProcessors(i);
-        continue;
-      }
-      if (got == 0 || reader.insane() != nullptr) break;
-      // The driver's ring is larger than ours, and patient: a flood waits there until the writer has made room.
-      if (g.recorded_at_once >= kEntriesAtOnce) {
-        Recorder::Get().Flush(kWriterMs);
-        g.recorded_at_once = 0;
-      }
-    }
-    TellLosses(g.lanes[i]);
-    if (reader.insane() != nullptr) {
-      GiveUpInsane(reader.insane());
-      return read;
-    }
-  }
+  const char* insane = nullptr;
+  const uint64_t read = g.lanes.Drain(&insane);
+  if (insane != nullptr) GiveUpInsane(insane);
   return read;
 }
 
 // Flushes every address space and reads what came. The next flush is due after a time that keeps their cost low.
 uint64_t FlushAll() {
   const uint64_t start_ns = NowNs();
-  bool refused = false;
-  for (size_t i = 0; i < g.lane_count; ++i) refused = !Flush(i) || refused;
+  const bool refused = !g.lanes.Flush();
   const uint64_t end_ns = NowNs();
   const uint64_t shortest_ns = g.detail == QueueDetail::kFull ? kFlushPeriodNs : kLightFlushPeriodNs;
   g.next_flush_ns = end_ns + std::clamp((end_ns - start_ns) * kFlushShare, shortest_ns, kLongestFlushPeriodNs);
@@ -351,18 +192,9 @@ uint64_t FlushAll() {
   return DrainAll();
 }
 
-uint64_t MigrationsRead() {
-  uint64_t count = 0;
-  for (size_t i = 0; i < g.lane_count; ++i) count += g.lanes[i].queue.reader().read(ToolsEvent::kMigration);
-  return count;
-}
-
 void SetCostlyEvents(bool on) {
-  for (size_t i = 0; i < g.lane_count; ++i) {
-    ToolsQueue& queue = g.lanes[i].queue;
-    if (on ? queue.Enable(kCostlyEvents) : queue.Disable(kCostlyEvents)) continue;
-    Recorder::Get().CountLoss(kSource, "the driver refused to switch migrations on or off", 1);
-  }
+  if (g.lanes.SetEvents(kCostlyEvents, on)) return;
+  Recorder::Get().CountLoss(kSource, "the driver refused to switch migrations on or off", 1);
 }
 
 void OpenWindow() {
@@ -381,9 +213,11 @@ void CloseWindow() {
   window.end_ns = NowNs();
   g.window_end_raw_ns = MonotonicRawNs();
   const timespec grace{0, static_cast<long>(kWindowGraceNs)};
-  nanosleep(&grace, nullptr);
-  FlushAll();
-  if (g.lane_count == 0) return;
+  for (int i = 0; i < kWindowGraces && g.newest_migration_raw_ns <= g.window_end_raw_ns; ++i) {
+    nanosleep(&grace, nullptr);
+    FlushAll();
+    if (g.lanes.count() == 0) return;
+  }
   SetCostlyEvents(false);
   DrainAll();
   Recorder::Get().Record(window);
@@ -398,7 +232,7 @@ void BeginSampling(uint64_t now_ns) {
 
 void SwitchToSampled(uint64_t now_ns, uint64_t percent) {
   FlushAll();
-  if (g.lane_count == 0) return;
+  if (g.lanes.count() == 0) return;
   SetCostlyEvents(false);
   DrainAll();
   char reason[200];
@@ -416,7 +250,7 @@ void WatchCost(uint64_t now_ns) {
   if (g.detail != QueueDetail::kFull || g.options.max_overhead_percent == 0) return;
   const uint64_t elapsed_ns = now_ns - g.cost_window_start_ns;
   if (elapsed_ns < kCostWindowNs) return;
-  const uint64_t migrations = MigrationsRead();
+  const uint64_t migrations = g.lanes.MigrationsRead();
   const uint64_t cost_ns = (migrations - g.cost_window_migrations) * kMigrationEventCostNs;
   g.cost_window_start_ns = now_ns;
   g.cost_window_migrations = migrations;
@@ -439,9 +273,9 @@ bool CountersMoved() {
 // Migrations are asked for, the counters see many, and none comes.
 void WatchDeafness(uint64_t now_ns, uint64_t migrations_before) {
   const uint64_t bytes = g.totals_seen.host_to_device_bytes + g.totals_seen.device_to_host_bytes;
-  if (!g.totals_seen.known || g.detail != QueueDetail::kFull || MigrationsRead() != migrations_before ||
+  if (!g.totals_seen.known || g.detail != QueueDetail::kFull || g.lanes.MigrationsRead() != migrations_before ||
       bytes < g.heard_bytes + kDeafBytes) {
-    if (MigrationsRead() != migrations_before || bytes < g.heard_bytes) g.heard_bytes = bytes;
+    if (g.lanes.MigrationsRead() != migrations_before || bytes < g.heard_bytes) g.heard_bytes = bytes;
     g.heard_ns = now_ns;
     return;
   }
@@ -449,18 +283,8 @@ void WatchDeafness(uint64_t now_ns, uint64_t migrations_before) {
   GiveUp("given up: the driver's counters grow, and no migration comes through the queue");
 }
 
-// Address spaces that came since: CUDA opened late, twice or anew.
 void LookForMore(uint64_t now_ns) {
-  int found[kMaxVaSpaceDescriptors];
-  char reason[400];
-  if (g.va_spaces.full()) return;
-  const size_t count = g.va_spaces.FindNew(g.calls, found, kMaxVaSpaceDescriptors);
-  const size_t before = g.lane_count;
-  for (size_t i = 0; i < count && !g.va_spaces.full(); ++i) {
-    if (g.va_spaces.IsKnown(found[i])) continue;
-    if (OpenLane(found[i], kFurtherEntries, reason, sizeof reason)) ReadProcessors(g.lane_count - 1);
-  }
-  if (g.lane_count != before) TellActive();
+  if (g.lanes.LookForMore(Events())) TellActive();
   const uint64_t end_ns = NowNs();
   g.next_look_ns = end_ns + std::max(kLookPeriodNs, (end_ns - now_ns) * 200);
 }
@@ -468,15 +292,13 @@ void LookForMore(uint64_t now_ns) {
 // The program closed what was not its own (closefrom, as daemons do). What was in the ring has been read; a new queue
 // takes its place, and what happened between the two is missing.
 void WatchDescriptors() {
-  bool taken = false;
-  for (size_t i = 0; i < g.lane_count; ++i) taken = taken || g.lanes[i].queue.descriptor() < 0;
-  if (!taken) return;
+  if (!g.lanes.TakenAway()) return;
   if (g.reopened == kMostReopened) return GiveUp("the program closed the queue's descriptor again and again");
   ++g.reopened;
-  for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.reader().Finish(kSink);
-  CloseLanes();
+  g.lanes.FinishReading();
+  g.lanes.Close();
   char reason[400] = "";
-  if (!OpenFirstLane(reason, sizeof reason)) {
+  if (!g.lanes.Open(Events(), reason, sizeof reason)) {
     char closed[500];
     snprintf(closed, sizeof closed, "the program closed the queue's descriptor, and it could not be opened again: %s",
              reason);
@@ -493,22 +315,22 @@ void Wait(uint32_t taken, uint64_t now_ns, uint64_t wake_ns) {
   g.polled_ready = false;
   if (wake_ns <= now_ns) return;
   // A descriptor that is ready and has nothing would make the thread go round and round.
-  if (!g_thread.live() || g.lane_count == 0 || !g.poll_trusted) return g_thread.Sleep(taken, wake_ns);
+  if (!g_thread.live() || g.lanes.count() == 0 || !g.poll_trusted) return g_thread.Sleep(taken, wake_ns);
   pollfd polled[VaSpaces::kMax];
-  for (size_t i = 0; i < g.lane_count; ++i) polled[i] = {g.lanes[i].queue.descriptor(), POLLIN, 0};
+  const size_t polled_count = g.lanes.Polled(polled);
   const uint64_t wait_ns = wake_ns - now_ns;
   const timespec timeout{static_cast<time_t>(wait_ns / kSecondNs), static_cast<long>(wait_ns % kSecondNs)};
-  g.polled_ready = ppoll(polled, g.lane_count, &timeout, nullptr) != 0;
+  g.polled_ready = ppoll(polled, polled_count, &timeout, nullptr) != 0;
 }
 
 void LastEvents() {
-  if (g.lane_count > 0 && g.windows.open() && g.detail == QueueDetail::kSampled) CloseWindow();
+  if (g.lanes.count() > 0 && g.windows.open() && g.detail == QueueDetail::kSampled) CloseWindow();
   // What the first flush made the driver deliver may be followed by more, while the program's last kernels end.
-  for (int i = 0; i < 3 && g.lane_count > 0; ++i) {
+  for (int i = 0; i < 3 && g.lanes.count() > 0; ++i) {
     if (FlushAll() == 0) break;
   }
-  for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.reader().Finish(kSink);
-  CloseLanes();
+  g.lanes.FinishReading();
+  g.lanes.Close();
   RecordClocks(NowNs());
 }
 
@@ -522,17 +344,17 @@ void QueueThread() {
     if (g_thread.finish_requested()) return LastEvents();
     const bool live = g_thread.live();
     uint64_t now_ns = NowNs();
-    if (g.lane_count > 0) {
+    if (g.lanes.count() > 0) {
       if (live && (!was_live || now_ns >= g.next_look_ns)) LookForMore(now_ns);
-      const uint64_t migrations_before = MigrationsRead();
+      const uint64_t migrations_before = g.lanes.MigrationsRead();
       g.recorded_at_once = 0;
       const bool moved = CountersMoved();
       const uint64_t read = DrainAll();
       g.poll_trusted = !g.polled_ready || read > 0;
       if (read > 0 || moved || live != was_live) g.busy_until_ns = now_ns + kBusyForNs;
       // After the last free there is one more flush.
-      if (g.lane_count > 0 && now_ns < g.busy_until_ns && now_ns >= g.next_flush_ns) FlushAll();
-      if (g.lane_count > 0 && live && g.detail == QueueDetail::kSampled && now_ns >= g.windows.due_ns()) {
+      if (g.lanes.count() > 0 && now_ns < g.busy_until_ns && now_ns >= g.next_flush_ns) FlushAll();
+      if (g.lanes.count() > 0 && live && g.detail == QueueDetail::kSampled && now_ns >= g.windows.due_ns()) {
         g.windows.open() ? CloseWindow() : OpenWindow();
       }
       WatchDeafness(now_ns, migrations_before);
@@ -544,7 +366,7 @@ void QueueThread() {
     if (now_ns >= g.next_clock_ns) RecordClocks(now_ns);
     g_thread.PublishCpuTime();
     uint64_t wake_ns = g.next_clock_ns;
-    if (g.lane_count > 0 && (live || now_ns < g.busy_until_ns)) {
+    if (g.lanes.count() > 0 && (live || now_ns < g.busy_until_ns)) {
       wake_ns = now_ns + (now_ns < g.busy_until_ns ? kBusyPeriodNs : kQuietPeriodNs);
       if (live && g.detail == QueueDetail::kSampled) wake_ns = std::min(wake_ns, g.windows.due_ns());
     }
@@ -557,13 +379,13 @@ void QueueThread() {
 bool StartQueueSource(const QueueSourceOptions& options) {
   ErrnoKeeper keep_errno;
   g.options = options;
-  g.calls = *options.tools;
   g.options.device_count = std::min(options.device_count, kMaxDevices);
   if (g.options.device_count > 0) memcpy(g.devices, options.devices, g.options.device_count * sizeof(DeviceUuid));
   g.options.devices = g.devices;
   g.detail = options.detail;
+  g.lanes.Prepare(*options.tools, g.devices, g.options.device_count, kSink, &g.recorded_at_once);
   char reason[400] = "";
-  const bool opened = OpenFirstLane(reason, sizeof reason);
+  const bool opened = g.lanes.Open(Events(), reason, sizeof reason);
   if (opened && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
   if (opened && g_thread.Start("uvmtrace-queue", &QueueThread)) {
     TellActive();
@@ -571,7 +393,7 @@ bool StartQueueSource(const QueueSourceOptions& options) {
   }
   if (opened)
     snprintf(reason, sizeof reason, "no thread could be created for it; raise the limit of threads (ulimit -u)");
-  CloseLanes();
+  g.lanes.Close();
   Recorder::Get().SetSourceState(kSource, SourceStateKind::kUnavailable, reason);
   Log(LogLevel::kInfo, "%s: %s", kSource, reason);
   return false;
@@ -590,8 +412,7 @@ void FinishQueueSource(int timeout_ms) {
 }
 
 void AbandonQueueSourceAfterFork() {
-  for (size_t i = 0; i < g.lane_count; ++i) g.lanes[i].queue.Abandon();
-  g.va_spaces.Close();
+  g.lanes.Abandon();
   new (&g) State;  // in place: the child's stack may be small
   g_thread.Abandon();
 }

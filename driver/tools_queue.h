@@ -30,6 +30,7 @@ class ToolsQueue {
   // For poll; -1 when the program took it away.
   int descriptor() const { return descriptor_.StillOurs() ? descriptor_.number() : -1; }
   QueueReader& reader() { return reader_; }
+  const QueueReader& reader() const { return reader_; }
 
   // Switches events on or off. False if the driver refused.
   bool Enable(uint64_t events) { return SetEvents(kToolsEnableEvents, events); }

@@ -208,7 +208,6 @@ bool StartRecording() {
   recorder.SetSourceState("devices", SourceStateKind::kIdle, "cuInit has not been called");
   StartStacks();
   AnnounceSources(session.config);
-  Log(LogLevel::kInfo, "recording to %s", recorder.path());
   return true;
 }
 

@@ -12,8 +12,8 @@ enum class Match : unsigned char { kExact, kPrefix, kSubstring };
 //   3  owns everything beneath it: an eviction copies and unmaps too, and is still an eviction
 //   2  does one thing
 //   1  leads to many things
-// Functions that wait have no rule: they wait for what the frames around them do. The service loop itself waits only
-// for the replay.
+// Functions that wait have no rule: they wait for what the frames around them do. The service loop itself waits for the
+// replay, which the GPU reaches after the copies of the batch.
 struct Rule {
   std::string_view name;
   Match match;
@@ -177,7 +177,7 @@ const Rule* RuleOf(std::string_view name) {
 
 std::string_view DriverWorkName(DriverWork work) {
   static constexpr std::array<std::string_view, kDriverWorkCount> kNames = {
-      "copy",     "cpu_unmap", "population",    "gpu_mapping",     "fault_fetch", "preprocess", "replay",
+      "copy",     "cpu_unmap", "population",    "gpu_mapping",     "fault_fetch", "preprocess", "replay", "gpu_wait",
       "eviction", "policy",    "system_memory", "access_counters", "tools",       "other",      "unknown"};
   return kNames[static_cast<size_t>(work)];
 }
@@ -197,7 +197,7 @@ DriverWork ClassifyStack(const std::vector<std::string_view>& frames) {
     if (rule != nullptr && (best == nullptr || rule->rank > best->rank)) best = rule;
   }
   if (best == nullptr) return DriverWork::kUnknown;
-  if (waits && best->rank <= 1 && StartsWithAny(waits_in, kLoop)) return DriverWork::kReplay;
+  if (waits && best->rank <= 1 && StartsWithAny(waits_in, kLoop)) return DriverWork::kGpuWait;
   return best->work;
 }
 

@@ -11,13 +11,14 @@
 namespace uvmtrace::analyzer {
 
 enum class DriverWork : unsigned char {
-  kCopy,            // moving bytes: pushing copies to the GPU and waiting for them
+  kCopy,            // moving bytes: pushing copies to the GPU
   kCpuUnmap,        // taking pages out of the CPU's page tables, with the interrupts that flush other cores' TLBs
   kPopulation,      // allocating and zeroing pages, and mapping CPU pages for the GPU's DMA
   kGpuMapping,      // writing the GPU's page tables and invalidating its TLB
   kFaultFetch,      // reading the fault buffer
   kPreprocess,      // sorting faults, translating instances
-  kReplay,          // telling the GPU to try again, and waiting until it does
+  kReplay,          // telling the GPU to try again, and flushing its fault buffer
+  kGpuWait,         // waiting for the GPU: a batch's copies and their time stamps, then its replay
   kEviction,        // making room, copies included
   kPolicy,          // deciding where pages go: residency, prefetcher, thrashing
   kSystemMemory,    // migrating memory that was not allocated by CUDA (ATS, HMM)
@@ -26,7 +27,7 @@ enum class DriverWork : unsigned char {
   kOther,           // servicing faults, at a place that no rule tells more of
   kUnknown,         // no function that any rule knows
 };
-inline constexpr size_t kDriverWorkCount = 14;
+inline constexpr size_t kDriverWorkCount = 15;
 
 // "copy", "cpu_unmap", ...: values of BottomHalfTimeRow.part.
 std::string_view DriverWorkName(DriverWork work);

@@ -205,7 +205,8 @@ std::string InsideSentence(const Report& report, const std::string& thread) {
       {"cpu_unmap", "unmapping pages from the CPU"},
       {"population", "allocating pages and mapping them for DMA"},
       {"gpu_mapping", "writing the GPU's page tables"},
-      {"replay", "waiting for replays"},
+      {"replay", "replays"},
+      {"gpu_wait", "waiting for the GPU's copies and replays"},
       {"eviction", "evictions"},
       {"system_memory", "migrating memory that CUDA did not allocate"},
       {"access_counters", "access counters"},
@@ -221,6 +222,14 @@ std::string InsideSentence(const Report& report, const std::string& thread) {
     }
   }
   return parts.empty() ? "" : " Of its time, " + Join(parts) + ".";
+}
+
+// What the thread would not have cost without us.
+std::string TimeStampSentence(const Report& report, uint64_t cpu_ns) {
+  const uint64_t stamps_ns = report.capture().tool_cost().time_stamps_ns();
+  if (cpu_ns == 0 || static_cast<double>(stamps_ns) < 0.1 * static_cast<double>(cpu_ns)) return "";
+  return fmt::format(" Some {} of it are the price of recording each migration; UVMTRACE_DETAIL=light does not pay it.",
+                     FormatDuration(stamps_ns));
 }
 
 std::string FatalSentence(const Report& report) {
@@ -335,7 +344,7 @@ std::string BottomHalfSentence(const Report& report) {
   } else if (totals.has_gpu_fault_records() || totals.has_gpu_fault_entries()) {
     sentence += ", though this program had no GPU fault: the thread serves every process on that GPU";
   }
-  sentence += "." + InsideSentence(report, busiest->name());
+  sentence += "." + InsideSentence(report, busiest->name()) + TimeStampSentence(report, busiest->cpu_ns());
   if (user_bytes > fault_bytes && system_known) {
     sentence += fmt::format(
         " Most bytes moved by prefetch calls, which are charged to the process ({} of system time), not to "

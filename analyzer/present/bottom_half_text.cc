@@ -14,13 +14,14 @@ using Align = Table::Align;
 
 std::string Part(const std::string& part) {
   static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
-      {"copy", "copying pages, and waiting for the copies"},
+      {"copy", "giving copies to the GPU"},
       {"cpu_unmap", "unmapping pages from the CPU, with the TLB shootdowns on other cores"},
       {"population", "allocating and zeroing pages, mapping them for the GPU's DMA"},
       {"gpu_mapping", "writing the GPU's page tables, invalidating its TLB"},
       {"fault_fetch", "reading the fault buffer"},
       {"preprocess", "sorting the faults of a batch"},
-      {"replay", "replaying: telling the GPU to try again, and waiting for that"},
+      {"replay", "telling the GPU to try again"},
+      {"gpu_wait", "waiting for the GPU: the copies of a batch, then its replay"},
       {"eviction", "evicting pages to make room"},
       {"policy", "deciding where pages go (residency, prefetcher, thrashing)"},
       {"system_memory", "migrating memory that CUDA did not allocate (ATS, HMM)"},

@@ -175,6 +175,13 @@ std::string ToolCostSentence(const Capture& capture) {
                                                   : ", ",
                         FormatDuration(capture.tools_event_queue_cpu_ns()));
   }
+  const ToolCost& cost = capture.tool_cost();
+  if (cost.time_stamps_ns() > 0) {
+    text += fmt::format(
+        "; and the program waited some {} for the time stamps that the driver has the GPU write when it records a "
+        "migration, here {} of them (UVMTRACE_DETAIL=light records none)",
+        FormatDuration(cost.time_stamps_ns()), FormatCount(cost.time_stamps()));
+  }
   return text;
 }
 

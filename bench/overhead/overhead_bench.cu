@@ -3,11 +3,15 @@
 //
 //   uvmtrace_overhead_bench WORKLOAD [--bytes 1GiB] [--pages 16384] [--repeat 20]
 //
-// WORKLOAD  gpu_stream    a kernel touches every 64 bytes of memory that the CPU has written
+// WORKLOAD  gpu_stream    a kernel touches every 64 bytes of memory that is on the CPU, --repeat times; in between, and
+//                         not in the timed region, cudaMemPrefetchAsync takes the memory back
 //           random_pages  a kernel touches one byte of each of --pages pages of such memory, in random order
 //           cpu_touch     the CPU touches every page of memory that is on the GPU
 //           prefetch      memory goes from the GPU to the CPU and back by cudaMemPrefetchAsync
 //           ping_pong     kernel and CPU touch the same memory in turns, --repeat times
+//           alternate     a kernel touches the memory and cudaMemPrefetchAsync takes it back, --repeat times: seconds
+//           of
+//                         what an oversubscribed program does, with migrations of three causes
 //
 // Prints one line of JSON: the time of the timed region, the CPU time that the process and the driver's thread "UVM
 // GPU1 BH" had in it, and the bytes that the whole process must have moved each way, where they are known. Memory that
@@ -154,30 +158,71 @@ void ToGpu(const char* data, size_t bytes) {
   Wait();
 }
 
+// Adds up the time of one region or several.
+class Meter {
+ public:
+  void Start() {
+    bottom_half_before_ = bottom_half_.CpuNs();
+    process_before_ns_ = ProcessCpuNs();
+    start_ns_ = NowNs();
+  }
+
+  void Stop() {
+    regions_ns_.push_back(NowNs() - start_ns_);
+    process_ns_ += ProcessCpuNs() - process_before_ns_;
+    const std::optional<uint64_t> bottom_half_after = bottom_half_.CpuNs();
+    if (bottom_half_before_ && bottom_half_after) {
+      bottom_half_ns_ = bottom_half_ns_.value_or(0) + (*bottom_half_after - *bottom_half_before_);
+    }
+  }
+
+  void Print(const Arguments& arguments, Known known) const {
+    const auto number = [](std::optional<uint64_t> value) {
+      return value ? std::to_string(*value) : std::string("null");
+    };
+    std::string regions;
+    for (const uint64_t region_ns : regions_ns_) regions += (regions.empty() ? "" : ", ") + std::to_string(region_ns);
+    std::printf("{\"workload\": \"%s\", \"wall_ns\": %" PRIu64 ", \"process_cpu_ns\": %" PRIu64
+                ", \"bottom_half_cpu_ns\": %s, \"host_to_device_bytes\": %s, \"device_to_host_bytes\": %s, "
+                "\"regions_ns\": [%s]}\n",
+                arguments.workload.c_str(), std::accumulate(regions_ns_.begin(), regions_ns_.end(), uint64_t{0}),
+                process_ns_, number(bottom_half_ns_).c_str(), number(known.host_to_device).c_str(),
+                number(known.device_to_host).c_str(), regions.c_str());
+  }
+
+ private:
+  const BottomHalf bottom_half_;
+  std::optional<uint64_t> bottom_half_before_;
+  uint64_t process_before_ns_ = 0;
+  uint64_t start_ns_ = 0;
+  std::vector<uint64_t> regions_ns_;
+  uint64_t process_ns_ = 0;
+  std::optional<uint64_t> bottom_half_ns_;
+};
+
 template <typename Region>
 void Measure(const Arguments& arguments, Known known, Region region) {
-  const BottomHalf bottom_half;
-  const std::optional<uint64_t> bottom_half_before = bottom_half.CpuNs();
-  const uint64_t process_before = ProcessCpuNs();
-  const uint64_t start = NowNs();
+  Meter meter;
+  meter.Start();
   region();
-  const uint64_t wall = NowNs() - start;
-  const uint64_t process = ProcessCpuNs() - process_before;
-  const std::optional<uint64_t> bottom_half_after = bottom_half.CpuNs();
-  const auto number = [](std::optional<uint64_t> value) {
-    return value ? std::to_string(*value) : std::string("null");
-  };
-  std::optional<uint64_t> burnt;
-  if (bottom_half_before && bottom_half_after) burnt = *bottom_half_after - *bottom_half_before;
-  std::printf("{\"workload\": \"%s\", \"wall_ns\": %" PRIu64 ", \"process_cpu_ns\": %" PRIu64
-              ", \"bottom_half_cpu_ns\": %s, \"host_to_device_bytes\": %s, \"device_to_host_bytes\": %s}\n",
-              arguments.workload.c_str(), wall, process, number(burnt).c_str(), number(known.host_to_device).c_str(),
-              number(known.device_to_host).c_str());
+  meter.Stop();
+  meter.Print(arguments, known);
 }
 
 void GpuStream(const Arguments& arguments, char* data) {
   std::memset(data, 1, arguments.bytes);
-  Measure(arguments, {arguments.bytes, 0}, [&] { TouchOnGpu(data, arguments.bytes); });
+  Meter meter;
+  for (int i = 0; i < arguments.repeat; ++i) {
+    if (i > 0) {
+      examples::Prefetch(data, arguments.bytes, examples::kHost, nullptr);
+      Wait();
+    }
+    meter.Start();
+    TouchOnGpu(data, arguments.bytes);
+    meter.Stop();
+  }
+  const auto times = static_cast<uint64_t>(arguments.repeat);
+  meter.Print(arguments, {times * arguments.bytes, (times - 1) * arguments.bytes});
 }
 
 void RandomPages(const Arguments& arguments, char* data) {
@@ -233,12 +278,12 @@ constexpr struct {
 int Main(int argc, char** argv) {
   CLI::App app("One workload of the overhead measurement; see overhead.py.");
   Arguments arguments;
-  app.add_option("workload", arguments.workload, "gpu_stream, random_pages, cpu_touch, prefetch or ping_pong")
+  app.add_option("workload", arguments.workload, "gpu_stream, random_pages, cpu_touch, prefetch, or ping_pong")
       ->required();
   app.add_option("--bytes", arguments.bytes, "Managed memory, rounded down to 2 MiB, at most 4 GiB")
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   app.add_option("--pages", arguments.pages, "random_pages: how many")->check(CLI::Range(1, 1 << 20));
-  app.add_option("--repeat", arguments.repeat, "ping_pong: how often")->check(CLI::Range(1, 10000));
+  app.add_option("--repeat", arguments.repeat, "gpu_stream, ping_pong: how often")->check(CLI::Range(1, 10000));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -25,7 +25,7 @@ TEST(DriverSymbolsTest, AWaitBelongsToWhatWaits) {
             DriverWork::kGpuMapping);
   EXPECT_EQ(ClassifyStack({"cpu_relax", "uvm_spin_loop", "uvm_tracker_wait", "uvm_parent_gpu_service_replayable_faults",
                            "replayable_faults_isr_bottom_half", "kthread"}),
-            DriverWork::kReplay);
+            DriverWork::kGpuWait);
   EXPECT_EQ(Classify({"uvm_spin_loop", "uvm_tracker_wait", "fault_buffer_flush_locked"}), DriverWork::kReplay);
   // A wait in a function that no rule tells much of is not the replay.
   EXPECT_EQ(Classify({"uvm_spin_loop", "uvm_tracker_wait", "uvm_va_block_something_new"}), DriverWork::kOther);

@@ -185,7 +185,7 @@ TEST(QueueReportTest, PartsOfTheBottomHalfAddUpToOne) {
   }
   EXPECT_DOUBLE_EQ(share, 1);
   EXPECT_EQ(cpu_ns, 900'000u);
-  EXPECT_EQ(samples, (std::map<std::string, uint64_t>{{"copy", 5}, {"cpu_unmap", 3}, {"replay", 1}, {"unknown", 1}}));
+  EXPECT_EQ(samples, (std::map<std::string, uint64_t>{{"copy", 5}, {"cpu_unmap", 3}, {"gpu_wait", 1}, {"unknown", 1}}));
   EXPECT_EQ(report.bh_time(report.bh_time_size() - 1).part(), "unknown");
   const std::string folded = analyzer::FoldedStacks(RunOf({bytes}));
   EXPECT_NE(folded.find("UVM GPU1 BH;kthread;a_function_of_tomorrow 1\n"), std::string::npos) << folded;
@@ -225,6 +225,35 @@ TEST(QueueReportTest, ToolCostAddsUp) {
   EXPECT_EQ(cost.events(), 80u);
   EXPECT_DOUBLE_EQ(cost.ns_per_event(), 39'000.0 / 80);
   EXPECT_DOUBLE_EQ(cost.share_of_process_cpu(), 39'000.0 / 2'400'000);
+}
+
+// 1,000 copies that a bottom half waited for, and 500 that it did not: a prefetch call's, and the CPU's own.
+TEST(QueueReportTest, TheTimeStampsOfRecordedMigrationsAreOurCost) {
+  const auto cost_of = [](uint64_t waited_ns, bool simulated) {
+    TraceOptions options;
+    options.simulated = simulated;
+    TraceBuilder trace(options);
+    trace.Source("driver_queue", STATE_ACTIVE);
+    trace.Allocate(MEMORY_KIND_MANAGED, kBase, 8 * kMiB, kStart);
+    const auto migrate = [&trace](int count, int32_t source, int32_t destination, MigrationCause cause) {
+      for (int i = 0; i < count; ++i) {
+        trace.Migrate(kStart + 1000, kStart + 1005, kBase, 4096, source, destination, cause);
+      }
+    };
+    migrate(500, -1, 0, MIGRATION_CAUSE_COHERENCE);
+    migrate(400, -1, 0, MIGRATION_CAUSE_PREFETCH);
+    migrate(100, 0, -1, MIGRATION_CAUSE_EVICTION);
+    migrate(250, -1, 0, MIGRATION_CAUSE_USER);
+    migrate(250, 0, -1, MIGRATION_CAUSE_COHERENCE);
+    trace.KernelStack(1, {"uvm_spin_loop", "uvm_tracker_wait", "uvm_parent_gpu_service_replayable_faults"});
+    trace.BottomHalfSample(kStart + 5000, 7, 1, waited_ns);
+    trace.ToolSample(kStart + 6000, {1, 1, 1, 1, 1, 1, 1}, 100);
+    return ReportOf(trace).capture().tool_cost();
+  };
+  EXPECT_EQ(cost_of(9'000'000, false).time_stamps(), 1000u);
+  EXPECT_EQ(cost_of(9'000'000, false).time_stamps_ns(), 1'900'000u);
+  EXPECT_EQ(cost_of(1'000'000, false).time_stamps_ns(), 1'000'000u) << "more than the thread was seen to wait";
+  EXPECT_FALSE(cost_of(9'000'000, true).has_time_stamps_ns()) << "the simulator's copies have none";
 }
 
 TEST(QueueReportTest, CpuFaultsKnowThreadAndCode) {

@@ -321,6 +321,36 @@ TEST(ExactCountersOfDevices, EachDeviceHasItsOwnAndAllAddressSpacesAddUp) {
   EXPECT_EQ(trace.states.at("exact_counters").reason, "of 2 address spaces together");
 }
 
+TEST(ExactCountersOfDevices, TheOnlyDeviceHasTheProcesssWithoutATrackerOfItsOwn) {
+  FakeTools tools;
+  ProcRoot root;
+  DeviceUuid devices[1] = {FakeTools::Gpu(0)};
+  const TraceContents trace = RecordInChild([&]() -> std::string {
+    DriverSamplerOptions options;
+    options.root = root.path();
+    options.period_us = 1000;
+    options.tools = &FakeTools::kCalls;
+    options.devices = devices;
+    options.device_count = 1;
+    StartDriverSampler(options);
+    if (tools.trackers.size() != 1) return std::to_string(tools.trackers.size()) + " trackers";
+    tools.trackers[0].counters[kHostToDeviceBytesIndex] += 300;
+    tools.trackers[0].counters[kCpuFaultsIndex] += 4;
+    FinishDriverSampler(2000);
+    return "";
+  });
+  uint64_t bytes[2] = {}, cpu_faults[2] = {1, 1};
+  for (const auto& sample : trace.counter_samples) {
+    ASSERT_LT(sample.processor, 2u);
+    bytes[sample.processor] = sample.host_to_device_bytes;
+    cpu_faults[sample.processor] = sample.cpu_faults;
+  }
+  EXPECT_EQ(bytes[0], 300u);
+  EXPECT_EQ(bytes[1], 300u);
+  EXPECT_EQ(cpu_faults[0], 4u);
+  EXPECT_EQ(cpu_faults[1], 0u) << "no device has faults of the CPU";
+}
+
 TEST(ExactCountersOfDevices, ADeviceThatTheDriverRefusesCostsNotTheOthers) {
   FakeTools tools;
   tools.refused_processor = FakeTools::Gpu(0);

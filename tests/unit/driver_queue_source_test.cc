@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <deque>
 #include <string>
 #include <vector>
 
@@ -432,6 +433,28 @@ TEST_F(QueueSourceTest, SampledRecordsWholeWindowsAndNothingBetweenThem) {
     EXPECT_TRUE(inside);
   }
   for (const auto& window : trace.windows) EXPECT_GE(window.duration_ns, 10'000'000u);
+}
+
+// A prefetch queues its copies at once; the driver tells of each when it is over, which may be long after the window.
+TEST_F(QueueSourceTest, AWindowWaitsForTheCopiesThatWereQueuedInIt) {
+  const TraceContents trace = Record(Options(QueueDetail::kSampled), [&]() -> std::string {
+    std::deque<ToolsMigrationEntry> queued;
+    const uint64_t end_ns = RawNs() + 1'200'000'000;
+    while (RawNs() < end_ns) {
+      queued.push_back(Migration(0));
+      while (!queued.empty() && RawNs() - queued.front().begin_ns > 12'000'000) {
+        ToolsMigrationEntry done = queued.front();
+        queued.pop_front();
+        done.end_ns = RawNs();
+        if (driver_.Asks(ToolsEvent::kMigration)) driver_.Send(done);
+      }
+      usleep(500);
+    }
+    return "";
+  });
+  ASSERT_GE(trace.windows.size(), 4u);
+  // Some 17 begin in 10 ms. A window that closed 2 ms after its end would have none of them.
+  EXPECT_GE(trace.migrations.size(), 8 * trace.windows.size());
 }
 
 TEST_F(QueueSourceTest, AutoGoesOnAsSampledWhenMigrationsCostTooMuch) {
