@@ -27,11 +27,9 @@ std::string Api(const ApiCoverageRow& row) {
   if (row.happened() == 0) return fmt::format("no {} call besides", row.api());
   std::string text = fmt::format("{} of {} calls of the {}", FormatCount(row.seen() + row.seen_beneath()),
                                  FormatCount(row.happened()), row.api());
-  if (row.seen_beneath() == row.happened()) {
-    text += ", all by the driver calls that a statically linked runtime made for them";
-  } else if (row.seen_beneath() > 0) {
-    text += fmt::format(", {} of them by the driver calls that a statically linked runtime made for them",
-                        FormatCount(row.seen_beneath()));
+  if (row.seen_beneath() > 0) {
+    text += fmt::format(", {} by the driver calls beneath them, as those of a statically linked runtime are",
+                        row.seen_beneath() == row.happened() ? "all" : FormatCount(row.seen_beneath()) + " of them");
   }
   return fmt::format("{} ({:.2f} %)", text, 100 * row.share());
 }
