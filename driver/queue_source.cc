@@ -245,19 +245,23 @@ void SwitchToSampled(uint64_t now_ns, uint64_t percent) {
   BeginSampling(now_ns);
 }
 
-// Whether each migration is still worth its event.
+uint64_t Percent(uint64_t cost_ns, uint64_t elapsed_ns) {
+  const uint64_t without_ns = elapsed_ns > cost_ns ? elapsed_ns - cost_ns : elapsed_ns / 10;
+  return cost_ns * 100 / std::max<uint64_t>(without_ns, 1);
+}
+
+// Whether each migration is still worth its event: as soon as those of one second have cost more than a second may.
 void WatchCost(uint64_t now_ns) {
   if (g.detail != QueueDetail::kFull || g.options.max_overhead_percent == 0) return;
   const uint64_t elapsed_ns = now_ns - g.cost_window_start_ns;
-  if (elapsed_ns < kCostWindowNs) return;
   const uint64_t migrations = g.lanes.MigrationsRead();
   const uint64_t cost_ns = (migrations - g.cost_window_migrations) * kMigrationEventCostNs;
+  if (Percent(cost_ns, std::max(elapsed_ns, kCostWindowNs)) > g.options.max_overhead_percent) {
+    return SwitchToSampled(now_ns, Percent(cost_ns, elapsed_ns));
+  }
+  if (elapsed_ns < kCostWindowNs) return;
   g.cost_window_start_ns = now_ns;
   g.cost_window_migrations = migrations;
-  // Of the time that it would have taken without.
-  const uint64_t without_ns = elapsed_ns > cost_ns ? elapsed_ns - cost_ns : elapsed_ns / 10;
-  const uint64_t percent = cost_ns * 100 / without_ns;
-  if (percent > g.options.max_overhead_percent) SwitchToSampled(now_ns, percent);
 }
 
 // Whether the driver's counters have moved since the last time.
