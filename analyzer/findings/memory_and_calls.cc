@@ -22,6 +22,8 @@ std::string MemoryKindName(MemoryKind kind) {
       return "physical";
     case MemoryKind::kReserved:
       return "reserved";
+    case MemoryKind::kImported:
+      return "imported";
     default:
       return "unknown";
   }

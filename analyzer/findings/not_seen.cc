@@ -18,6 +18,7 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
   uint64_t unconverted = 0;
   uint64_t unknown_frees = 0;
   uint64_t missed_frees = 0;
+  uint64_t unclear_resets = 0;
   uint64_t faults_without_end = 0;
   uint64_t undefined_calls = 0;
   uint64_t clipped = 0;
@@ -32,6 +33,7 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
     unconverted += process->unconverted_times;
     unknown_frees += process->memory.unknown_frees();
     missed_frees += process->memory.missed_frees();
+    unclear_resets += process->memory.unclear_resets();
     faults_without_end += process->faults_without_end;
     for (const auto& [id, function] : process->functions) {
       if (!function.defined) undefined_calls += function.count;
@@ -107,6 +109,12 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
         fmt::format("{} allocation(s) got an address whose previous owner was never seen freed; that owner was "
                     "taken as freed then.",
                     FormatCount(missed_frees)));
+  }
+  if (unclear_resets > 0) {
+    lines.push_back(
+        fmt::format("{} call(s) reset one of several devices: the trace does not tell which memory was that device's, "
+                    "so none was taken as freed.",
+                    FormatCount(unclear_resets)));
   }
   if (undefined_calls > 0) {
     lines.push_back(

@@ -65,6 +65,7 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   Symbolizer symbolizer(options.symbols);
   const Knowledge known = WhatIsKnown(run);
   AddCapture(run, &report);
+  AddCoverage(run, &report);
   AddDevices(run, &report);
   AddProcesses(run, &report);
   AddMemory(run, &report);
@@ -81,6 +82,7 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   AddToolCost(run, &report);
   AddAllocations(run, known, options, &symbolizer, &report);
   AddKernels(run, known, options, &report);
+  AddHazards(run, options, &symbolizer, &report);
   AddNotSeen(run, symbolizer, &report);
   AddVerdict(&report);
   MakeStringsUtf8(&report);

@@ -85,6 +85,7 @@ std::string CauseName(MigrationCause cause);
 std::string FormatUuid(const std::string& uuid);
 
 void AddCapture(const Run& run, Report* report);
+void AddCoverage(const Run& run, Report* report);  // into the capture
 void AddDevices(const Run& run, Report* report);
 void AddProcesses(const Run& run, Report* report);
 void AddMemory(const Run& run, Report* report);
@@ -103,6 +104,7 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
                       Report* report);
 void AddFatalFaults(const Run& run, Symbolizer* symbolizer, Report* report);
 void AddBottomHalfTime(const Run& run, Report* report);
+void AddHazards(const Run& run, const ReportOptions& options, Symbolizer* symbolizer, Report* report);
 void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report);
 void AddVerdict(Report* report);  // after everything else
 

@@ -62,6 +62,31 @@ std::string MemorySentence(const Report& report) {
   return sentence + ".";
 }
 
+// Bytes that the driver counted while migrations were recorded in windows, none of which caught any to tell their
+// cause.
+uint64_t BytesOutsideOfWindows(const Report& report, const std::string& direction) {
+  uint64_t bytes = 0;
+  for (const MigrationRow& row : report.migrations()) {
+    if (row.cause() == "unknown" && !row.has_count() && (direction.empty() || row.direction() == direction))
+      bytes += row.bytes();
+  }
+  return report.totals().estimated_size() > 0 ? bytes : 0;
+}
+
+std::string WindowSentence(const Report& report) {
+  const uint64_t bytes = BytesOutsideOfWindows(report, "");
+  if (bytes == 0) return "";
+  const Capture& capture = report.capture();
+  const std::string windows = capture.migration_windows() == 0
+                                  ? "none fell into this run"
+                                  : fmt::format("none of the {} in this run", FormatCount(capture.migration_windows()));
+  return fmt::format(
+      "Why {} moved is not known: at the detail \"sampled\" migrations are recorded in windows of 10 ms, one in every "
+      "200 ms, and {} of {}{}. Let the program run longer, or record it with UVMTRACE_DETAIL=full.",
+      FormatBytes(bytes), windows, FormatDuration(capture.duration_ns()),
+      capture.migration_windows() == 0 ? "" : " caught any");
+}
+
 // "71 % because of page faults, 29 % by prefetch calls"
 std::string Causes(const Report& report, const std::string& direction, uint64_t total) {
   const std::vector<std::pair<std::string, std::string>> names = {
@@ -72,14 +97,17 @@ std::string Causes(const Report& report, const std::string& direction, uint64_t 
       {"access_counters", "by access counters"},
       {"unknown", "for no recorded cause"},
   };
+  // Said once, with what to do, by WindowSentence.
+  const bool outside = BytesOutsideOfWindows(report, direction) > 0;
+  if (outside && BytesOf(report, direction, "unknown") == total) return "";
   std::vector<std::string> parts;
   for (const auto& [cause, words] : names) {
     const uint64_t bytes = BytesOf(report, direction, cause);
     if (bytes == 0) continue;
-    parts.push_back(
-        bytes == total
-            ? "all " + words
-            : fmt::format("{} {}", FormatPercent(static_cast<double>(bytes) / static_cast<double>(total)), words));
+    parts.push_back(bytes == total
+                        ? "all " + words
+                        : fmt::format("{} {}", FormatPercent(static_cast<double>(bytes) / static_cast<double>(total)),
+                                      outside && cause == "unknown" ? "in no window" : words));
   }
   return Join(parts);
 }
@@ -341,6 +369,38 @@ std::string ZeroCopySentence(const Report& report) {
       FormatBytes(bytes));
 }
 
+// A hazard whose cost is a good part of the run's. The others are in their section.
+std::string HazardSentence(const Report& report) {
+  constexpr double kMuchOfTheTime = 0.1;
+  constexpr double kMuchOfTheBytes = 0.25;
+  constexpr uint64_t kManyBytes = uint64_t{64} << 20;
+  uint64_t waited_ns = 0;
+  uint64_t unused_bytes = 0;
+  for (const HazardRow& row : report.hazards().rows()) {
+    if (row.hazard() == "free_waited") waited_ns += row.time_ns();
+    if (row.hazard() == "unused_prefetch") unused_bytes += row.moved_bytes();
+  }
+  std::vector<std::string> parts;
+  const auto share = [](uint64_t part, uint64_t whole) {
+    return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+  };
+  const double of_time = share(waited_ns, report.capture().duration_ns());
+  if (of_time >= kMuchOfTheTime) {
+    parts.push_back(
+        fmt::format("frees waited {} for kernels, {} of the run", FormatDuration(waited_ns), FormatPercent(of_time)));
+  }
+  const double of_bytes = share(unused_bytes, report.totals().host_to_device_bytes());
+  if (unused_bytes >= kManyBytes && of_bytes >= kMuchOfTheBytes) {
+    parts.push_back(
+        fmt::format("{} were prefetched to the GPU and freed before anything used them, {} of what moved there",
+                    FormatBytes(unused_bytes), FormatPercent(of_bytes)));
+  }
+  if (parts.empty()) return "";
+  std::string sentence = Join(parts);
+  sentence[0] = static_cast<char>(std::toupper(static_cast<unsigned char>(sentence[0])));
+  return sentence + ": see HAZARDS.";
+}
+
 std::string LossSentence(const Report& report) {
   const Capture& capture = report.capture();
   std::vector<std::string> parts;
@@ -384,8 +444,10 @@ void AddVerdict(Report* report) {
   add(CompletenessSentence(*report));
   add(MemorySentence(*report));
   add(MigrationSentence(*report));
+  add(WindowSentence(*report));
   add(FitSentence(*report));
   add(ReadDuplicationSentence(*report));
+  add(HazardSentence(*report));
   add(BottomHalfSentence(*report));
   add(ZeroCopySentence(*report));
   add(SourceSentence(*report));

@@ -8,7 +8,8 @@ namespace {
 // Records that arrive later than this after their memory was freed find nothing.
 constexpr uint64_t kForgetAfterNs = 10'000'000'000;
 constexpr size_t kVersionsBeforeForgetting = 8;
-constexpr int kMaximumBasesSearched = 64;
+// A large allocation may lie where many small ones were.
+constexpr int kMaximumBasesSearched = 1024;
 
 uint64_t SaturatingAdd(uint64_t a, uint64_t b) { return a + b < a ? std::numeric_limits<uint64_t>::max() : a + b; }
 
@@ -23,12 +24,16 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
                                                  uint32_t stack) {
   auto [entry, is_new] = by_base_.try_emplace(base);
   Versions& versions = entry->second;
-  if (is_new) new_bases_.push_back(base);
+  if (is_new) {
+    new_bases_.push_back(base);
+    ordered_.emplace(base, &versions);
+  }
   AddOutcome outcome{nullptr, nullptr};
   if (!versions.empty() && versions.back()->live()) {
     outcome.superseded = versions.back().get();
     outcome.superseded->freed_ns = std::max(time_ns, outcome.superseded->allocated_ns);
     outcome.superseded->superseded = true;
+    outcome.superseded->ended_by = EndedBy::kSuccessor;
   }
   if (versions.size() >= kVersionsBeforeForgetting) Forget(&versions, time_ns);
   auto allocation = std::make_unique<Allocation>();
@@ -37,6 +42,7 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
   allocation->bytes = bytes;
   allocation->end = SaturatingAdd(base, bytes);
   allocation->bytes = allocation->end - base;
+  largest_bytes_ = std::max(largest_bytes_, allocation->bytes);
   // Only unified memory is moved by pages; other kinds keep to their bytes.
   allocation->reach = kind == MemoryKind::kManaged ? RoundUp(allocation->end, kGranuleBytes) : allocation->end;
   allocation->allocated_ns = time_ns;
@@ -65,6 +71,7 @@ AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start
     const bool older_waits = version + 1 != versions.rend() && version[1]->superseded;
     if (older_waits && allocation->allocated_ns > start_ns) continue;
     allocation->freed_ns = std::max(end_ns, allocation->allocated_ns);
+    allocation->ended_by = EndedBy::kFree;
     return {allocation, false};
   }
   return {};
@@ -122,6 +129,28 @@ Allocation* AllocationTable::Search(uint64_t address, uint64_t time_ns) {
     }
   }
   return nearest;
+}
+
+AllocationTable::Occupants AllocationTable::At(uint64_t address, uint64_t time_ns) {
+  Occupants occupants;
+  auto base = ordered_.upper_bound(address);
+  for (int searched = 0; base != ordered_.begin(); ++searched) {
+    // Whether it is alive cannot be told, and so not that it is dead.
+    if (searched == kMaximumBasesSearched) return {};
+    --base;
+    if (address - base->first >= largest_bytes_) break;
+    for (const auto& version : *base->second) {
+      Allocation* allocation = version.get();
+      if (address >= allocation->end || time_ns < allocation->allocated_ns) continue;
+      if (time_ns < allocation->freed_ns) {
+        occupants.live = allocation;
+      } else if (occupants.freed == nullptr || allocation->freed_ns > occupants.freed->freed_ns) {
+        occupants.freed = allocation;
+      }
+    }
+    if (occupants.live != nullptr) break;
+  }
+  return occupants;
 }
 
 Allocation* AllocationTable::NextAfter(uint64_t address, uint64_t time_ns) {

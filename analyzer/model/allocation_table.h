@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <map>
 #include <memory>
 #include <unordered_map>
 #include <vector>
@@ -30,8 +31,19 @@ enum class MemoryKind : uint8_t {
   kPool = 5,
   kPhysical = 6,
   kReserved = 7,
+  kImported = 8,
 };
-inline constexpr size_t kMemoryKindCount = 8;
+inline constexpr size_t kMemoryKindCount = 9;
+
+// How an allocation came to its end.
+enum class EndedBy : uint8_t {
+  kNothing,
+  kFree,
+  kStreamOrderedFree,  // cudaFreeAsync: it ends when the stream gets there
+  kUnmap,
+  kReset,      // of the device
+  kSuccessor,  // its free was never seen, but its address was allocated again
+};
 
 // What happened to the memory of one allocation, or to memory of no known one.
 struct MemoryActivity {
@@ -87,9 +99,16 @@ struct Allocation {
   uint64_t reach = 0;         // end, rounded up to what the driver moves as one piece
   uint64_t allocated_ns = 0;  // when the call returned
   uint64_t freed_ns = kNever;
+  uint64_t last_touch_ns = 0;  // newest fault on it that was recorded so far
+  uint64_t freed_stream = 0;   // of a stream-ordered free
   uint32_t stack = 0;
+  uint32_t freed_stack = 0;
+  uint32_t freed_tid = 0;
   MemoryKind kind = MemoryKind::kUnknown;
-  bool superseded = false;  // its address was allocated again before its free was seen
+  EndedBy ended_by = EndedBy::kNothing;
+  bool prefetched = false;    // by a call that is being followed
+  bool graph_memory = false;  // allocated while a graph was captured or built: each launch may allocate it again
+  bool superseded = false;    // its address was allocated again before its free was seen
   MemoryActivity activity;
   Residency residency;
 
@@ -125,6 +144,13 @@ class AllocationTable {
     }
     return Search(address, time_ns);
   }
+
+  // Who lived at an address at an instant of the calls' own clock, to the nanosecond: no benefit of the doubt.
+  struct Occupants {
+    Allocation* live = nullptr;
+    Allocation* freed = nullptr;  // the last one that had ended by then
+  };
+  Occupants At(uint64_t address, uint64_t time_ns);
 
   // Splits [address, address + bytes) among the allocations that it touches. Calls on_part(allocation or null, address,
   // bytes) for consecutive parts that add up to the whole.
@@ -163,6 +189,14 @@ class AllocationTable {
       for (const auto& allocation : versions) on_allocation(*allocation);
     }
   }
+  template <typename OnAllocation>
+  void ForEachLive(OnAllocation on_allocation) {
+    for (auto& [base, versions] : by_base_) {
+      for (auto& allocation : versions) {
+        if (allocation->live()) on_allocation(allocation.get());
+      }
+    }
+  }
 
   uint64_t allocations() const { return next_id_ - 1; }
 
@@ -183,6 +217,9 @@ class AllocationTable {
   void Forget(Versions* versions, uint64_t time_ns);
 
   std::unordered_map<uint64_t, Versions> by_base_;
+  // For At, which is asked between two allocations: `bases_` is made for many questions after many allocations.
+  std::map<uint64_t, const Versions*> ordered_;
+  uint64_t largest_bytes_ = 0;
   std::vector<Base> bases_;
   std::vector<uint64_t> new_bases_;
   bool reach_is_stale_ = false;

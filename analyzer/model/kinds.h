@@ -1,10 +1,14 @@
-// The enumerations of migrations that several models count by.
+// The enumerations that several models count by.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 namespace uvmtrace::analyzer {
+
+// Devices that are none.
+inline constexpr int32_t kCpu = -1;
+inline constexpr int32_t kUnknownDevice = -2;
 
 enum class Direction : uint8_t { kHostToDevice, kDeviceToHost, kDeviceToDevice, kUnknown };
 inline constexpr size_t kDirectionCount = 4;
@@ -23,5 +27,9 @@ inline constexpr size_t kMigrationCauseCount = 6;
 // Values of uvmtrace.proto's Access.
 enum class Access : uint8_t { kUnknown = 0, kRead = 1, kWrite = 2, kAtomic = 3, kPrefetch = 4 };
 inline constexpr size_t kAccessCount = 5;
+
+// Values of uvmtrace.proto's Door.
+enum class Door : uint8_t { kUnknown = 0, kRuntimeSymbol = 1, kDriverSymbol = 2, kGetProcAddress = 3, kCupti = 4 };
+inline constexpr size_t kDoorCount = 5;
 
 }  // namespace uvmtrace::analyzer

@@ -1,20 +1,12 @@
+// Definitions, and what faulted, moved and ran. Calls are in process_calls.cc, samples in process_samples.cc.
 #include "analyzer/model/process_model.h"
 
 #include <algorithm>
-#include <limits>
+
+#include "analyzer/model/event_values.h"
 
 namespace uvmtrace::analyzer {
 namespace {
-
-// CUDA numbers devices from 0; anything beyond this is damage, which must not become a table of its own.
-constexpr int32_t kMaximumDevices = 1024;
-
-uint64_t SaturatingAdd(uint64_t a, uint64_t b) { return a + b < a ? std::numeric_limits<uint64_t>::max() : a + b; }
-
-int32_t DeviceOrdinal(uint64_t value) {
-  const auto ordinal = static_cast<int64_t>(value);
-  return ordinal >= kCpu && ordinal < kMaximumDevices ? static_cast<int32_t>(ordinal) : kUnknownDevice;
-}
 
 Direction DirectionOf(int32_t source, int32_t destination) {
   if (source == kCpu && destination >= 0) return Direction::kHostToDevice;
@@ -49,6 +41,7 @@ Status ProcessModel::ReadTrace(const std::string& path) {
     run_id = frame.run_id;
     Apply(chunk);
   }
+  Finish();
   read = reader.statistics();
   return reader.Finish();
 }
@@ -80,6 +73,7 @@ void ProcessModel::Apply(const Chunk& chunk) {
   each(EventKind::kCounterSamples, [this](const ColumnBatch& batch) { ApplyCounterSamples(batch); });
   each(EventKind::kToolSamples, [this](const ColumnBatch& batch) { ApplyToolSamples(batch); });
   each(EventKind::kBottomHalfSamples, [this](const ColumnBatch& batch) { ApplyBottomHalfSamples(batch); });
+  hazards.EndChunk(&memory.table());
 }
 
 void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
@@ -100,7 +94,9 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
     if (function.defined) continue;
     function.defined = true;
     function.name = definition.name;
+    function.layer = definition.layer;
     function.operation = definition.operation;
+    function.role = RoleOfFunction(function.name);
   }
   for (const MappingDefinition& mapping : chunk.mappings) {
     const bool known = std::any_of(mappings.begin(), mappings.end(),
@@ -128,6 +124,8 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
     detail_changes.insert(std::upper_bound(detail_changes.begin(), detail_changes.end(), change.time_ns, later),
                           change);
   }
+  memory.SetDevices(devices.size());
+  for (const AuditCountDefinition& count : chunk.audit_counts) audit_counts[count.function] = count;
   for (const LossDefinition& loss : chunk.losses) losses[{loss.source, loss.reason}] += loss.count;
 }
 
@@ -145,42 +143,6 @@ DeviceActivity& ProcessModel::DeviceOf(int32_t ordinal) {
     last_device_ = ordinal;
   }
   return *last_device_activity_;
-}
-
-void ProcessModel::ApplyApiCalls(const ColumnBatch& batch) {
-  memory_calls_.clear();
-  for (size_t row = 0; row < batch.rows; ++row) {
-    FunctionStatistics& function = functions[static_cast<uint32_t>(batch[api_calls::kFunction][row])];
-    const uint64_t start_ns = batch[api_calls::kStart][row];
-    const uint64_t duration_ns = batch[api_calls::kDuration][row];
-    const uint64_t bytes = batch[api_calls::kBytes][row];
-    const bool failed = batch[api_calls::kResult][row] != 0;
-    ++api_calls;
-    ++function.count;
-    function.failures += failed;
-    function.total_ns += duration_ns;
-    function.durations.Add(duration_ns);
-    function.bytes += bytes;
-    last_ns = std::max(last_ns, SaturatingAdd(start_ns, duration_ns));
-    if (function.operation == Operation::kCopy && !failed) copied_bytes += bytes;
-    if (!MemoryLedger::IsMemoryOperation(function.operation)) continue;
-    const uint64_t kind = batch[api_calls::kMemoryKind][row];
-    MemoryCall call;
-    call.operation = function.operation;
-    call.kind = kind < kMemoryKindCount ? static_cast<MemoryKind>(kind) : MemoryKind::kUnknown;
-    call.start_ns = start_ns;
-    call.end_ns = SaturatingAdd(start_ns, duration_ns);
-    call.failed = failed;
-    call.address = batch[api_calls::kAddress][row];
-    call.bytes = bytes;
-    call.handle = batch[api_calls::kOtherAddress][row];
-    call.stack = static_cast<uint32_t>(batch[api_calls::kStack][row]);
-    memory_calls_.push_back(call);
-  }
-  // Threads' calls stand one thread after the other; an address freed by one may have been given to the next.
-  std::stable_sort(memory_calls_.begin(), memory_calls_.end(),
-                   [](const MemoryCall& a, const MemoryCall& b) { return a.EffectNs() < b.EffectNs(); });
-  for (const MemoryCall& call : memory_calls_) memory.Apply(call);
 }
 
 bool ProcessModel::IsSampledAfterChanges(uint64_t time_ns) const {
@@ -204,7 +166,9 @@ void ProcessModel::ApplyGpuFaults(const ColumnBatch& batch) {
   for (size_t row = 0; row < batch.rows; ++row) {
     const uint64_t time_ns = Monotonic(batch.clock, starts[row]);
     DeviceActivity& device = DeviceOf(DeviceOrdinal(device_column[row]));
-    MemoryActivity& activity = ActivityOf(memory.table().Find(addresses[row], time_ns));
+    Allocation* allocation = memory.table().Find(addresses[row], time_ns);
+    if (allocation != nullptr) hazards.Touch(allocation, time_ns);
+    MemoryActivity& activity = ActivityOf(allocation);
     if (queue) {
       const uint64_t access = batch[gpu_faults::kAccess][row];
       ++activity.gpu_fault_entries;
@@ -245,7 +209,9 @@ void ProcessModel::ApplyCpuFaults(const ColumnBatch& batch) {
   totals.cpu_faults += batch.rows;
   for (size_t row = 0; row < batch.rows; ++row) {
     const uint64_t time_ns = Monotonic(batch.clock, batch[cpu_faults::kStart][row]);
-    ++ActivityOf(memory.table().Find(batch[cpu_faults::kAddress][row], time_ns)).cpu_faults;
+    Allocation* allocation = memory.table().Find(batch[cpu_faults::kAddress][row], time_ns);
+    if (allocation != nullptr) hazards.Touch(allocation, time_ns);
+    ++ActivityOf(allocation).cpu_faults;
     if (queue) {
       cpu_fault_sites.Add(batch[cpu_faults::kPc][row], static_cast<uint32_t>(batch[cpu_faults::kTid][row]));
     }
@@ -331,6 +297,14 @@ void ProcessModel::ApplyMigrations(const ColumnBatch& batch) {
         moved.sampled_device_to_device_bytes = moved.device_to_device_bytes;
         moved.sampled_evicted_bytes = moved.evicted_bytes;
       }
+      if (allocation != nullptr && cause == MigrationCause::kUser && destination >= 0) {
+        // A record over several allocations is shared out by bytes.
+        const auto share = bytes == part
+                               ? durations[row]
+                               : static_cast<uint64_t>(static_cast<double>(durations[row]) * static_cast<double>(part) /
+                                                       static_cast<double>(bytes));
+        hazards.Moved(*allocation, time_ns, part, share);
+      }
       ActivityOf(allocation).AddBytes(moved);
       totals.AddBytes(moved);
     });
@@ -390,94 +364,10 @@ void ProcessModel::ApplyKernels(const ColumnBatch& batch) {
   for (size_t row = 0; row < batch.rows; ++row) {
     const uint64_t start_ns = Monotonic(batch.clock, batch[kernels::kStart][row]);
     const uint64_t end_ns = SaturatingAdd(start_ns, batch[kernels::kDuration][row]);
-    DeviceOf(DeviceOrdinal(batch[kernels::kDevice][row]))
-        .kernels.AddKernel(static_cast<uint32_t>(batch[kernels::kName][row]), start_ns, end_ns);
-  }
-}
-
-void ProcessModel::ApplyThreadSamples(const ColumnBatch& batch) {
-  for (size_t row = 0; row < batch.rows; ++row) {
-    SampledThread& thread = kernel_threads[static_cast<uint32_t>(batch[thread_samples::kKernelThread][row])];
-    const uint64_t time_ns = batch[thread_samples::kTime][row];
-    const uint64_t cpu_ns = batch[thread_samples::kCpu][row];
-    const uint64_t wait_ns = batch[thread_samples::kWait][row];
-    if (thread.samples++ == 0) {
-      thread.first_ns = time_ns;
-      thread.first_cpu_ns = cpu_ns;
-      thread.first_wait_ns = wait_ns;
-    } else if (time_ns < thread.last_ns) {
-      continue;
-    }
-    thread.last_ns = time_ns;
-    thread.last_cpu_ns = std::max(thread.last_cpu_ns, cpu_ns);
-    thread.last_wait_ns = std::max(thread.last_wait_ns, wait_ns);
-    last_ns = std::max(last_ns, time_ns);
-  }
-}
-
-void ProcessModel::ApplyProcessSamples(const ColumnBatch& batch) {
-  for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t user_ns = batch[process_samples::kUser][row];
-    const uint64_t system_ns = batch[process_samples::kSystem][row];
-    if (times.samples++ == 0) {
-      times.first_user_ns = user_ns;
-      times.first_system_ns = system_ns;
-    }
-    times.last_user_ns = std::max(times.last_user_ns, user_ns);
-    times.last_system_ns = std::max(times.last_system_ns, system_ns);
-    times.tool_ns = std::max(times.tool_ns, batch[process_samples::kTool][row]);
-    last_ns = std::max(last_ns, batch[process_samples::kTime][row]);
-  }
-}
-
-void ProcessModel::ApplyCounterSamples(const ColumnBatch& batch) {
-  for (size_t row = 0; row < batch.rows; ++row) {
-    // A GPU's own rows are parts of the process's, which has its own.
-    const uint64_t processor = batch[counter_samples::kProcessor][row];
-    DriverCounters& sum = processor == 0 ? counters : device_counters[DeviceOrdinal(processor - 1)];
-    CounterAmounts since;
-    const auto raise = [&batch, row](uint64_t* counter, uint64_t* grown, size_t column) {
-      const uint64_t value = batch[column][row];
-      if (value <= *counter) return;
-      *grown = value - *counter;
-      *counter = value;
-    };
-    raise(&sum.host_to_device_bytes, &since.host_to_device_bytes, counter_samples::kHostToDeviceBytes);
-    raise(&sum.device_to_host_bytes, &since.device_to_host_bytes, counter_samples::kDeviceToHostBytes);
-    raise(&sum.cpu_faults, &since.cpu_faults, counter_samples::kCpuFaults);
-    raise(&sum.gpu_faults, &since.gpu_faults, counter_samples::kGpuFaults);
-    ++sum.samples;
-    const uint64_t time_ns = batch[counter_samples::kTime][row];
-    last_ns = std::max(last_ns, time_ns);
-    if (processor == 0) counter_series.Add(time_ns, since);
-  }
-}
-
-void ProcessModel::ApplyToolSamples(const ColumnBatch& batch) {
-  tool.samples += batch.rows;
-  const auto raise = [&batch](uint64_t* time, size_t column, size_t row) {
-    *time = std::max(*time, batch[column][row]);
-  };
-  for (size_t row = 0; row < batch.rows; ++row) {
-    raise(&tool.calls_ns, tool_samples::kCalls, row);
-    raise(&tool.start_ns, tool_samples::kStart, row);
-    raise(&tool.writer_ns, tool_samples::kWriter, row);
-    raise(&tool.cupti_ns, tool_samples::kCupti, row);
-    raise(&tool.queue_ns, tool_samples::kQueue, row);
-    raise(&tool.sampler_ns, tool_samples::kSampler, row);
-    raise(&tool.profiler_ns, tool_samples::kProfiler, row);
-    raise(&tool.bytes_written, tool_samples::kBytesWritten, row);
-    last_ns = std::max(last_ns, batch[tool_samples::kTime][row]);
-  }
-}
-
-void ProcessModel::ApplyBottomHalfSamples(const ColumnBatch& batch) {
-  for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t thread = batch[bottom_half_samples::kKernelThread][row] & 0xffffffff;
-    const uint64_t stack = batch[bottom_half_samples::kKernelStack][row] & 0xffffffff;
-    StackSamples& samples = bottom_half_samples[thread << 32 | stack];
-    ++samples.samples;
-    samples.weight_ns += batch[bottom_half_samples::kWeight][row];
+    const int32_t device = DeviceOrdinal(batch[kernels::kDevice][row]);
+    const auto name = static_cast<uint32_t>(batch[kernels::kName][row]);
+    DeviceOf(device).kernels.AddKernel(name, start_ns, end_ns);
+    hazards.AddKernel({start_ns, end_ns, device, name});
   }
 }
 

@@ -17,6 +17,7 @@
 #include "analyzer/model/counter_series.h"
 #include "analyzer/model/cpu_fault_sites.h"
 #include "analyzer/model/fault_batches.h"
+#include "analyzer/model/hazards.h"
 #include "analyzer/model/histogram.h"
 #include "analyzer/model/interval_union.h"
 #include "analyzer/model/kernel_activity.h"
@@ -29,12 +30,23 @@
 
 namespace uvmtrace::analyzer {
 
-inline constexpr int32_t kCpu = -1;
-inline constexpr int32_t kUnknownDevice = -2;
+// Functions whose calls mean more than their operation says.
+enum class FunctionRole : uint8_t {
+  kNone,
+  kRetainHandle,
+  kStreamOrderedFree,
+  kGraphLaunch,
+  kGraphNode,
+  kBeginCapture,
+  kEndCapture,
+  kGetGlobal,
+};
 
 struct FunctionStatistics {
   std::string name;
+  Layer layer = Layer::kUnknown;
   Operation operation = Operation::kOther;
+  FunctionRole role = FunctionRole::kNone;
   bool defined = false;
   uint64_t count = 0;
   uint64_t failures = 0;
@@ -149,6 +161,8 @@ struct Stack {
   std::vector<uint32_t> lines;
 };
 
+FunctionRole RoleOfFunction(const std::string& name);
+
 class ProcessModel {
  public:
   // Reads the whole file. An error means that nothing of it could be read.
@@ -156,6 +170,8 @@ class ProcessModel {
 
   // One decoded chunk; ReadTrace's inner loop.
   void Apply(const Chunk& chunk);
+  // After the last one.
+  void Finish() { hazards.Finish(&memory.table()); }
 
   std::string file;
   std::optional<uint64_t> run_id;
@@ -186,11 +202,14 @@ class ProcessModel {
   CounterSeries counter_series;
 
   MemoryLedger memory;
+  HazardTracker hazards;
   ClockConverter clocks;
   MemoryActivity totals;
   MemoryActivity unattributed;
   uint64_t api_calls = 0;
-  uint64_t copied_bytes = 0;  // by copy calls that succeeded
+  std::array<uint64_t, kDoorCount> calls_by_door{};
+  std::map<std::string, AuditCountDefinition> audit_counts;  // by function; the last one of a function is in force
+  uint64_t copied_bytes = 0;                                 // by copy calls that succeeded
   uint64_t gpu_fault_rows = 0;
   uint64_t cpu_fault_rows = 0;
   uint64_t migration_rows = 0;
@@ -217,6 +236,7 @@ class ProcessModel {
  private:
   void ApplyDefinitions(const Chunk& chunk);
   void ApplyApiCalls(const ColumnBatch& batch);
+  void ApplyCall(const MemoryCall& call, FunctionRole role);
   void ApplyGpuFaults(const ColumnBatch& batch);
   void ApplyCpuFaults(const ColumnBatch& batch);
   void ApplyMigrations(const ColumnBatch& batch);

@@ -248,6 +248,7 @@ void WriteCapture(TextWriter* writer) {
   fact("completeness", Completeness(capture));
   fact("", CapturedFaults(capture));
   fact("totals are", TotalsFrom(capture));
+  AddCoverageFacts(capture, &facts);
   fact("tool cost", ToolCostSentence(capture));
   std::vector<const SourceRow*> active;
   std::vector<std::pair<std::string, std::vector<const SourceRow*>>> others;  // by state and reason

@@ -25,6 +25,7 @@ class TextReport : private TextWriter {
     WriteCapture(this);
     Memory();
     Calls();
+    WriteHazards(this);
     WriteFaults(this);
     Migrations();
     WriteBandwidth(this);

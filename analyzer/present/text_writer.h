@@ -55,6 +55,9 @@ std::string Estimated(const std::string& text, bool estimated);
 
 // Sections, each in its own file.
 void WriteCapture(TextWriter* writer);
+// Lines of the capture section.
+void AddCoverageFacts(const uvmtrace::Capture& capture, TextWriter::Facts* facts);
+void WriteHazards(TextWriter* writer);
 void WriteFaults(TextWriter* writer);
 void WriteBandwidth(TextWriter* writer);
 void WriteBottomHalf(TextWriter* writer);

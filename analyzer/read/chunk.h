@@ -32,7 +32,11 @@ enum class Operation : uint32_t {
   kUnmap = 14,
   kSetAccess = 15,
   kInitialize = 16,
+  kReset = 17,
 };
+
+// Values of uvmtrace.proto's Layer.
+enum class Layer : uint32_t { kUnknown = 0, kRuntime = 1, kDriver = 2 };
 
 enum class State : uint32_t { kUnknown = 0, kActive = 1, kUnavailable = 2, kDisabled = 3, kIdle = 4, kStopped = 5 };
 
@@ -82,6 +86,7 @@ struct StringDefinition {
 struct FunctionDefinition {
   uint32_t id = 0;
   std::string_view name;
+  Layer layer = Layer::kUnknown;
   Operation operation = Operation::kOther;
 };
 
@@ -159,6 +164,13 @@ struct LossDefinition {
   uint64_t count = 0;
 };
 
+// Calls of one function, as CUPTI counted them and as the hooks saw them.
+struct AuditCountDefinition {
+  std::string function;
+  uint64_t happened = 0;
+  uint64_t seen = 0;
+};
+
 // Everything with a view points into the bytes that were decoded.
 struct Chunk {
   uint64_t written_ns = 0;
@@ -178,6 +190,7 @@ struct Chunk {
   std::vector<LossDefinition> losses;
   std::vector<DetailChangeDefinition> detail_changes;
   std::vector<KernelStackDefinition> kernel_stacks;
+  std::vector<AuditCountDefinition> audit_counts;
   std::array<std::vector<std::string_view>, kEventKindCount> columns;  // checked: DecodeColumns succeeds on each
 
   void Clear();

@@ -19,6 +19,7 @@ struct Candidate {
   std::string path;
   uint64_t run_id = 0;
   uint64_t started_ns = 0;  // CLOCK_REALTIME
+  uint32_t pid = 0;
 };
 
 // What the first chunk says. The frame is looked at before anything else is read: a folder may hold large files.
@@ -33,7 +34,8 @@ std::optional<Candidate> ReadStart(const std::string& path) {
   ChunkFrame first;
   Chunk chunk;
   if (!reader.Next(&first) || !DecodeChunk(first.fields, &chunk).ok()) return {};
-  return Candidate{path, first.run_id, chunk.process ? chunk.process->started_realtime_ns : 0};
+  return Candidate{path, first.run_id, chunk.process ? chunk.process->started_realtime_ns : 0,
+                   chunk.process ? chunk.process->pid : 0};
 }
 
 std::vector<Candidate> ReadFolder(const fs::path& folder, std::error_code* error) {
@@ -82,9 +84,10 @@ size_t CountSiblings(const std::string& path) {
   const fs::path folder = fs::path(path).parent_path();
   std::error_code error;
   const std::vector<Candidate> candidates = ReadFolder(folder.empty() ? "." : folder, &error);
-  const auto same = std::count_if(candidates.begin(), candidates.end(),
-                                  [&own](const Candidate& other) { return other.run_id == own->run_id; });
-  return same > 0 ? static_cast<size_t>(same) - 1 : 0;
+  // A copy of the same trace, or the trace itself, is no other process.
+  return static_cast<size_t>(std::count_if(candidates.begin(), candidates.end(), [&own](const Candidate& other) {
+    return other.run_id == own->run_id && (other.pid != own->pid || other.started_ns != own->started_ns);
+  }));
 }
 
 }  // namespace uvmtrace::analyzer

@@ -18,7 +18,7 @@ struct RunFiles {
 // files that are no traces are passed over; a trace that is still being written counts. An error if there is none.
 Status FindNewestRun(const std::string& folder, RunFiles* found);
 
-// How many further traces of the same run stand beside this file.
+// How many traces of other processes of the same run stand beside this file. A copy of it is none.
 size_t CountSiblings(const std::string& path);
 
 }  // namespace uvmtrace::analyzer

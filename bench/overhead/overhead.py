@@ -48,7 +48,7 @@ VARIANTS = {
     "nsys": None,
 }
 SIZES = {  # arguments of the program: on a GPU, on the simulator
-    "gpu_stream": (["--bytes", "1GiB", "--repeat", "20"], ["--bytes", "8MiB", "--repeat", "2"]),
+    "gpu_stream": (["--bytes", "1GiB", "--repeat", "15"], ["--bytes", "8MiB", "--repeat", "2"]),
     "random_pages": (["--bytes", "1GiB", "--pages", "16384"], ["--bytes", "8MiB", "--pages", "128"]),
     "cpu_touch": (["--bytes", "1GiB"], ["--bytes", "8MiB"]),
     "prefetch": (["--bytes", "1GiB"], ["--bytes", "8MiB"]),

@@ -50,7 +50,8 @@ std::string Mutate(std::string input, std::mt19937_64* random) {
 int main(int argc, char** argv) {
   const long rounds = argc > 1 ? std::atol(argv[1]) : 20000;
   const uvmtrace::testing::TraceBuilder samples[] = {
-      uvmtrace::testing::SampleTrace(), uvmtrace::testing::QueueSampleTrace(), uvmtrace::testing::WindowSampleTrace(5)};
+      uvmtrace::testing::SampleTrace(), uvmtrace::testing::QueueSampleTrace(), uvmtrace::testing::WindowSampleTrace(5),
+      uvmtrace::testing::HazardSampleTrace()};
   std::mt19937_64 random(1);
   long inputs = 0;
   for (const auto& sample : samples) {

@@ -1,4 +1,4 @@
-// Writes a synthetic trace to stdout: write_sample [queue|windows] > tests/golden/synthetic.pb
+// Writes a synthetic trace to stdout: write_sample [queue|windows|hazards] > tests/golden/synthetic.pb
 #include <cstdio>
 #include <cstring>
 
@@ -12,6 +12,8 @@ int main(int argc, char** argv) {
     bytes = QueueSampleTrace().Finish(1'003'000'000);
   } else if (std::strcmp(name, "windows") == 0) {
     bytes = WindowSampleTrace().Finish(6'003'000'000);
+  } else if (std::strcmp(name, "hazards") == 0) {
+    bytes = HazardSampleTrace().Finish(1'123'000'000);
   } else {
     bytes = SampleTrace().Finish(1'003'000'000);
   }

@@ -277,6 +277,13 @@ def audit(run):
     check(trace.states["audit"][0] == "ACTIVE", trace.states)
     check(trace.audit == {"cuMemsetD8_v2": (7, 5), "cudaMemset2D": (1, 1), "cudaMemPrefetchAsync_ptsz": (1, 1)}, trace.audit)
     check(sum(name == "cuMemsetD8_v2" for name in names(trace)) == 6, names(trace))
+    reporter = os.path.join(os.path.dirname(run.args.library), "../bin/uvmtrace-report")
+    done = subprocess.run([reporter, "--format", "json", "--sysroot", "/nonexistent", run.folder],
+                          stdout=subprocess.PIPE, text=True, check=True)
+    coverage = json.loads(done.stdout)["capture"]["coverage"]
+    apis = {row["api"]: (row["happened"], row["seen"], row["share"]) for row in coverage["apis"]}
+    check(apis == {"runtime": ("2", "2", 1), "driver": ("7", "5", 5 / 7)}, coverage)
+    check([row["function"] for row in coverage["gaps"]] == ["cuMemsetD8_v2"], coverage)
 
 
 def no_audit(run):

@@ -1,6 +1,7 @@
 # The analyzer: traces are built with libprotobuf's classes of uvmtrace.proto, real checksums, and read back.
 add_library(uvmtrace_trace_builder STATIC
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_trace_builder.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_hazard_samples.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_samples.cc)
 target_link_libraries(uvmtrace_trace_builder PUBLIC uvmtrace_trace_proto)
 
@@ -9,7 +10,13 @@ add_executable(analyzer_test
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_model_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_present_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_completeness_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_model_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_coverage_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_virtual_memory_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_hazards_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_hazards_of_time_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_driver_symbols_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_symbol_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_command_test.cc)

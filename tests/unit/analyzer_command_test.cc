@@ -114,6 +114,9 @@ TEST(CommandTest, AFolderIsTheNewestRunInIt) {
   EXPECT_NE(said.output.find("2 of 4 traces"), std::string::npos) << said.output;
   const CommandOutcome one = RunReport(folder + "/trace.pb 2>&1 >/dev/null");
   EXPECT_NE(one.output.find("1 more trace is beside it"), std::string::npos) << one.output;
+  std::filesystem::copy_file(folder + "/old.pb", folder + "/copy.pb");
+  std::filesystem::remove(folder + "/old.21.pb");
+  EXPECT_EQ(RunReport(folder + "/old.pb 2>&1 >/dev/null").output, "") << "a copy was taken for a process";
   EXPECT_EQ(RunReport(folder + "/trace.pb " + folder + "/trace.12.pb 2>&1 >/dev/null").output, "");
 
   const CommandOutcome none = RunReport("/proc/self/task 2>&1");

@@ -396,6 +396,28 @@ TEST(DamageTest, NothingOfTheQueueIsInventedEither) {
   }
 }
 
+TEST(DamageTest, NoHazardIsInvented) {
+  const std::string bytes = HazardSampleTrace().Finish();
+  TemporaryFile file(bytes);
+  const auto whole = ReportOf(file);
+  ASSERT_NE(whole, nullptr);
+  ASSERT_EQ(whole->hazards().rows_size(), 7);
+  const auto check = [&](const std::string& damaged, size_t position) {
+    file.Write(damaged);
+    const auto report = ReportOf(file);
+    if (report == nullptr) return;
+    for (int i = 0; i < report->hazards().checks_size(); ++i) {
+      EXPECT_LE(report->hazards().checks(i).found(), whole->hazards().checks(i).found()) << position;
+    }
+  };
+  for (size_t cut = 0; cut < bytes.size(); ++cut) check(bytes.substr(0, cut), cut);
+  for (size_t position = 0; position < bytes.size(); ++position) {
+    std::string damaged = bytes;
+    damaged[position] = static_cast<char>(damaged[position] ^ 0x10);
+    check(damaged, position);
+  }
+}
+
 TEST(DamageTest, MissingChunkInTheMiddleIsCounted) {
   TraceBuilder trace;
   trace.CuptiActive();

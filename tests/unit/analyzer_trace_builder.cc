@@ -277,6 +277,13 @@ void TraceBuilder::BottomHalfSample(uint64_t time_ns, uint32_t thread, uint32_t 
   samples->add_weight_ns(weight_ns);
 }
 
+void TraceBuilder::Audit(const std::string& function, uint64_t happened, uint64_t seen) {
+  AuditCount* count = chunk_.add_audit_count();
+  count->set_function(function);
+  count->set_happened(happened);
+  count->set_seen(seen);
+}
+
 void TraceBuilder::Lose(const std::string& source, const std::string& reason, uint64_t count) {
   auto* loss = chunk_.add_loss();
   loss->set_source(source);
@@ -309,6 +316,10 @@ void TraceBuilder::EndChunk(uint64_t written_ns) {
       calls->add_other_address_delta(Delta(call.other_address, &other));
       calls->add_memory_kind(call.kind);
       calls->add_stack(call.stack);
+      calls->add_door(call.door);
+      calls->add_flags(call.flags);
+      calls->add_stream(call.stream);
+      calls->add_location(call.location);
     }
   }
   if (!gpu_faults_.empty()) {

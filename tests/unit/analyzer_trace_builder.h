@@ -56,6 +56,10 @@ class TraceBuilder {
     MemoryKind kind = MEMORY_KIND_UNKNOWN;
     uint32_t stack = 0;
     uint32_t tid = 1;
+    Door door = DOOR_UNKNOWN;
+    uint64_t flags = 0;
+    uint64_t stream = 0;
+    int32_t location = 0;
   };
   void Add(const Call& call) { calls_.push_back(call); }
   void Allocate(MemoryKind kind, uint64_t address, uint64_t bytes, uint64_t end_ns, uint32_t stack = 0);
@@ -87,6 +91,7 @@ class TraceBuilder {
   // frames from the innermost outwards.
   void KernelStack(uint32_t id, const std::vector<std::string>& frames);
   void BottomHalfSample(uint64_t time_ns, uint32_t thread, uint32_t stack, uint64_t weight_ns);
+  void Audit(const std::string& function, uint64_t happened, uint64_t seen);
   void Lose(const std::string& source, const std::string& reason, uint64_t count);
   // Source of the migrations and region events of the open chunk.
   void SetSource(EventSource source) { source_ = source; }
@@ -167,5 +172,8 @@ TraceBuilder QueueSampleTrace();
 // 1 GiB afterwards, of which `windows` windows caught 1 MiB each; a quarter of that was faulted in, the rest
 // prefetched.
 TraceBuilder WindowSampleTrace(int windows = 20);
+
+// One of every hazard.
+TraceBuilder HazardSampleTrace();
 
 }  // namespace uvmtrace::testing

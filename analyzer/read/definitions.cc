@@ -1,0 +1,401 @@
+// Field by field, as proto/uvmtrace.proto numbers them; what is not known is skipped.
+#include "analyzer/read/definitions.h"
+
+#include "analyzer/read/fields.h"
+
+namespace uvmtrace::analyzer {
+
+using protozero::pbf_reader;
+using protozero::pbf_wire_type;
+
+EndDefinition DecodeEnd(std::string_view message) {
+  EndDefinition end;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        end.clean = Boolean(reader);
+        break;
+      case 2:
+        end.chunks = Number(reader);
+        break;
+      case 3:
+        end.api_calls = Number(reader);
+        break;
+      case 4:
+        end.gpu_faults = Number(reader);
+        break;
+      case 5:
+        end.cpu_faults = Number(reader);
+        break;
+      case 6:
+        end.migrations = Number(reader);
+        break;
+      case 7:
+        end.region_events = Number(reader);
+        break;
+      case 8:
+        end.kernels = Number(reader);
+        break;
+      case 10:
+        end.replays = Number(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return end;
+}
+
+ProcessDefinition DecodeProcess(std::string_view message) {
+  ProcessDefinition process;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        process.pid = Number32(reader);
+        break;
+      case 2:
+        process.parent_pid = Number32(reader);
+        break;
+      case 3:
+        process.host = Text(reader);
+        break;
+      case 4:
+        process.command_line.push_back(Text(reader));
+        break;
+      case 5:
+        process.executable = Text(reader);
+        break;
+      case 6:
+        process.started_ns = Number(reader);
+        break;
+      case 7:
+        process.started_realtime_ns = Number(reader);
+        break;
+      case 8:
+        process.uvmtrace_version = Text(reader);
+        break;
+      case 9:
+        process.detail = Text(reader);
+        break;
+      case 10:
+        process.simulated = Boolean(reader);
+        break;
+      case 13:
+        process.memory_total_bytes = Number(reader);
+        break;
+      case 15:
+        process.cuda_driver_version = Number32(reader);
+        break;
+      case 17:
+        process.cupti_version = Number32(reader);
+        break;
+      case 18:
+        process.kernel_driver_version = Text(reader);
+        break;
+      case 19:
+        process.rank = Text(reader);
+        break;
+      case 20:
+        process.local_rank = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return process;
+}
+
+StringDefinition DecodeString(std::string_view message) {
+  StringDefinition definition;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        definition.id = Number32(reader);
+        break;
+      case 2:
+        definition.value = Bytes(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return definition;
+}
+
+FunctionDefinition DecodeFunction(std::string_view message) {
+  FunctionDefinition function;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        function.id = Number32(reader);
+        break;
+      case 2:
+        function.name = Bytes(reader);
+        break;
+      case 3:
+        function.layer = static_cast<Layer>(Number32(reader));
+        break;
+      case 4:
+        function.operation = static_cast<Operation>(Number32(reader));
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return function;
+}
+
+MappingDefinition DecodeMapping(std::string_view message) {
+  MappingDefinition mapping;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        mapping.id = Number32(reader);
+        break;
+      case 2:
+        mapping.start = Number(reader);
+        break;
+      case 3:
+        mapping.end = Number(reader);
+        break;
+      case 4:
+        mapping.load_bias = Number(reader);
+        break;
+      case 5:
+        mapping.path = Text(reader);
+        break;
+      case 6:
+        mapping.build_id = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return mapping;
+}
+
+StackDefinition DecodeStack(std::string_view message) {
+  StackDefinition stack;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    if (field == 1) {
+      stack.id = Number32(reader);
+    } else if (field == 2 && reader.wire_type() == pbf_wire_type::length_delimited) {
+      for (const uint64_t pc : reader.get_packed_uint64()) stack.pcs.push_back(pc);
+    } else if (field == 2) {
+      stack.pcs.push_back(Number(reader));
+    } else if ((field == 3 || field == 4) && reader.wire_type() == pbf_wire_type::length_delimited) {
+      std::vector<uint32_t>& column = field == 3 ? stack.codes : stack.lines;
+      for (const uint32_t value : reader.get_packed_uint32()) column.push_back(value);
+    } else if (field == 3 || field == 4) {
+      (field == 3 ? stack.codes : stack.lines).push_back(Number32(reader));
+    } else {
+      reader.skip();
+    }
+  });
+  stack.lines.resize(stack.codes.size());
+  return stack;
+}
+
+ThreadDefinition DecodeThread(std::string_view message) {
+  ThreadDefinition thread;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        thread.tid = Number32(reader);
+        break;
+      case 2:
+        thread.name = Bytes(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return thread;
+}
+
+CodeDefinition DecodeCode(std::string_view message) {
+  CodeDefinition code;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        code.id = Number32(reader);
+        break;
+      case 2:
+        code.file = Number32(reader);
+        break;
+      case 3:
+        code.function = Number32(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return code;
+}
+
+DeviceDefinition DecodeDevice(std::string_view message) {
+  DeviceDefinition device;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        device.ordinal = Number32(reader);
+        break;
+      case 2:
+        device.name = Text(reader);
+        break;
+      case 3:
+        device.uuid = Text(reader);
+        break;
+      case 4:
+        device.total_memory_bytes = Number(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return device;
+}
+
+KernelThreadDefinition DecodeKernelThread(std::string_view message) {
+  KernelThreadDefinition thread;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        thread.id = Number32(reader);
+        break;
+      case 2:
+        thread.tid = Number32(reader);
+        break;
+      case 3:
+        thread.start_ticks = Number(reader);
+        break;
+      case 4:
+        thread.name = Text(reader);
+        break;
+      case 5:
+        thread.role = static_cast<ThreadRole>(Number32(reader));
+        break;
+      case 6:
+        thread.device_uuid = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return thread;
+}
+
+KernelStackDefinition DecodeKernelStack(std::string_view message) {
+  KernelStackDefinition stack;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    if (field == 1) {
+      stack.id = Number32(reader);
+    } else if (field == 2 && reader.wire_type() == pbf_wire_type::length_delimited) {
+      for (const uint32_t frame : reader.get_packed_uint32()) stack.frames.push_back(frame);
+    } else if (field == 2) {
+      stack.frames.push_back(Number32(reader));
+    } else {
+      reader.skip();
+    }
+  });
+  return stack;
+}
+
+DetailChangeDefinition DecodeDetailChange(std::string_view message) {
+  DetailChangeDefinition change;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        change.time_ns = Number(reader);
+        break;
+      case 2:
+        change.detail = Text(reader);
+        break;
+      case 3:
+        change.reason = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return change;
+}
+
+ParameterDefinition DecodeParameter(std::string_view message) {
+  ParameterDefinition parameter;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        parameter.name = Text(reader);
+        break;
+      case 2:
+        parameter.value = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return parameter;
+}
+
+SourceStateDefinition DecodeSourceState(std::string_view message) {
+  SourceStateDefinition state;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        state.name = Text(reader);
+        break;
+      case 2:
+        state.state = static_cast<State>(Number32(reader));
+        break;
+      case 3:
+        state.reason = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return state;
+}
+
+LossDefinition DecodeLoss(std::string_view message) {
+  LossDefinition loss;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        loss.source = Text(reader);
+        break;
+      case 2:
+        loss.reason = Text(reader);
+        break;
+      case 3:
+        loss.count = Number(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return loss;
+}
+
+AuditCountDefinition DecodeAuditCount(std::string_view message) {
+  AuditCountDefinition count;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        count.function = Text(reader);
+        break;
+      case 2:
+        count.happened = Number(reader);
+        break;
+      case 3:
+        count.seen = Number(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return count;
+}
+
+}  // namespace uvmtrace::analyzer
