@@ -9,13 +9,14 @@ add_library(test_slow_disk SHARED libraries/slow_disk.cc)
 add_library(test_free_threaded SHARED libraries/free_threaded.cc)
 add_library(test_python_314 SHARED libraries/python_314.cc)
 add_library(test_slow_loader SHARED libraries/slow_loader.cc)
-foreach(name plugin slow_disk slow_loader free_threaded python_314)
+add_library(test_slow_thread_start SHARED libraries/slow_thread_start.cc)
+foreach(name plugin slow_disk slow_loader slow_thread_start free_threaded python_314)
   uvmtrace_leave_as_it_is(test_${name})
   # No RUNPATH here either.
   set_target_properties(test_${name} PROPERTIES
     OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${library_dir} SKIP_BUILD_RPATH ON)
 endforeach()
-add_dependencies(uvmtrace_test_programs process_host ending_host resource_host test_plugin test_slow_disk test_slow_loader test_free_threaded test_python_314)
+add_dependencies(uvmtrace_test_programs process_host ending_host resource_host test_plugin test_slow_disk test_slow_loader test_slow_thread_start test_free_threaded test_python_314)
 
 uvmtrace_program_tests(lives lives.py 120)
 if(UVMTRACE_SANITIZE STREQUAL "")

@@ -101,6 +101,11 @@ def nothing_left(run):
     check(run.files() == [], run.files())
 
 
+def nothing_recorded(run):
+    """The file is there, and empty."""
+    check([os.path.getsize(os.path.join(run.folder, name)) for name in run.files()] == [0], run.files())
+
+
 def said(*lines):
     """Exactly so many lines on stderr, each with its words."""
     def expect(run):
@@ -216,6 +221,8 @@ CASES = {
     "many_children": ("process_host", ["many_children"], processes(13, 13), {}),
     "fork_beside_the_loader": ("process_host", ["fork_beside_the_loader"], processes(21, 40),
                                {"before": "slow_loader", "seconds": 10}),
+    "fork_beside_starting_threads": ("process_host", ["daemon_after_work"], processes(2, 2),
+                                     {"before": "slow_thread_start", "env": {"THREAD_START_MS": "60"}}),
     "daemon_after_work": ("process_host", ["daemon_after_work"], processes(2, 2), {}),
     "daemons_before_work": ("process_host", ["daemons_before_work"], lone_daemons, {}),
     "parent_dies_first": ("process_host", ["parent_dies_first"], processes(2, 2), {}),
@@ -287,7 +294,17 @@ CASES = {
                               {"stderr": True}),
     "many_threads": ("resource_host", ["many_threads"], nothing_lost_uncounted(64 * 4000), {"seconds": 10}),
     "slow_disk": ("resource_host", ["many_threads"], lambda run: None, {"slow_disk": 400, "stderr": True, "seconds": 10}),
-    "dead_disk": ("resource_host", ["work"], readable(1, 0), {"slow_disk": 60_000, "stderr": True}),
+    "dead_disk": ("resource_host", ["work"], both(readable(1, 0), said("lacks its end")),
+                  {"slow_disk": 60_000, "stderr": True}),
+    "disk_dead_from_the_start": ("resource_host", ["work"],
+                                 both(nothing_recorded, said("is not begun", "nothing of process")),
+                                 {"slow_disk": 60_000, "stderr": True, "env": {"SLOW_DISK_AFTER": "0"}, "seconds": 4.5}),
+    "late_writer": ("resource_host", ["work"], both(one(), said("is not begun")),
+                    {"before": "slow_thread_start", "stderr": True, "env": {"THREAD_START_MS": "2200"}, "seconds": 4.5}),
+    "writer_that_never_runs": ("resource_host", ["work"],
+                               both(nothing_recorded, said("is not begun", "nothing of process")),
+                               {"before": "slow_thread_start", "stderr": True, "env": {"THREAD_START_MS": "60000"},
+                                "seconds": 4.5}),
     "symbolic_link": ("resource_host", ["work"], both(victim_untouched, said("a symbolic link")),
                       {"stderr": True, "prepare": prepare_link, "env": {"UVMTRACE_OUT": "link.pb"}}),
     "fifo": ("resource_host", ["work"], said("a fifo"),
