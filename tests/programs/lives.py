@@ -188,6 +188,14 @@ def python_314(run):
         check(frames == [("Model.load", "/srv/model.py", 205), ("main", "/srv/model.py", 103)], frames)
 
 
+def python_314_ends(run):
+    one()(run)
+    trace = run.trace()
+    stacks = {s["id"]: s for c in trace.chunks for s in c.get("stack", [])}
+    depths = [len(stacks[call["stack"]].get("code", [])) for call in trace.calls]
+    check(depths == [2, 0, 0, 0], f"depths: {depths}")
+
+
 def python_314_refused(run):
     one()(run)
     state = run.trace().states["python_stacks"]
@@ -330,6 +338,8 @@ CASES = {
     "python_no_stacks": (PYTHON, ["ends.py", "normal"], no_python_stacks, {"env": {"UVMTRACE_STACKS": "0"}}),
     "free_threaded_python": ("resource_host", ["work"], free_threaded, {"before": "free_threaded"}),
     "python_314_by_layout": ("resource_host", ["work"], python_314, {"before": "python_314"}),
+    "python_314_finalizes_meanwhile": ("resource_host", ["work"], python_314_ends,
+                                       {"before": "python_314", "env": {"PYTHON_314_FINALIZES": "3"}}),
     "python_314_of_another_layout": ("resource_host", ["work"], python_314_refused,
                                      {"before": "python_314", "env": {"PYTHON_314_STRINGS": "alpha"}}),
     "python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"versions": True}),
