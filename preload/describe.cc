@@ -89,7 +89,13 @@ uint64_t AllocatedBytes(uint64_t address) {
   const auto get_range = reinterpret_cast<decltype(&cuMemGetAddressRange_v2)>(DriverSymbol("cuMemGetAddressRange_v2"));
   CUdeviceptr base = 0;
   size_t bytes = 0;
-  if (get_range == nullptr || get_range(&base, &bytes, address) != CUDA_SUCCESS) return 0;
+  if (get_range != nullptr && get_range(&base, &bytes, address) == CUDA_SUCCESS) return base + bytes - address;
+  // That one wants a current context, and refuses some memory that is not the program's own allocation.
+  const auto get = reinterpret_cast<decltype(&cuPointerGetAttribute)>(DriverSymbol("cuPointerGetAttribute"));
+  if (get == nullptr || get(&base, CU_POINTER_ATTRIBUTE_RANGE_START_ADDR, address) != CUDA_SUCCESS ||
+      get(&bytes, CU_POINTER_ATTRIBUTE_RANGE_SIZE, address) != CUDA_SUCCESS || address - base >= bytes) {
+    return 0;
+  }
   return base + bytes - address;
 }
 

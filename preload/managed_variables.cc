@@ -79,6 +79,8 @@ void StartWantedSources() {
 void GlobalFound(uint64_t address, uint64_t bytes, const CallSite& call) {
   if (managed_memory.Contains(address) || !IsManagedAddress(address)) return;
   if (bytes == 0) bytes = AllocatedBytes(address);
+  // Its registration knows the size, and comes when the module is loaded.
+  if (bytes == 0 && registered.load(std::memory_order_relaxed) != 0) return;
   EnsureManagedSources();
   ManagedMemoryAllocated(address, bytes);
   ApiCallEvent event;

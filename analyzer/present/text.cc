@@ -115,9 +115,11 @@ class TextReport : private TextWriter {
                     row.has_bytes_per_second() ? FormatRate(row.bytes_per_second()) : ""});
     }
     Add(table);
+    const bool stamped = report_.capture().tool_cost().time_stamps_ns() > 0;
     Paragraph(
-        "Busy is the union of the copies' intervals; throughput is bytes over that: the end-to-end bandwidth of the "
-        "migration service, not of the link.");
+        std::string("Busy is the union of the copies' intervals; throughput is bytes over that: the end-to-end "
+                    "bandwidth of the migration service, not of the link") +
+        (stamped ? ", and lower than without the time stamps that recording takes." : "."));
     if (!estimated) return;
     Paragraph(
         "~ is an estimate: the bytes of a direction are the driver's own count, shared out as in the windows in which "
