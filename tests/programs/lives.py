@@ -12,7 +12,7 @@ import sys
 
 import runner
 from runner import PYTHON, SIMULATED, both, report
-from traces import check
+from traces import check, names
 
 # What the report must say -------------------------------------------------------------------------------------------
 
@@ -82,6 +82,14 @@ def ranks(run):
     processes(3, 3)(run)
     rows = report(run)["processes"]
     check(sorted((row["rank"], row["local_rank"]) for row in rows) == [("0", "0"), ("1", "1"), ("2", "0")], rows)
+
+
+def twice(run):
+    """Two recorders in one process, each with the whole of it."""
+    traces = run.traces()
+    check(len(traces) == 2, run.files())
+    for trace in traces:
+        check(len(trace.calls) == 4 and trace.clean and not trace.losses, f"{names(trace)}, {trace.losses}")
 
 
 def two_runs(run):
@@ -321,6 +329,14 @@ CASES = {
                {"stderr": True, "prepare": prepare_folder, "env": {"UVMTRACE_OUT": "folder.pb"}}),
     "missing_folder": ("resource_host", ["work"], both(nothing_left, said("its folder does not exist")),
                        {"stderr": True, "env": {"UVMTRACE_OUT": "missing/%h/%p.pb"}}),
+    # Beside others.
+    "twice": ("resource_host", ["work"], twice, {"twice": True}),
+    "simulated_twice": ("resource_host", ["work"], twice, {"twice": True, "env": SIMULATED}),
+    # The library's code runs before the sanitizer's runtime has made itself ready.
+    "asan_host": ("asan_host", ["work"], one(),
+                  {"optional": True, "env": {"ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}}),
+    "static_asan_host": ("static_asan_host", ["work"], one(),
+                         {"optional": True, "env": {"ASAN_OPTIONS": "detect_leaks=0"}}),
     # Python.
     "workers_fork": (PYTHON, ["workers.py", "fork"], workers, {}),
     "workers_spawn": (PYTHON, ["workers.py", "spawn"], workers, {}),
