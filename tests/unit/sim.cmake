@@ -12,7 +12,7 @@ find_library(UVMTRACE_CUPTI_LIBRARY NAMES libcupti.so.13
 target_link_libraries(sim_program PRIVATE ${UVMTRACE_CUPTI_LIBRARY} ${CMAKE_DL_LIBS})
 
 # The same, reading the driver's tools interface.
-add_executable(sim_tools_program sim_tools_program.cu)
+add_executable(sim_tools_program sim_tools_program.cu sim_tools_program_readers.cu)
 set_target_properties(sim_tools_program PROPERTIES
   CUDA_RUNTIME_LIBRARY Shared RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(sim_tools_program PRIVATE ${CMAKE_DL_LIBS})
