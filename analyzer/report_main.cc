@@ -106,6 +106,13 @@ bool ExpandFolders(std::vector<std::string>* traces) {
       fmt::print(stderr, "uvmtrace-report: {}: the newest run, {} of {} traces. Name the files of another one.\n", path,
                  found.files.size(), found.files.size() + found.other_runs);
     }
+    if (found.empty_files > 0) {
+      fmt::print(stderr,
+                 "uvmtrace-report: {}: {} empty, of a process whose recording was never begun, or begins just now. It "
+                 "is missing here.\n",
+                 path,
+                 found.empty_files == 1 ? "one *.pb file is" : fmt::format("{} *.pb files are", found.empty_files));
+    }
     expanded.insert(expanded.end(), found.files.begin(), found.files.end());
   }
   if (expanded.size() == 1 && traces->size() == 1 && expanded == *traces) {

@@ -8,6 +8,7 @@
 #include "record/futex.h"
 #include "record/loader_work.h"
 #include "record/recorder.h"
+#include "record/thread_start.h"
 
 namespace uvmtrace {
 namespace {
@@ -36,6 +37,7 @@ bool NobodyWalks() {
 }
 
 void BeforeFork() {
+  WaitForThreadStarts(NowNs() + kWaitNs);
   holds_loader = AcquireLoader(kWaitNs);
   forking.fetch_add(1, std::memory_order_seq_cst);
   const uint64_t deadline_ns = NowNs() + kWaitNs;
@@ -51,6 +53,7 @@ void AfterForkInParent() {
 
 void Reset() {
   ResetLoader();
+  ResetThreadStarts();
   forking.store(0, std::memory_order_relaxed);
   for (Walkers& word : walkers) word.count.store(0, std::memory_order_relaxed);
 }

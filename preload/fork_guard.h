@@ -4,7 +4,8 @@
 // the loader's (a child of a process in which a thread of ours is inside dlopen dies at its next dlopen, of
 // "Inconsistency detected by ld.so") and libunwind's (the child hangs in its first stack). So a fork waits until no
 // thread is at either, and threads that come meanwhile wait for the fork; all at most half a second, for whoever forks
-// may hold the lock that the other one needs. A child for which that was not enough does without libunwind.
+// may hold the lock that the other one needs. A child for which that was not enough does without libunwind. And it
+// waits for threads of ours that have been created and do not run yet (record/thread_start.h).
 #pragma once
 
 #include <atomic>

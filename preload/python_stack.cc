@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <atomic>
 
+#include "preload/config.h"
 #include "preload/python_interpreter.h"
 #include "preload/python_names.h"
 #include "record/recorder.h"
@@ -41,51 +42,119 @@ bool ReadSafely(const void* object, size_t offset, T* value) {
 
 // By layout ----------------------------------------------------------------------------------------------------------
 
-const void* InnermostFrame(const void* thread_state) {
-  const void* const frame = ReadPointer(thread_state, layout->thread_frame);
-  return layout->cframe_frame < 0 || frame == nullptr ? frame : ReadPointer(frame, layout->cframe_frame);
-}
+// What is copied of a frame: all that is looked at.
+struct Frame {
+  const void* previous;
+  const void* code;
+  const void* instruction;  // before 3.11 f_lasti
+  uint8_t owner;
+};
 
-const void* CodeOfFrame(const void* frame) {
+const void* WithoutTag(const void* code) {
   // From 3.14 the two lowest bits are a tag.
-  return reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(ReadPointer(frame, layout->frame_code)) &
-                                       ~uintptr_t{3});
+  return reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(code) & ~uintptr_t{3});
 }
 
-// Byte offset of the current instruction; less than the first traceable one while a call is being prepared.
-int64_t InstructionOffset(const void* frame, const void* code) {
-  if (layout->code_bytes < 0) {
-    const int64_t last = ReadAt<int32_t>(frame, layout->frame_instruction);
-    return layout->minor >= 10 ? 2 * last : last;
-  }
-  return static_cast<const char*>(ReadPointer(frame, layout->frame_instruction)) -
-         (static_cast<const char*>(code) + layout->code_bytes);
-}
-
-bool IsFunctionFrame(const void* frame, const void* code, int64_t offset) {
-  if (layout->frame_owner < 0) return true;
-  const auto owner = ReadAt<uint8_t>(frame, static_cast<size_t>(layout->frame_owner));
-  if (owner >= kPythonOwnerCStack) return false;
-  // As the interpreter itself leaves frames out that have not begun.
-  return owner == kPythonOwnerGenerator || offset >= 2 * int64_t{ReadAt<int32_t>(code, layout->code_first_traceable)};
-}
-
-size_t CaptureByLayout(const void* thread_state, std::span<uint64_t> frames) {
-  size_t count = 0;
-  const void* frame = InnermostFrame(thread_state);
-  for (int visited = 0; frame != nullptr && count < frames.size() && visited < 4096; ++visited) {
-    const void* const code = CodeOfFrame(frame);
-    if (code != nullptr && TypeOf(code) == python.code_type) {
-      const int64_t offset = InstructionOffset(frame, code);
-      if (IsFunctionFrame(frame, code, offset)) {
-        // Only reads the code object's table of lines, which never changes.
-        const int line = python.address_to_line(const_cast<PythonObject*>(static_cast<const PythonObject*>(code)),
-                                                static_cast<int>(offset));
-        frames[count++] =
-            PythonFrame(CodeIdByLayout(python, *layout, code), line > 0 ? static_cast<uint32_t>(line) : 0);
+// Copies frames by reads that cannot fault, a block of memory at a time: from 3.11 a thread's frames lie side by side,
+// in memory that a finalizing interpreter gives back while the thread runs on.
+class FrameReader {
+ public:
+  bool Read(const void* frame, Frame* copy) {
+    const size_t frame_bytes = layout->frame_owner < 0 ? 112 : 80;  // beyond the offsets in python_layout.h
+    const auto address = reinterpret_cast<uintptr_t>(frame);
+    if (address < begin_ || address - begin_ > sizeof(block_) - frame_bytes) {
+      const uintptr_t block = address & ~(sizeof(block_) - 1);
+      // One that crosses the end of its block: the next block may not be there.
+      const bool whole = address - block <= sizeof(block_) - frame_bytes;
+      begin_ = whole ? block : address;
+      if (!ReadSafely(reinterpret_cast<const void*>(begin_), block_, whole ? sizeof(block_) : frame_bytes)) {
+        begin_ = UINTPTR_MAX;
+        return false;
+      }
+      if (!whole) {
+        Take(block_, copy);
+        begin_ = UINTPTR_MAX;
+        return true;
       }
     }
-    frame = ReadPointer(frame, layout->frame_previous);
+    Take(block_ + (address - begin_), copy);
+    return true;
+  }
+
+ private:
+  static void Take(const unsigned char* frame, Frame* copy) {
+    copy->previous = ReadPointer(frame, layout->frame_previous);
+    copy->code = WithoutTag(ReadPointer(frame, layout->frame_code));
+    copy->instruction = layout->code_bytes < 0
+                            ? reinterpret_cast<const void*>(intptr_t{ReadAt<int32_t>(frame, layout->frame_instruction)})
+                            : ReadPointer(frame, layout->frame_instruction);
+    copy->owner = layout->frame_owner < 0 ? 0 : ReadAt<uint8_t>(frame, static_cast<size_t>(layout->frame_owner));
+  }
+
+  uintptr_t begin_ = UINTPTR_MAX;
+  alignas(8) unsigned char block_[4096];  // a page
+};
+
+// Byte offset of the current instruction; less than the first traceable one while a call is being prepared.
+int64_t InstructionOffset(const void* instruction, const void* code) {
+  if (layout->code_bytes < 0) {
+    const int64_t last = reinterpret_cast<intptr_t>(instruction);
+    return layout->minor >= 10 ? 2 * last : last;
+  }
+  return static_cast<const char*>(instruction) - (static_cast<const char*>(code) + layout->code_bytes);
+}
+
+bool InnermostFrame(const void* thread_state, const void** frame) {
+  if (!ReadSafely(thread_state, layout->thread_frame, frame)) return false;
+  return layout->cframe_frame < 0 || *frame == nullptr ||
+         ReadSafely(*frame, static_cast<size_t>(layout->cframe_frame), frame);
+}
+
+// Whether the interpreter runs, and this thread has a state in it.
+PythonObject* StateOfThisThread() {
+  if (python.is_initialized() == 0 || (python.is_finalizing != nullptr && python.is_finalizing() != 0)) return nullptr;
+  return python.this_thread_state();
+}
+
+// A finalizing interpreter frees the states of daemon threads, and their frames with them, while these threads run on
+// without the GIL, as we do here; the instant before, it says that it finalizes. So all that it may free is copied, by
+// reads that cannot fault, and believed only if the interpreter was not finalizing afterwards either. What a frame
+// points to stays: nobody gives back the references of frames that never return.
+size_t CaptureByLayout(const PythonObject* thread_state, std::span<uint64_t> frames) {
+  const void* next = nullptr;
+  if (!InnermostFrame(thread_state, &next)) return 0;
+  struct Function {
+    const void* code;
+    const void* instruction;
+    bool of_generator;
+  };
+  Function functions[kMaximumStackFrames];
+  FrameReader reader;
+  size_t copied = 0;
+  const size_t most = std::min(frames.size(), std::size(functions));
+  for (int visited = 0; next != nullptr && copied < most && visited < 4096; ++visited) {
+    Frame frame;
+    if (!reader.Read(next, &frame)) break;
+    next = frame.previous;
+    if (frame.code == nullptr || frame.owner >= kPythonOwnerCStack) continue;
+    functions[copied++] = {frame.code, frame.instruction, frame.owner == kPythonOwnerGenerator};
+  }
+  std::atomic_thread_fence(std::memory_order_acquire);
+  if (StateOfThisThread() != thread_state) return 0;
+
+  size_t count = 0;
+  for (const auto& [code, instruction, of_generator] : std::span(functions, copied)) {
+    if (TypeOf(code) != python.code_type) continue;
+    const int64_t offset = InstructionOffset(instruction, code);
+    // As the interpreter itself leaves frames out that have not begun.
+    if (layout->frame_owner >= 0 && !of_generator &&
+        offset < 2 * int64_t{ReadAt<int32_t>(code, layout->code_first_traceable)}) {
+      continue;
+    }
+    // Only reads the code object's table of lines, which never changes.
+    const int line = python.address_to_line(const_cast<PythonObject*>(static_cast<const PythonObject*>(code)),
+                                            static_cast<int>(offset));
+    frames[count++] = PythonFrame(CodeIdByLayout(python, *layout, code), line > 0 ? static_cast<uint32_t>(line) : 0);
   }
   return count;
 }
@@ -103,28 +172,20 @@ enum class Check : uint8_t { kGood, kBad, kNothingToSee };
 
 // Walks the thread's frames by reads that cannot fault, and looks at everything that CaptureByLayout relies on.
 Check CheckLayout(const void* thread_state) {
-  const void* frame = nullptr;
-  if (!ReadSafely(thread_state, layout->thread_frame, &frame)) return Check::kBad;
-  if (layout->cframe_frame >= 0 && !ReadSafely(frame, static_cast<size_t>(layout->cframe_frame), &frame))
-    return Check::kBad;
+  const void* next = nullptr;
+  if (!InnermostFrame(thread_state, &next)) return Check::kBad;
+  FrameReader reader;
   int functions = 0;
-  for (int i = 0; frame != nullptr; ++i) {
-    const void* previous = nullptr;
-    const void* tagged = nullptr;
-    if (i == 4096 || !ReadSafely(frame, layout->frame_previous, &previous) ||
-        !ReadSafely(frame, layout->frame_code, &tagged)) {
-      return Check::kBad;
-    }
-    uint8_t owner = 0;
-    if (layout->frame_owner >= 0 && !ReadSafely(frame, static_cast<size_t>(layout->frame_owner), &owner))
-      return Check::kBad;
-    if (owner > kPythonOwnerCStack + 1) return Check::kBad;
-    const auto code = reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(tagged) & ~uintptr_t{3});
+  for (int i = 0; next != nullptr; ++i) {
+    Frame frame;
+    if (i == 4096 || !reader.Read(next, &frame)) return Check::kBad;
+    if (frame.owner > kPythonOwnerCStack + 1) return Check::kBad;
+    const void* const code = frame.code;
     const void* type = nullptr;
     const void* file = nullptr;
     const void* name = nullptr;
     int32_t first_line = -1;
-    const bool is_function = owner < kPythonOwnerCStack;
+    const bool is_function = frame.owner < kPythonOwnerCStack;
     const bool is_code = ReadSafely(code, kTypeOffset, &type) && type == python.code_type;
     if (is_function && !is_code) return Check::kBad;
     if (is_code) {
@@ -133,11 +194,11 @@ Check CheckLayout(const void* thread_state) {
           !ReadSafely(code, layout->code_first_line, &first_line) || first_line < -1) {
         return Check::kBad;
       }
-      const int64_t offset = InstructionOffset(frame, code);
+      const int64_t offset = InstructionOffset(frame.instruction, code);
       if (offset < -64 || offset > INT_MAX) return Check::kBad;
       functions += is_function;
     }
-    frame = previous;
+    next = frame.previous;
   }
   return functions == 0 ? Check::kNothingToSee : Check::kGood;
 }
@@ -256,8 +317,7 @@ size_t CapturePythonStack(std::span<uint64_t> frames) {
     now = way.load(std::memory_order_acquire);
   }
   if (now == PythonWay::kNotFound || now == PythonWay::kRefused) return 0;
-  if (python.is_initialized() == 0 || (python.is_finalizing != nullptr && python.is_finalizing() != 0)) return 0;
-  PythonObject* const thread_state = python.this_thread_state();
+  PythonObject* const thread_state = StateOfThisThread();
   if (thread_state == nullptr) return 0;
   if (now == PythonWay::kUnchecked) [[unlikely]] {
     const int saved_errno = errno;

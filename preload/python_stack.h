@@ -6,13 +6,14 @@
 // reference may be counted, so the C API's frame functions are out of reach. There are two ways, then:
 //
 //   by layout  A thread's own frames stand still while it is in C, and they keep their code objects alive, so they can
-//   be
-//              read without the GIL: the layout of frames does not change within a minor version (python_layout.h). It
-//              is believed only after it has been checked in this process, by reads that cannot fault: each code object
-//              must be of type PyCode_Type, and each of its names of type PyUnicode_Type.
+//              be read without the GIL: the layout of frames does not change within a minor version
+//              (python_layout.h). It is believed only after it has been checked in this process: each code object must
+//              be of type PyCode_Type, and each of its names of type PyUnicode_Type.
+//              One thing does not stand still: a finalizing interpreter frees the states and frames of daemon threads,
+//              while they are in C. So frames are copied by reads that cannot fault, and what was copied is believed
+//              only if the interpreter was not finalizing even then.
 //   by API     Where the layout is not known, or was found wrong: the public C API, only while this thread holds the
-//   GIL,
-//              with the pending exception kept and the garbage collector held off.
+//              GIL, with the pending exception kept and the garbage collector held off.
 //
 // Free-threaded builds and other Pythons are left alone, and the source "python_stacks" says so. Nothing is linked: the
 // functions are looked up at run time, in the program or in libpython.

@@ -29,6 +29,7 @@
 #include "record/diagnostics.h"
 #include "record/recorder.h"
 #include "record/run_id.h"
+#include "record/thread_start.h"
 
 namespace uvmtrace {
 
@@ -51,6 +52,8 @@ struct Session {
   std::atomic<Work> devices{Work::kNotDone};
   std::atomic<Work> managed_sources{Work::kNotDone};
   std::atomic<Work> finished{Work::kNotDone};
+  // Of threads for which waiting until the session has started took too long.
+  std::atomic<uint64_t> calls_while_starting{0};
   std::atomic<bool> preloaded{true};
   // Handlers stay registered in a forked child.
   std::atomic<bool> fork_handler{false};
@@ -120,6 +123,7 @@ void ForgetParent() {
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
+  session.calls_while_starting.store(0, std::memory_order_relaxed);
   thread_state = {};
 }
 
@@ -229,7 +233,14 @@ class OwnWorkTimer {
   const uint64_t before_ns_;
 };
 
+void CountCallsWhileStarting() {
+  const uint64_t calls = session.calls_while_starting.exchange(0, std::memory_order_relaxed);
+  if (calls == 0) return;
+  Recorder::Get().CountLoss("api_calls", "made by other threads while the recording took long to start", calls);
+}
+
 void* WatchInjectedProcess(void*) {
+  ThreadHasStarted();
   InternalWork internal;
   // cuInit waits until the initialisation that is loading us has ended, and then does nothing.
   using Initialize = CUresult (*)(unsigned);
@@ -260,10 +271,11 @@ bool EnsureSession() {
     const OwnWorkTimer timer;
     session.pid.store(pid, std::memory_order_relaxed);
     Publish(word, StartRecording() ? SessionState::kRunning : SessionState::kFailed);
+    CountCallsWhileStarting();
     // A session may start after cuInit: by way of a library that was bound past us.
     if (SessionRunning() && DriverHandle() != nullptr) AfterInitialize(CUDA_ERROR_NOT_INITIALIZED);
-  } else if (seen == SessionState::kStarting) {
-    WaitWhile(word, SessionState::kStarting);
+  } else if (seen == SessionState::kStarting && WaitWhile(word, SessionState::kStarting) == SessionState::kStarting) {
+    session.calls_while_starting.fetch_add(1, std::memory_order_relaxed);
   }
   return SessionRunning();
 }
@@ -342,6 +354,8 @@ void FinishSession() {
   if (session.pid.load(std::memory_order_relaxed) != getpid()) return;
   InternalWork internal;
   std::atomic<SessionState>* const word = session_state.load(std::memory_order_acquire);
+  // Begun by another thread: without an end its trace would look like that of a process that was killed.
+  if (word->load(std::memory_order_acquire) == SessionState::kStarting) WaitWhile(word, SessionState::kStarting);
   if (word->load(std::memory_order_acquire) != SessionState::kRunning) {
     // Another thread ends the process as well: if it did not finish, the last chunk would be missing.
     if (word->load(std::memory_order_acquire) == SessionState::kClosing) WaitWhile(word, SessionState::kClosing);
@@ -358,6 +372,7 @@ void FinishSession() {
                                    "libcuda.so.1 was never loaded: no NVIDIA driver is installed, or it is not on the "
                                    "loader's path");
   }
+  CountCallsWhileStarting();
   RecordOwnCost();
   Recorder::Get().Close(kCloseMs);
   Publish(word, SessionState::kClosed);
@@ -371,7 +386,7 @@ void StartInjectedSession() {
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   pthread_t thread;
-  if (pthread_create(&thread, nullptr, &WatchInjectedProcess, nullptr) == 0) pthread_detach(thread);
+  if (CreateThread(&thread, nullptr, &WatchInjectedProcess, nullptr) == 0) pthread_detach(thread);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 

@@ -64,6 +64,9 @@ __attribute__((noinline)) ThreadRing* AttachThread(Session& session) {
   return ring;
 }
 
+// A start that takes longer than this goes on without its first chunk.
+constexpr int kStartMs = 2000;
+
 // Waits until the writer has served the request; false after the timeout.
 bool WaitForFlush(Session& session, uint32_t number, uint64_t deadline_ns) {
   for (;;) {
@@ -105,12 +108,19 @@ bool Recorder::Start(const RecorderOptions& options) {
     MakeKey();
     if (session.file.Open(options.path, options.run_id) && StartWriterThread(session)) {
       // The first chunk is in the file when Start returns: another process of the run can read the run id there. A file
-      // system that takes seconds for it must not hold up the host for longer.
-      const uint64_t deadline_ns = Deadline(5000);
+      // system that takes seconds for it must not hold up the host for longer; the lock tells the other process, too.
+      const uint64_t deadline_ns = Deadline(kStartMs);
       while (session.start.load(std::memory_order_acquire) == Session::kStarting && NowNs() < deadline_ns) {
         FutexWait(&session.start, Session::kStarting, 100'000'000);
       }
-      started = session.start.load(std::memory_order_acquire) != Session::kStartFailed;
+      const uint32_t start = session.start.load(std::memory_order_acquire);
+      started = start != Session::kStartFailed;
+      if (start == Session::kStarting) {
+        Log(LogLevel::kWarn,
+            "the trace %s is not begun after %d ms: its disk does not answer, or this machine has more to do than it "
+            "can. The program goes on; the trace follows when it can.",
+            session.file.path(), kStartMs);
+      }
     }
     if (started) {
       g_session.store(&session, std::memory_order_release);
@@ -250,7 +260,21 @@ bool Recorder::Close(int timeout_ms) {
   session.close_requested.store(true, std::memory_order_release);
   const uint32_t number = session.flushes_requested.fetch_add(1, std::memory_order_acq_rel) + 1;
   session.WakeWriter();
-  return WaitForFlush(session, number, deadline_ns) && !session.writing_fails.load(std::memory_order_relaxed);
+  if (WaitForFlush(session, number, deadline_ns)) return !session.writing_fails.load(std::memory_order_relaxed);
+  // The writer says itself what it cannot write; here it has not come so far. Nobody else would tell: a trace that was
+  // never begun is an empty file.
+  if (session.file.bytes_written() == 0) {
+    Log(LogLevel::kWarn,
+        "nothing of process %d is in the trace %s: its writer did not get to it before the end. Write to a disk that "
+        "answers (UVMTRACE_OUT), or give this machine less to do.",
+        session.pid, session.file.path());
+  } else {
+    Log(LogLevel::kWarn,
+        "the trace %s of process %d may lack its last moments, and lacks its end: the writer was not done with them "
+        "after %d ms. Write to a disk that answers (UVMTRACE_OUT), or give this machine less to do.",
+        session.file.path(), session.pid, timeout_ms);
+  }
+  return false;
 }
 
 void Recorder::AbandonAfterFork() {

@@ -77,7 +77,8 @@ class Recorder {
   // The process's recorder.
   static Recorder& Get();
 
-  // Opens the file, starts the writer thread, writes the first chunk. On failure returns false, says why in one line on
+  // Opens the file, starts the writer thread, has the first chunk written. At most 2 s for that chunk: later it is
+  // still written when it can be, and one line on stderr says so. On failure returns false, says why in one line on
   // stderr, and stays stopped: events are then dropped without a trace, for there is none.
   bool Start(const RecorderOptions& options);
   bool running() const { return running_.load(std::memory_order_acquire); }
@@ -115,7 +116,8 @@ class Recorder {
   // Async-signal-safe. Returns whether it was written in time.
   bool Flush(int timeout_ms);
 
-  // Flush, then the last chunk (End.clean) and no more. Events recorded afterwards are dropped. At most timeout_ms.
+  // Flush, then the last chunk (End.clean) and no more. Events recorded afterwards are dropped. At most timeout_ms; if
+  // that was not enough, one line on stderr says what the trace lacks.
   bool Close(int timeout_ms);
 
   // In a forked child: forgets everything without locking or freeing; the parent's file is not touched. Start may be

@@ -15,6 +15,7 @@
 
 #include "record/futex.h"
 #include "record/recorder.h"
+#include "record/thread_start.h"
 
 namespace uvmtrace {
 
@@ -81,7 +82,7 @@ class SourceThread {
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_t thread;
-    const int error = pthread_create(&thread, &attributes, &Main, this);
+    const int error = CreateThread(&thread, &attributes, &Main, this);
     pthread_attr_destroy(&attributes);
     if (error != 0) state_.store(kNone, std::memory_order_release);
     return error == 0;
@@ -139,6 +140,7 @@ class SourceThread {
   enum State : uint32_t { kNone, kRunning, kEnded };
 
   static void* Main(void* argument) {
+    ThreadHasStarted();
     SourceThread* self = static_cast<SourceThread*>(argument);
     pthread_setname_np(pthread_self(), self->name_);
     self->body_();

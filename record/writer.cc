@@ -20,6 +20,7 @@
 #include "record/diagnostics.h"
 #include "record/loader_work.h"
 #include "record/proc_file.h"
+#include "record/thread_start.h"
 
 namespace uvmtrace {
 namespace {
@@ -100,6 +101,7 @@ bool HostHasEnded(pid_t pid) {
 // In a thread of its own, for it waits for the writer to end. The last thread to end then ends the process, as it would
 // have without us.
 void* EndForHost(void* argument) {
+  ThreadHasStarted();
   prctl(PR_SET_NAME, "uvmtrace-end");
   reinterpret_cast<void (*)()>(argument)();
   return nullptr;
@@ -361,7 +363,7 @@ void Writer::Run() {
     if (host_has_ended_ && !ending && session_.end_for_host != nullptr) {
       ending = true;
       pthread_t thread;
-      if (pthread_create(&thread, nullptr, &EndForHost, reinterpret_cast<void*>(session_.end_for_host)) == 0)
+      if (CreateThread(&thread, nullptr, &EndForHost, reinterpret_cast<void*>(session_.end_for_host)) == 0)
         pthread_detach(thread);
     }
     if (closing) {
@@ -380,9 +382,11 @@ void Writer::Run() {
 namespace {
 
 void* WriterMain(void* session) {
+  ThreadHasStarted();
   // Pages of its own: the columns and tables are too large for the thread's stack.
   void* memory = MapPages(sizeof(Writer));
   if (memory == nullptr) {
+    Log(LogLevel::kWarn, "no memory for the writer. Nothing is recorded.");
     static_cast<Session*>(session)->start.store(Session::kStartFailed, std::memory_order_release);
     FutexWakeAll(&static_cast<Session*>(session)->start);
     return nullptr;
@@ -405,13 +409,13 @@ bool StartWriterThread(Session& session) {
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
   pthread_attr_setstacksize(&attributes, 256 * 1024);
   pthread_t thread;
-  int error = pthread_create(&thread, &attributes, WriterMain, &session);
+  int error = CreateThread(&thread, &attributes, WriterMain, &session);
   if (error == EINVAL) {
     // The host's thread-local storage does not fit into such a stack.
     pthread_attr_destroy(&attributes);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-    error = pthread_create(&thread, &attributes, WriterMain, &session);
+    error = CreateThread(&thread, &attributes, WriterMain, &session);
   }
   pthread_attr_destroy(&attributes);
   pthread_sigmask(SIG_SETMASK, &old, nullptr);

@@ -7,7 +7,6 @@ namespace {
 
 // Records that arrive later than this after their memory was freed find nothing.
 constexpr uint64_t kForgetAfterNs = 10'000'000'000;
-constexpr size_t kVersionsBeforeForgetting = 8;
 // A large allocation may lie where many small ones were.
 constexpr int kMaximumBasesSearched = 1024;
 
@@ -29,13 +28,13 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
     ordered_.emplace(base, &versions);
   }
   AddOutcome outcome{nullptr, nullptr};
-  if (!versions.empty() && versions.back()->live()) {
-    outcome.superseded = versions.back().get();
+  if (!versions.list.empty() && versions.list.back()->live()) {
+    outcome.superseded = versions.list.back().get();
     outcome.superseded->freed_ns = std::max(time_ns, outcome.superseded->allocated_ns);
     outcome.superseded->superseded = true;
     outcome.superseded->ended_by = EndedBy::kSuccessor;
   }
-  if (versions.size() >= kVersionsBeforeForgetting) Forget(&versions, time_ns);
+  if (versions.list.size() >= versions.forget_at) Forget(&versions, time_ns);
   auto allocation = std::make_unique<Allocation>();
   allocation->id = next_id_++;
   allocation->base = base;
@@ -49,8 +48,11 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
   allocation->kind = kind;
   allocation->stack = stack;
   outcome.allocation = allocation.get();
-  versions.push_back(std::move(allocation));
-  reach_is_stale_ = true;
+  versions.end = std::max(versions.end, allocation->end);
+  if (is_new || allocation->reach > versions.reach) reach_is_stale_ = true;
+  versions.reach = std::max(versions.reach, allocation->reach);
+  versions.list.push_back(std::move(allocation));
+  ++versions.open;
   last_hit_ = outcome.allocation;
   return outcome;
 }
@@ -58,13 +60,16 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
 AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start_ns, uint64_t end_ns) {
   const auto entry = by_base_.find(base);
   if (entry == by_base_.end()) return {};
-  Versions& versions = entry->second;
+  const auto& versions = entry->second.list;
+  if (entry->second.open == 0) return {};  // the allocation was not recorded
   // The newest that existed when the free began; a free that another thread recorded late belongs to an older one.
   for (auto version = versions.rbegin(); version != versions.rend(); ++version) {
+    ++steps_;
     Allocation* allocation = version->get();
     if (allocation->superseded) {
       if (allocation->allocated_ns > SaturatingAdd(start_ns, kClockErrorNs)) continue;
       allocation->superseded = false;
+      --entry->second.open;
       return {allocation, true};
     }
     if (!allocation->live()) continue;
@@ -72,6 +77,7 @@ AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start
     if (older_waits && allocation->allocated_ns > start_ns) continue;
     allocation->freed_ns = std::max(end_ns, allocation->allocated_ns);
     allocation->ended_by = EndedBy::kFree;
+    --entry->second.open;
     return {allocation, false};
   }
   return {};
@@ -79,10 +85,12 @@ AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start
 
 void AllocationTable::Forget(Versions* versions, uint64_t time_ns) {
   last_hit_ = nullptr;
-  std::erase_if(*versions, [time_ns](const std::unique_ptr<Allocation>& allocation) {
+  steps_ += versions->list.size();
+  std::erase_if(versions->list, [time_ns](const std::unique_ptr<Allocation>& allocation) {
     return !allocation->live() && !allocation->superseded && !allocation->activity.any() &&
            time_ns > SaturatingAdd(allocation->freed_ns, kForgetAfterNs);
   });
+  versions->forget_at = std::max(versions->forget_at, 2 * versions->list.size());
 }
 
 void AllocationTable::MergeNewBases() {
@@ -94,7 +102,7 @@ void AllocationTable::MergeNewBases() {
                      [](const Base& a, const Base& b) { return a.address < b.address; });
   uint64_t reach = 0;
   for (Base& base : bases_) {
-    for (const auto& allocation : *base.versions) reach = std::max(reach, allocation->reach);
+    reach = std::max(reach, base.versions->reach);
     base.reach = reach;
   }
   reach_is_stale_ = false;
@@ -109,9 +117,14 @@ Allocation* AllocationTable::Search(uint64_t address, uint64_t time_ns) {
   for (int searched = 0; base != bases_.begin() && searched < kMaximumBasesSearched; ++searched) {
     --base;
     if (base->reach <= address) break;
-    for (auto version = base->versions->rbegin(); version != base->versions->rend(); ++version) {
+    const auto& versions = base->versions->list;
+    int left = kVersionsOutOfOrder;
+    for (auto version = versions.rbegin(); version != versions.rend() && left > 0; ++version) {
+      ++steps_;
       Allocation* allocation = version->get();
       if (address >= allocation->reach) continue;
+      // What was allocated before this one had gone by then.
+      if (time_ns >= allocation->freed_ns) --left;
       uint64_t distance = 0;
       if (time_ns < allocation->allocated_ns) {
         distance = allocation->allocated_ns - time_ns;
@@ -139,9 +152,14 @@ AllocationTable::Occupants AllocationTable::At(uint64_t address, uint64_t time_n
     if (searched == kMaximumBasesSearched) return {};
     --base;
     if (address - base->first >= largest_bytes_) break;
-    for (const auto& version : *base->second) {
-      Allocation* allocation = version.get();
+    if (address >= base->second->end) continue;
+    const auto& versions = base->second->list;
+    int left = kVersionsOutOfOrder;
+    for (auto version = versions.rbegin(); version != versions.rend() && left > 0; ++version) {
+      ++steps_;
+      Allocation* allocation = version->get();
       if (address >= allocation->end || time_ns < allocation->allocated_ns) continue;
+      if (time_ns >= allocation->freed_ns) --left;
       if (time_ns < allocation->freed_ns) {
         occupants.live = allocation;
       } else if (occupants.freed == nullptr || allocation->freed_ns > occupants.freed->freed_ns) {
@@ -158,12 +176,20 @@ Allocation* AllocationTable::NextAfter(uint64_t address, uint64_t time_ns) {
   auto base = std::upper_bound(bases_.begin(), bases_.end(), address,
                                [](uint64_t wanted, const Base& candidate) { return wanted < candidate.address; });
   for (int searched = 0; base != bases_.end() && searched < kMaximumBasesSearched; ++base, ++searched) {
-    for (const auto& allocation : *base->versions) {
-      if (time_ns + kClockErrorNs >= allocation->allocated_ns &&
-          (allocation->live() || time_ns <= SaturatingAdd(allocation->freed_ns, kClockErrorNs))) {
-        return allocation.get();
+    const auto& versions = base->versions->list;
+    Allocation* oldest = nullptr;
+    int left = kVersionsOutOfOrder;
+    for (auto version = versions.rbegin(); version != versions.rend() && left > 0; ++version) {
+      ++steps_;
+      Allocation* allocation = version->get();
+      if (time_ns + kClockErrorNs < allocation->allocated_ns) continue;
+      if (allocation->live() || time_ns <= SaturatingAdd(allocation->freed_ns, kClockErrorNs)) {
+        oldest = allocation;
+      } else {
+        --left;
       }
     }
+    if (oldest != nullptr) return oldest;
   }
   return nullptr;
 }

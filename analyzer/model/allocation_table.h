@@ -5,7 +5,8 @@
 // ([allocated, freed)), and a cache of the last hit, which answers nearly always. New bases are collected and merged in
 // when the next question comes.
 // Memory: one Allocation for each that had events or may still get some; those freed long ago without any are forgotten
-// when their address is used again.
+// when their address is used again. Each call takes a time that does not grow with how often an address was used
+// before: programs allocate and free the same few addresses millions of times.
 #pragma once
 
 #include <algorithm>
@@ -186,13 +187,13 @@ class AllocationTable {
   template <typename OnAllocation>
   void ForEach(OnAllocation on_allocation) const {
     for (const auto& [base, versions] : by_base_) {
-      for (const auto& allocation : versions) on_allocation(*allocation);
+      for (const auto& allocation : versions.list) on_allocation(*allocation);
     }
   }
   template <typename OnAllocation>
   void ForEachLive(OnAllocation on_allocation) {
     for (auto& [base, versions] : by_base_) {
-      for (auto& allocation : versions) {
+      for (auto& allocation : versions.list) {
         if (allocation->live()) on_allocation(allocation.get());
       }
     }
@@ -200,16 +201,31 @@ class AllocationTable {
 
   uint64_t allocations() const { return next_id_ - 1; }
 
+  // How many versions were looked at by all calls so far: what the time depends on.
+  uint64_t steps() const { return steps_; }
+
  private:
   static constexpr int kMaximumParts = 4096;
 
-  // Oldest first.
-  using Versions = std::vector<std::unique_ptr<Allocation>>;
+  // All that is known of one base address.
+  struct Versions {
+    std::vector<std::unique_ptr<Allocation>> list;  // oldest first
+    uint64_t end = 0;                               // the largest of any version so far; so is `reach`
+    uint64_t reach = 0;
+    // Forget looks at all versions: not before there are so many, or a program that uses an address a million times
+    // would have a million looked at for each of them.
+    size_t forget_at = 8;
+    // Not freed so far, by Free; no fewer than there are, for a reset ends allocations as well.
+    size_t open = 0;
+  };
   struct Base {
     uint64_t address;
     uint64_t reach;  // of this base's allocations and of all bases before it
     Versions* versions;
   };
+
+  // Where versions of one base were recorded in another order than they lived, it is by no more than this.
+  static constexpr int kVersionsOutOfOrder = 8;
 
   Allocation* Search(uint64_t address, uint64_t time_ns);
   Allocation* NextAfter(uint64_t address, uint64_t time_ns);
@@ -225,6 +241,7 @@ class AllocationTable {
   bool reach_is_stale_ = false;
   Allocation* last_hit_ = nullptr;
   uint64_t next_id_ = 1;
+  uint64_t steps_ = 0;
 };
 
 }  // namespace uvmtrace::analyzer

@@ -38,13 +38,14 @@ std::optional<Candidate> ReadStart(const std::string& path) {
                    chunk.process ? chunk.process->pid : 0};
 }
 
-std::vector<Candidate> ReadFolder(const fs::path& folder, std::error_code* error) {
+std::vector<Candidate> ReadFolder(const fs::path& folder, std::error_code* error, size_t* empty_files = nullptr) {
   std::vector<Candidate> candidates;
   fs::directory_iterator entry(folder, *error);
   for (const fs::directory_iterator end; !*error && entry != end; entry.increment(*error)) {
     std::error_code of_entry;
     if (entry->symlink_status(of_entry).type() != fs::file_type::regular || entry->path().extension() == ".old")
       continue;
+    if (empty_files != nullptr && entry->path().extension() == ".pb" && entry->file_size(of_entry) == 0) ++*empty_files;
     if (auto candidate = ReadStart(entry->path().string())) candidates.push_back(std::move(*candidate));
   }
   return candidates;
@@ -54,7 +55,8 @@ std::vector<Candidate> ReadFolder(const fs::path& folder, std::error_code* error
 
 Status FindNewestRun(const std::string& folder, RunFiles* found) {
   std::error_code error;
-  const std::vector<Candidate> candidates = ReadFolder(folder, &error);
+  found->empty_files = 0;
+  const std::vector<Candidate> candidates = ReadFolder(folder, &error, &found->empty_files);
   if (error) return Status::Error(folder + ": " + error.message() + ". Name the trace files instead.");
   if (candidates.empty()) {
     return Status::Error(folder +

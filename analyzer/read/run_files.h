@@ -12,6 +12,7 @@ namespace uvmtrace::analyzer {
 struct RunFiles {
   std::vector<std::string> files;  // of the newest run, by name
   size_t other_runs = 0;           // files of other runs in the same folder
+  size_t empty_files = 0;          // called *.pb: of processes whose recording was never begun
 };
 
 // The newest run among the folder's traces, by when its first process began. Folders beneath it, files called *.old and

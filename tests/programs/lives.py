@@ -12,7 +12,7 @@ import sys
 
 import runner
 from runner import PYTHON, SIMULATED, both, report
-from traces import check
+from traces import check, names
 
 # What the report must say -------------------------------------------------------------------------------------------
 
@@ -84,6 +84,14 @@ def ranks(run):
     check(sorted((row["rank"], row["local_rank"]) for row in rows) == [("0", "0"), ("1", "1"), ("2", "0")], rows)
 
 
+def twice(run):
+    """Two recorders in one process, each with the whole of it."""
+    traces = run.traces()
+    check(len(traces) == 2, run.files())
+    for trace in traces:
+        check(len(trace.calls) == 4 and trace.clean and not trace.losses, f"{names(trace)}, {trace.losses}")
+
+
 def two_runs(run):
     check(len(run.files()) == 1, run.files())
     check(int(report(run)["totals"]["api_calls"]) == 4, "the child was not to be traced")
@@ -99,6 +107,11 @@ def lone_daemons(run):
 
 def nothing_left(run):
     check(run.files() == [], run.files())
+
+
+def nothing_recorded(run):
+    """The file is there, and empty."""
+    check([os.path.getsize(os.path.join(run.folder, name)) for name in run.files()] == [0], run.files())
 
 
 def said(*lines):
@@ -183,6 +196,14 @@ def python_314(run):
         check(frames == [("Model.load", "/srv/model.py", 205), ("main", "/srv/model.py", 103)], frames)
 
 
+def python_314_ends(run):
+    one()(run)
+    trace = run.trace()
+    stacks = {s["id"]: s for c in trace.chunks for s in c.get("stack", [])}
+    depths = [len(stacks[call["stack"]].get("code", [])) for call in trace.calls]
+    check(depths == [2, 0, 0, 0], f"depths: {depths}")
+
+
 def python_314_refused(run):
     one()(run)
     state = run.trace().states["python_stacks"]
@@ -216,6 +237,8 @@ CASES = {
     "many_children": ("process_host", ["many_children"], processes(13, 13), {}),
     "fork_beside_the_loader": ("process_host", ["fork_beside_the_loader"], processes(21, 40),
                                {"before": "slow_loader", "seconds": 10}),
+    "fork_beside_starting_threads": ("process_host", ["daemon_after_work"], processes(2, 2),
+                                     {"before": "slow_thread_start", "env": {"THREAD_START_MS": "60"}}),
     "daemon_after_work": ("process_host", ["daemon_after_work"], processes(2, 2), {}),
     "daemons_before_work": ("process_host", ["daemons_before_work"], lone_daemons, {}),
     "parent_dies_first": ("process_host", ["parent_dies_first"], processes(2, 2), {}),
@@ -287,7 +310,17 @@ CASES = {
                               {"stderr": True}),
     "many_threads": ("resource_host", ["many_threads"], nothing_lost_uncounted(64 * 4000), {"seconds": 10}),
     "slow_disk": ("resource_host", ["many_threads"], lambda run: None, {"slow_disk": 400, "stderr": True, "seconds": 10}),
-    "dead_disk": ("resource_host", ["work"], readable(1, 0), {"slow_disk": 60_000, "stderr": True}),
+    "dead_disk": ("resource_host", ["work"], both(readable(1, 0), said("lacks its end")),
+                  {"slow_disk": 60_000, "stderr": True}),
+    "disk_dead_from_the_start": ("resource_host", ["work"],
+                                 both(nothing_recorded, said("is not begun", "nothing of process")),
+                                 {"slow_disk": 60_000, "stderr": True, "env": {"SLOW_DISK_AFTER": "0"}, "seconds": 4.5}),
+    "late_writer": ("resource_host", ["work"], both(one(), said("is not begun")),
+                    {"before": "slow_thread_start", "stderr": True, "env": {"THREAD_START_MS": "2200"}, "seconds": 4.5}),
+    "writer_that_never_runs": ("resource_host", ["work"],
+                               both(nothing_recorded, said("is not begun", "nothing of process")),
+                               {"before": "slow_thread_start", "stderr": True, "env": {"THREAD_START_MS": "60000"},
+                                "seconds": 4.5}),
     "symbolic_link": ("resource_host", ["work"], both(victim_untouched, said("a symbolic link")),
                       {"stderr": True, "prepare": prepare_link, "env": {"UVMTRACE_OUT": "link.pb"}}),
     "fifo": ("resource_host", ["work"], said("a fifo"),
@@ -296,6 +329,14 @@ CASES = {
                {"stderr": True, "prepare": prepare_folder, "env": {"UVMTRACE_OUT": "folder.pb"}}),
     "missing_folder": ("resource_host", ["work"], both(nothing_left, said("its folder does not exist")),
                        {"stderr": True, "env": {"UVMTRACE_OUT": "missing/%h/%p.pb"}}),
+    # Beside others.
+    "twice": ("resource_host", ["work"], twice, {"twice": True}),
+    "simulated_twice": ("resource_host", ["work"], twice, {"twice": True, "env": SIMULATED}),
+    # The library's code runs before the sanitizer's runtime has made itself ready.
+    "asan_host": ("asan_host", ["work"], one(),
+                  {"optional": True, "env": {"ASAN_OPTIONS": "verify_asan_link_order=0:detect_leaks=0"}}),
+    "static_asan_host": ("static_asan_host", ["work"], one(),
+                         {"optional": True, "env": {"ASAN_OPTIONS": "detect_leaks=0"}}),
     # Python.
     "workers_fork": (PYTHON, ["workers.py", "fork"], workers, {}),
     "workers_spawn": (PYTHON, ["workers.py", "spawn"], workers, {}),
@@ -313,6 +354,8 @@ CASES = {
     "python_no_stacks": (PYTHON, ["ends.py", "normal"], no_python_stacks, {"env": {"UVMTRACE_STACKS": "0"}}),
     "free_threaded_python": ("resource_host", ["work"], free_threaded, {"before": "free_threaded"}),
     "python_314_by_layout": ("resource_host", ["work"], python_314, {"before": "python_314"}),
+    "python_314_finalizes_meanwhile": ("resource_host", ["work"], python_314_ends,
+                                       {"before": "python_314", "env": {"PYTHON_314_FINALIZES": "3"}}),
     "python_314_of_another_layout": ("resource_host", ["work"], python_314_refused,
                                      {"before": "python_314", "env": {"PYTHON_314_STRINGS": "alpha"}}),
     "python_stacks": (PYTHON, ["stacks.py"], python_stacks, {"versions": True}),

@@ -186,13 +186,15 @@ int FileSizeLimitLater() {
 // Threads ----------------------------------------------------------------------------------------------------------
 
 // Every call is in the trace or counted as lost.
+// THREAD_CALLS of each, if set: for measurements by hand.
 int ManyThreads() {
   constexpr int kThreads = 64;
-  constexpr int kCalls = 4000;
+  const char* const wanted = getenv("THREAD_CALLS");
+  const int calls = wanted == nullptr ? 4000 : atoi(wanted);
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; ++i) {
-    threads.emplace_back([] {
-      for (int call = 0; call < kCalls / 2; ++call) {
+    threads.emplace_back([calls] {
+      for (int call = 0; call < calls / 2; ++call) {
         void* pointer = nullptr;
         cudaMalloc(&pointer, 64);
         cudaFree(pointer);
@@ -200,7 +202,7 @@ int ManyThreads() {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  printf("%d calls\n", kThreads * kCalls);
+  printf("%d calls\n", kThreads * calls);
   return 0;
 }
 

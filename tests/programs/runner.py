@@ -12,11 +12,13 @@ options
   stderr     the library may print there: the expectation says what
   partner    another library is preloaded as well, behind ours: its name
   before     the same, before ours
+  twice      two copies of libuvmtrace.so are preloaded
   slow_disk  milliseconds that every write to the trace takes
   launcher   run by uvmtrace run
   inject     loaded by the program, as CUDA_INJECTION64_PATH does, instead of preloaded
   prepare    called with the folder of each run before it
   sanitized  variables that make less of it where a sanitizer makes everything slow
+  optional   the program is not built everywhere
   seconds    more than the two that an exit may take
   finding    the sanitizer must find this: a check of the runner itself
   versions   with each version of CPython that is installed
@@ -131,6 +133,8 @@ def run_case(args, name, case):
     """How many programs were run; Failure or Skipped otherwise."""
     program, arguments, expectation, options = case
     reason = args.sanitizer.cannot_run(name)
+    if reason is None and options.get("optional") and not os.path.exists(os.path.join(args.programs, program)):
+        reason = f"{program} could not be built here"
     if reason is None and "finding" in options and not args.sanitizer:
         reason = "this build has no sanitizer"
     if reason is not None:
@@ -168,6 +172,8 @@ def run_once(args, name, command, expectation, options):
             os.mkdir(folder)
             options.get("prepare", nothing)(folder)
         without = Run(args, folders[0], command, environment, before + behind)
+        if options.get("twice"):
+            behind = [shutil.copy(args.library, os.path.join(base, "libuvmtrace_again.so"))] + behind
         if without.process.returncode == SKIP:
             raise Skipped("not permitted here")
         if options.get("launcher"):

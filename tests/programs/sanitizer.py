@@ -40,6 +40,8 @@ CANNOT = {
         **dict.fromkeys(("shell", "pipe"), "system() and popen() fail under TSan alone: their child shares its memory"),
         "exit_inside_a_call": "TSan delivers a signal at the next function that it interposes, and the program's loop calls none",
         "main_thread_ends_first": "TSan's own thread keeps a process whose main thread has ended, library or not",
+        **dict.fromkeys(("late_writer", "writer_that_never_runs"),
+                        "TSan's pthread_create waits until the thread has been set up, and so would the program"),
         "fork_beside_the_loader": "its loader does not run under TSan, library or not",
         "raw_clone": "TSan does not see that a process was made by the system call itself, and compares it with its parent",
     },

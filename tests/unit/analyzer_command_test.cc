@@ -112,6 +112,7 @@ TEST(CommandTest, AFolderIsTheNewestRunInIt) {
   EXPECT_EQ(report.output.find("old"), std::string::npos) << report.output;
   const CommandOutcome said = RunReport(folder + " 2>&1 >/dev/null");
   EXPECT_NE(said.output.find("2 of 4 traces"), std::string::npos) << said.output;
+  EXPECT_NE(said.output.find("one *.pb file is empty"), std::string::npos) << said.output;
   const CommandOutcome one = RunReport(folder + "/trace.pb 2>&1 >/dev/null");
   EXPECT_NE(one.output.find("1 more trace is beside it"), std::string::npos) << one.output;
   std::filesystem::copy_file(folder + "/old.pb", folder + "/copy.pb");

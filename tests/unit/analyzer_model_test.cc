@@ -22,6 +22,41 @@ using analyzer::Allocation;
 using analyzer::AllocationTable;
 constexpr auto kManaged = analyzer::MemoryKind::kManaged;
 
+// As many steps for the millionth use of an address as for the first: what is asked of the table between an allocation
+// and its free, too, and frees whose allocation was lost.
+TEST(AllocationTableTest, AnAddressThatIsUsedAgainAndAgainCostsNoMoreEachTime) {
+  AllocationTable table;
+  constexpr uint64_t kBase = 0x7f0000000000;
+  constexpr uint64_t kUses = 200'000;
+  table.Add(kBase - 64 * kMiB, 128 * kMiB, 1, kManaged, 0);  // reaches over all that follow
+  for (uint64_t use = 1; use <= kUses; ++use) {
+    const uint64_t now_ns = use * 10'000;  // 2 s in all: nothing can be forgotten
+    Allocation* const allocation = table.Add(kBase, (use % 2 + 1) * kMiB, now_ns, kManaged, 0).allocation;
+    ASSERT_EQ(table.Find(kBase + 5, now_ns + 10), allocation);
+    ASSERT_EQ(table.At(kBase + 5, now_ns + 10).live, allocation);
+    table.Split(kBase - kMiB, 2 * kMiB, now_ns + 20, [](Allocation*, uint64_t, uint64_t) {});
+    ASSERT_EQ(table.Free(kBase, now_ns + 100, now_ns + 200).allocation, allocation);
+    ASSERT_EQ(table.At(kBase + 5, now_ns + 300).freed, allocation);
+    ASSERT_EQ(table.Free(kBase, now_ns + 400, now_ns + 500).allocation, nullptr);
+  }
+  EXPECT_LT(table.steps(), 100 * kUses);
+}
+
+// With records lost, some allocations lack their free and some frees their allocation.
+TEST(AllocationTableTest, LostRecordsDoNotMakeTheNextOnesDearer) {
+  AllocationTable table;
+  constexpr uint64_t kBase = 0x7f0000000000;
+  constexpr uint64_t kUses = 200'000;
+  uint64_t random = 1;
+  for (uint64_t use = 1; use <= kUses; ++use) {
+    random = random * 6364136223846793005u + 1442695040888963407u;
+    const uint64_t now_ns = use * 10'000;
+    if ((random >> 60) % 2 == 0) table.Add(kBase, kMiB, now_ns, kManaged, 0);
+    if ((random >> 50) % 2 == 0) table.Free(kBase, now_ns + 100, now_ns + 200);
+  }
+  EXPECT_LT(table.steps(), 100 * kUses);
+}
+
 TEST(AllocationTableTest, AddressUsedAgainGoesToWhoLivedThereThen) {
   AllocationTable table;
   constexpr uint64_t kBase = 0x10000000;

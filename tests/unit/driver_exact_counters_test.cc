@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <string>
 #include <vector>
 
@@ -41,7 +42,7 @@ struct FakeDriver {
   int tracker_descriptor = -1;
   ToolsTracker tracker;
   uint64_t flags = 0;
-  uint64_t* page = nullptr;
+  std::atomic<uint64_t>* page = nullptr;  // as the kernel writes it
 };
 FakeDriver* g_driver = nullptr;
 
@@ -74,7 +75,7 @@ int FakeControl(int descriptor, unsigned long number, void* data) {
     }
     g_driver->tracker = *tracker;
     g_driver->tracker_descriptor = descriptor;
-    g_driver->page = reinterpret_cast<uint64_t*>(tracker->control);
+    g_driver->page = reinterpret_cast<std::atomic<uint64_t>*>(tracker->control);
     g_driver->page[kHostToDeviceBytesIndex] = g_driver->first_bytes;
     return 0;
   }

@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <deque>
 #include <map>
 #include <mutex>
 #include <string>
@@ -27,7 +29,41 @@ inline uint64_t RawNs() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
+// A list that tests and sources use at the same time. Its elements stay where they are.
+template <typename T>
+class GuardedList {
+ public:
+  explicit GuardedList(std::recursive_mutex& mutex) : mutex_(mutex) {}
+  size_t size() const {
+    std::lock_guard guard(mutex_);
+    return items_.size();
+  }
+  T& operator[](size_t i) {
+    std::lock_guard guard(mutex_);
+    return items_[i];
+  }
+  void push_back(const T& item) {
+    std::lock_guard guard(mutex_);
+    items_.push_back(item);
+  }
+  void clear() {
+    std::lock_guard guard(mutex_);
+    items_.clear();
+  }
+  // While the mutex is held.
+  auto begin() { return items_.begin(); }
+  auto end() { return items_.end(); }
+  auto begin() const { return items_.begin(); }
+  auto end() const { return items_.end(); }
+
+ private:
+  std::recursive_mutex& mutex_;
+  std::deque<T> items_;
+};
+
 class FakeTools {
+  std::recursive_mutex mutex_;
+
  public:
   struct Answer {
     int error = 0;
@@ -39,7 +75,7 @@ class FakeTools {
     uint8_t* ring = nullptr;
     uint32_t entries = 0;
     ToolsControl* control = nullptr;
-    uint64_t* counters = nullptr;
+    std::atomic<uint64_t>* counters = nullptr;  // as the kernel writes them
     bool all_processors = false;
     uint64_t enabled = 0;
   };
@@ -47,15 +83,15 @@ class FakeTools {
   // How it answers.
   int open_error = 0;
   std::map<unsigned long, Answer> refusals;
-  uint32_t most_entries = 1u << 30;  // larger rings find no memory
-  std::vector<int> va_spaces;        // what find_va_spaces finds
-  std::vector<int> other_kinds;      // refused
+  uint32_t most_entries = 1u << 30;    // larger rings find no memory
+  GuardedList<int> va_spaces{mutex_};  // what find_va_spaces finds
+  std::vector<int> other_kinds;        // refused
   std::vector<DeviceUuid> processors = std::vector<DeviceUuid>(33);
   DeviceUuid refused_processor;  // a counters tracker of this GPU
   bool tools_are_files = false;  // descriptors that poll calls ready for ever
 
   // How it was used.
-  std::vector<Tracker> trackers;
+  GuardedList<Tracker> trackers{mutex_};
   int flushes = 0;
   uint32_t threshold = 0;
 
@@ -83,7 +119,7 @@ class FakeTools {
   // when somebody flushes.
   template <typename Entry>
   void Send(const Entry& entry, size_t va_space = 0, bool held_back = false) {
-    std::lock_guard<std::mutex> guard(mutex_);
+    std::lock_guard guard(mutex_);
     uint8_t bytes[kToolsEntryBytes] = {};
     memcpy(bytes, &entry, sizeof entry);
     std::string held(reinterpret_cast<char*>(bytes), sizeof bytes);
@@ -95,19 +131,20 @@ class FakeTools {
     Send(entry, 0, true);
   }
   void CountBytes(uint64_t bytes) {
-    std::lock_guard<std::mutex> guard(mutex_);
+    std::lock_guard guard(mutex_);
     for (Tracker& tracker : trackers) {
       if (tracker.counters != nullptr && tracker.all_processors) tracker.counters[kHostToDeviceBytesIndex] += bytes;
     }
   }
   Tracker* queue(size_t n = 0) {
+    std::lock_guard guard(mutex_);
     for (Tracker& tracker : trackers) {
       if (tracker.is_queue && n-- == 0) return &tracker;
     }
     return nullptr;
   }
   bool Asks(ToolsEvent event) {
-    std::lock_guard<std::mutex> guard(mutex_);
+    std::lock_guard guard(mutex_);
     return (queue()->enabled & ToolsBit(event)) != 0;
   }
   int descriptor_of_queue = -1;
@@ -135,12 +172,13 @@ class FakeTools {
   }
 
   size_t FindVaSpaces(int* descriptors, size_t capacity) {
-    std::lock_guard<std::mutex> guard(mutex_);
+    std::lock_guard guard(mutex_);
     size_t count = 0;
-    for (const std::vector<int>* list : {&other_kinds, &va_spaces}) {
-      for (const int one : *list) {
-        if (count < capacity) descriptors[count++] = one;
-      }
+    for (const int one : other_kinds) {
+      if (count < capacity) descriptors[count++] = one;
+    }
+    for (const int one : va_spaces) {
+      if (count < capacity) descriptors[count++] = one;
     }
     return count;
   }
@@ -162,7 +200,7 @@ class FakeTools {
   }
 
   int Control(int descriptor, unsigned long number, void* data) {
-    std::lock_guard<std::mutex> guard(mutex_);
+    std::lock_guard guard(mutex_);
     Answer answer;
     if (refusals.count(number) != 0) answer = refusals[number];
     if (answer.error != 0) {
@@ -247,7 +285,7 @@ class FakeTools {
       tracker.control = reinterpret_cast<ToolsControl*>(argument->control);
       if (descriptor_of_queue < 0) descriptor_of_queue = descriptor;
     } else {
-      tracker.counters = reinterpret_cast<uint64_t*>(argument->control);
+      tracker.counters = reinterpret_cast<std::atomic<uint64_t>*>(argument->control);
     }
     tracker.all_processors = argument->all_processors != 0;
     struct stat file;
@@ -282,7 +320,6 @@ class FakeTools {
   };
 
   static inline FakeTools* current_ = nullptr;
-  std::mutex mutex_;
   std::vector<File> files_;
   std::vector<int> writers_;
   std::vector<Held> held_;

@@ -21,7 +21,7 @@ add_test(NAME preload.calls_of_headers
 
 # An interpreter of its own in the test's process.
 find_package(Python3 COMPONENTS Development.Embed)
-if(Python3_Development.Embed_FOUND AND UVMTRACE_SANITIZE STREQUAL "")
+if(Python3_Development.Embed_FOUND AND NOT UVMTRACE_SANITIZE STREQUAL "thread")
   add_executable(uvmtrace_preload_python_test
     preload_python_stack_test.cc
     preload_python_interpreter_test.cc
@@ -30,5 +30,6 @@ if(Python3_Development.Embed_FOUND AND UVMTRACE_SANITIZE STREQUAL "")
     ${PROJECT_SOURCE_DIR}/preload/python_stack.cc)
   target_link_libraries(uvmtrace_preload_python_test PRIVATE
     uvmtrace_preload_parts uvmtrace_record uvmtrace_record_oracle uvmtrace_cuda_headers Python3::Python GTest::gtest_main)
-  gtest_discover_tests(uvmtrace_preload_python_test)
+  # Under a sanitizer what CPython leaves behind at its end is not ours.
+  gtest_discover_tests(uvmtrace_preload_python_test PROPERTIES ENVIRONMENT ASAN_OPTIONS=detect_leaks=0)
 endif()

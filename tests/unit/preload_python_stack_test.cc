@@ -349,7 +349,9 @@ TEST_P(PythonStackTest, TakesLessThanFiveMicrosecondsForTwentyFrames) {
     python.Run("import probe\ndef deep(n): return deep(n - 1) if n else probe.time()\ndeep(30)");
     EXPECT_EQ(captured_count, 20u);
     printf("%s: %.2f us for 20 frames\n", by_api() ? "by API" : "by layout", fastest_us);
+#ifndef __SANITIZE_ADDRESS__
     EXPECT_LT(fastest_us, 5);
+#endif
   });
 }
 

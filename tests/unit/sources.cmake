@@ -39,7 +39,10 @@ target_link_libraries(uvmtrace_sources_test PRIVATE
   GTest::gtest_main ${CMAKE_DL_LIBS})
 add_dependencies(uvmtrace_sources_test uvmtrace_fake_cupti uvmtrace_fake_cupti_other uvmtrace_fake_cupti_pip
                  uvmtrace_fake_cupti_simulator)
-gtest_discover_tests(uvmtrace_sources_test PROPERTIES ENVIRONMENT "LD_LIBRARY_PATH=${fake_cupti_folder}/simulator")
+# die_after_fork: forked children start sources of their own.
+gtest_discover_tests(uvmtrace_sources_test PROPERTIES
+  ENVIRONMENT "LD_LIBRARY_PATH=${fake_cupti_folder}/simulator"
+  ENVIRONMENT_MODIFICATION TSAN_OPTIONS=set:die_after_fork=0)
 
 # As record_needs_only_libc: see record.cmake.
 if(UVMTRACE_SANITIZE STREQUAL "")

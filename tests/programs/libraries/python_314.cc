@@ -4,10 +4,13 @@
 // no C API beyond the few functions that reading by layout takes.
 //
 // PYTHON_314_STRINGS=alpha: strings as an alpha release had them, which the layout does not fit.
+// PYTHON_314_FINALIZES=n: at the n-th time that the thread's state is asked for, the interpreter begins to finalize, in
+// another thread as it were, and has given the state and its frames back when the caller gets the pointer to it.
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define PYTHON_EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -22,7 +25,7 @@ struct AsciiString {  // cpython/unicodeobject.h, PyASCIIObject
   Object object;
   int64_t length;
   int64_t hash;
-  uint32_t state;  // interned:2, kind:3, compact:1, ascii:1, statically_allocated:1
+  uint32_t state;    // interned:2, kind:3, compact:1, ascii:1, statically_allocated:1
   uint32_t padding;  // the text follows sizeof(PyASCIIObject)
   char text[64];
 };
@@ -104,8 +107,13 @@ void Fill(AsciiString* string, const char* text, int64_t hash, uint32_t state) {
 AsciiString file, outer_name, inner_name;
 Code outer_code, inner_code;
 Object none;
-Frame entry_frame, outer_frame, inner_frame;
-ThreadState thread_state;
+// What the end of the interpreter gives back, in pages of its own.
+struct alignas(4096) GivenBack {
+  Frame entry_frame, outer_frame, inner_frame;
+  ThreadState thread_state;
+};
+GivenBack given_back;
+int finalizing = 0;
 
 void Fill(Code* code, const AsciiString* name, int first_line) {
   code->object = {1, &PyCode_Type};
@@ -116,6 +124,7 @@ void Fill(Code* code, const AsciiString* name, int first_line) {
 }
 
 ThreadState* Build() {
+  auto& [entry_frame, outer_frame, inner_frame, thread_state] = given_back;
   const char* const kind = getenv("PYTHON_314_STRINGS");
   const uint32_t state = kind != nullptr && strcmp(kind, "alpha") == 0 ? kCompactAsciiOfTheAlpha : kCompactAscii;
   Fill(&file, "/srv/model.py", 11, state);
@@ -142,10 +151,16 @@ ThreadState* Build() {
 }  // namespace
 
 PYTHON_EXPORT int Py_IsInitialized() { return 1; }
-PYTHON_EXPORT int Py_IsFinalizing() { return 0; }
+PYTHON_EXPORT int Py_IsFinalizing() { return finalizing; }
 PYTHON_EXPORT const char* Py_GetVersion() { return "3.14.0 (main, Oct  7 2025, 12:00:00) [GCC 14.2.0]"; }
 PYTHON_EXPORT void* PyGILState_GetThisThreadState() {
   static ThreadState* const state = Build();
+  static int asked = 0;
+  const char* const at = getenv("PYTHON_314_FINALIZES");
+  if (at != nullptr && ++asked == atoi(at)) {
+    finalizing = 1;
+    mprotect(&given_back, sizeof(given_back), PROT_NONE);
+  }
   return state;
 }
 PYTHON_EXPORT int PyGILState_Check() { return 0; }
