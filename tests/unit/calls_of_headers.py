@@ -29,7 +29,7 @@ def declared(compiler, include, *definitions):
 
 def rows(preload):
     found = set()
-    for name in ("calls_driver.inc", "calls_runtime.inc", "lookups.inc"):
+    for name in ("calls_driver_memory.inc", "calls_driver_objects.inc", "calls_runtime.inc", "lookups.inc"):
         with open(os.path.join(preload, name)) as file:
             for twin, symbol in re.findall(r"^UVMTRACE_(?:CALL|LOOKUP)(?:_UNCHECKED)?(_PT[DS][SZ])?\(\w+, (\w+)", file.read(), re.M):
                 found.add(symbol)

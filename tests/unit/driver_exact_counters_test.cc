@@ -285,32 +285,41 @@ TEST_F(ExactCountersTest, AForkedChildHasNeitherThePageNorTheDescriptor) {
 }
 
 // Scripted by driver_fake_tools.h: several devices and address spaces.
-TEST(ExactCountersOfDevices, EachDeviceHasItsOwnAndAllAddressSpacesAddUp) {
-  FakeTools tools;
-  ProcRoot root;
-  DeviceUuid devices[2] = {FakeTools::Gpu(0), FakeTools::Gpu(1)};
-  const TraceContents trace = RecordInChild([&]() -> std::string {
+class ExactCountersOfDevices : public testing::Test {
+ protected:
+  template <size_t kCount>
+  DriverSamplerOptions Options(const DeviceUuid (&devices)[kCount]) const {
     DriverSamplerOptions options;
-    options.root = root.path();
+    options.root = root_.path();
     options.period_us = 1000;
     options.tools = &FakeTools::kCalls;
     options.devices = devices;
-    options.device_count = 2;
-    StartDriverSampler(options);
-    if (tools.trackers.size() != 3) return std::to_string(tools.trackers.size()) + " trackers";
+    options.device_count = kCount;
+    return options;
+  }
+
+  FakeTools tools_;
+  ProcRoot root_;
+};
+
+TEST_F(ExactCountersOfDevices, EachDeviceHasItsOwnAndAllAddressSpacesAddUp) {
+  DeviceUuid devices[2] = {FakeTools::Gpu(0), FakeTools::Gpu(1)};
+  const TraceContents trace = RecordInChild([&]() -> std::string {
+    StartDriverSampler(Options(devices));
+    if (tools_.trackers.size() != 3) return std::to_string(tools_.trackers.size()) + " trackers";
     SetDriverManagedMemoryLive(true);
-    tools.trackers[0].counters[kHostToDeviceBytesIndex] += 300;
-    tools.trackers[1].counters[kHostToDeviceBytesIndex] += 100;
-    tools.trackers[2].counters[kHostToDeviceBytesIndex] += 200;
+    tools_.trackers[0].counters[kHostToDeviceBytesIndex] += 300;
+    tools_.trackers[1].counters[kHostToDeviceBytesIndex] += 100;
+    tools_.trackers[2].counters[kHostToDeviceBytesIndex] += 200;
     SleepMs(30);
     SetDriverManagedMemoryLive(false);
     SleepMs(30);
-    tools.va_spaces.push_back(memfd_create("second", MFD_CLOEXEC));
+    tools_.va_spaces.push_back(memfd_create("second", MFD_CLOEXEC));
     SetDriverManagedMemoryLive(true);
-    for (int i = 0; i < 2000 && tools.trackers.size() < 6; ++i) SleepMs(1);
-    if (tools.trackers.size() != 6) return "the second address space is not counted";
-    tools.trackers[3].counters[kHostToDeviceBytesIndex] += 7000;
-    tools.trackers[5].counters[kHostToDeviceBytesIndex] += 7000;
+    for (int i = 0; i < 2000 && tools_.trackers.size() < 6; ++i) SleepMs(1);
+    if (tools_.trackers.size() != 6) return "the second address space is not counted";
+    tools_.trackers[3].counters[kHostToDeviceBytesIndex] += 7000;
+    tools_.trackers[5].counters[kHostToDeviceBytesIndex] += 7000;
     FinishDriverSampler(2000);
     return "";
   });
@@ -322,21 +331,13 @@ TEST(ExactCountersOfDevices, EachDeviceHasItsOwnAndAllAddressSpacesAddUp) {
   EXPECT_EQ(trace.states.at("exact_counters").reason, "of 2 address spaces together");
 }
 
-TEST(ExactCountersOfDevices, TheOnlyDeviceHasTheProcesssWithoutATrackerOfItsOwn) {
-  FakeTools tools;
-  ProcRoot root;
+TEST_F(ExactCountersOfDevices, TheOnlyDeviceHasTheProcesssWithoutATrackerOfItsOwn) {
   DeviceUuid devices[1] = {FakeTools::Gpu(0)};
   const TraceContents trace = RecordInChild([&]() -> std::string {
-    DriverSamplerOptions options;
-    options.root = root.path();
-    options.period_us = 1000;
-    options.tools = &FakeTools::kCalls;
-    options.devices = devices;
-    options.device_count = 1;
-    StartDriverSampler(options);
-    if (tools.trackers.size() != 1) return std::to_string(tools.trackers.size()) + " trackers";
-    tools.trackers[0].counters[kHostToDeviceBytesIndex] += 300;
-    tools.trackers[0].counters[kCpuFaultsIndex] += 4;
+    StartDriverSampler(Options(devices));
+    if (tools_.trackers.size() != 1) return std::to_string(tools_.trackers.size()) + " trackers";
+    tools_.trackers[0].counters[kHostToDeviceBytesIndex] += 300;
+    tools_.trackers[0].counters[kCpuFaultsIndex] += 4;
     FinishDriverSampler(2000);
     return "";
   });
@@ -352,20 +353,13 @@ TEST(ExactCountersOfDevices, TheOnlyDeviceHasTheProcesssWithoutATrackerOfItsOwn)
   EXPECT_EQ(cpu_faults[1], 0u) << "no device has faults of the CPU";
 }
 
-TEST(ExactCountersOfDevices, ADeviceThatTheDriverRefusesCostsNotTheOthers) {
-  FakeTools tools;
-  tools.refused_processor = FakeTools::Gpu(0);
-  ProcRoot root;
+TEST_F(ExactCountersOfDevices, ADeviceThatTheDriverRefusesCostsNotTheOthers) {
+  tools_.refused_processor = FakeTools::Gpu(0);
   DeviceUuid devices[2] = {FakeTools::Gpu(0), FakeTools::Gpu(1)};
   const TraceContents trace = RecordInChild([&]() -> std::string {
-    DriverSamplerOptions options;
-    options.root = root.path();
-    options.tools = &FakeTools::kCalls;
-    options.devices = devices;
-    options.device_count = 2;
-    StartDriverSampler(options);
+    StartDriverSampler(Options(devices));
     FinishDriverSampler(2000);
-    return tools.trackers.size() == 2 ? "" : std::to_string(tools.trackers.size()) + " trackers";
+    return tools_.trackers.size() == 2 ? "" : std::to_string(tools_.trackers.size()) + " trackers";
   });
   EXPECT_EQ(trace.states.at("exact_counters").state, sources_test::kActive);
   EXPECT_NE(trace.states.at("exact_counters").reason.find("not of GPU 0"), std::string::npos);

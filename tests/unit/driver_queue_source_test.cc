@@ -2,7 +2,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -10,9 +9,7 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <deque>
 #include <string>
-#include <vector>
 
 #include "driver/driver_sampler.h"
 #include "driver/queue_source.h"
@@ -20,6 +17,7 @@
 #include "record/recorder.h"
 #include "tests/unit/driver_fake_tools.h"
 #include "tests/unit/driver_proc_root.h"
+#include "tests/unit/driver_queue_source_fixture.h"
 #include "tests/unit/sources_trace.h"
 
 namespace uvmtrace {
@@ -27,79 +25,6 @@ namespace {
 
 using sources_test::RecordInChild;
 using sources_test::TraceContents;
-
-constexpr uint64_t kAddress = 0x7f00'0000'0000;
-
-void SleepMs(int milliseconds) { usleep(static_cast<useconds_t>(milliseconds) * 1000); }
-
-template <typename Condition>
-bool WaitFor(Condition condition, int timeout_ms = 5000) {
-  for (int i = 0; i < timeout_ms && !condition(); ++i) SleepMs(1);
-  return condition();
-}
-
-ToolsGpuFaultEntry GpuFault() {
-  ToolsGpuFaultEntry entry{};
-  entry.type = 3;
-  entry.access = 2;
-  entry.gpu = 1;
-  entry.address = kAddress;
-  entry.time_ns = RawNs();
-  entry.batch = 12;
-  return entry;
-}
-ToolsReplayEntry Replay() { return {4, 1, 1, 0, 12, RawNs(), 0}; }
-ToolsMigrationEntry Migration(uint64_t age_ns = 1000) {
-  ToolsMigrationEntry entry{};
-  entry.type = 2;
-  entry.cause = 2;
-  entry.destination = 1;
-  entry.address = kAddress;
-  entry.bytes = 4096;
-  entry.begin_ns = RawNs() - age_ns;
-  entry.end_ns = entry.begin_ns + age_ns / 2;
-  return entry;
-}
-
-class QueueSourceTest : public testing::Test {
- protected:
-  QueueSourceTest() { device_ = FakeTools::Gpu(0); }
-
-  QueueSourceOptions Options(QueueDetail detail = QueueDetail::kFull) {
-    QueueSourceOptions options;
-    options.tools = &FakeTools::kCalls;
-    options.devices = &device_;
-    options.device_count = 1;
-    options.detail = detail;
-    return options;
-  }
-  // `script` runs while managed memory lives.
-  TraceContents Record(const QueueSourceOptions& options, const std::function<std::string()>& script,
-                       bool expect_open = true) {
-    return RecordInChild([&]() -> std::string {
-      descriptors_before_ = OpenDescriptors();
-      errno = 4711;
-      if (StartQueueSource(options) != expect_open) return expect_open ? "did not open" : "opened";
-      if (errno != 4711) return "errno of the host changed";
-      SetQueueManagedMemoryLive(true);
-      const std::string failure = script();
-      SetQueueManagedMemoryLive(false);
-      FinishQueueSource(5000);
-      return failure;
-    });
-  }
-  // Of the source, among the high numbers.
-  int OpenToolsDescriptors() const { return OpenDescriptors() - descriptors_before_; }
-  static int OpenDescriptors() {
-    int count = 0;
-    for (int descriptor = 400; descriptor < 600; ++descriptor) count += fcntl(descriptor, F_GETFD) >= 0 ? 1 : 0;
-    return count;
-  }
-
-  FakeTools driver_;
-  DeviceUuid device_;
-  int descriptors_before_ = 0;
-};
 
 TEST_F(QueueSourceTest, IsOpenWhenTheStartReturnsAndGivesEveryEvent) {
   const TraceContents trace = Record(Options(), [&]() -> std::string {
@@ -253,23 +178,6 @@ TEST_F(QueueSourceTest, AGpuThatComesLaterIsKnownByItsFirstFault) {
   EXPECT_EQ(trace.gpu_faults[1].device, 1);
 }
 
-TEST_F(QueueSourceTest, LightAsksForNoMigrations) {
-  const TraceContents trace = Record(Options(QueueDetail::kLight), [&]() -> std::string {
-    if (driver_.Asks(ToolsEvent::kMigration) || driver_.Asks(ToolsEvent::kReadDuplicate)) return "asks for copies";
-    for (const ToolsEvent event : {ToolsEvent::kGpuFault, ToolsEvent::kReplay, ToolsEvent::kCpuFault,
-                                   ToolsEvent::kFatalFault, ToolsEvent::kThrashing, ToolsEvent::kRemoteMap}) {
-      if (!driver_.Asks(event)) return "does not ask for " + std::to_string(static_cast<int>(event));
-    }
-    driver_.Send(GpuFault());
-    driver_.HoldBack(Replay());
-    driver_.HoldBack(Migration());
-    return "";
-  });
-  EXPECT_EQ(trace.gpu_faults.size(), 1u);
-  EXPECT_EQ(trace.replays.size(), 1u);
-  EXPECT_TRUE(trace.migrations.empty());
-}
-
 std::atomic<int> g_given_up{0};
 
 TEST_F(QueueSourceTest, ARingThatIsNoneIsGivenUp) {
@@ -404,90 +312,6 @@ TEST_F(QueueSourceTest, ASecondAddressSpaceIsFoundAndItsReplaysAreNotDoubled) {
   EXPECT_EQ(trace.gpu_faults.size(), 2u);
   EXPECT_EQ(trace.replays.size(), 1u);
   EXPECT_NE(trace.states.at("driver_queue").reason.find("2 address spaces"), std::string::npos);
-}
-
-TEST_F(QueueSourceTest, SampledRecordsWholeWindowsAndNothingBetweenThem) {
-  const TraceContents trace = Record(Options(QueueDetail::kSampled), [&]() -> std::string {
-    const uint64_t end_ns = RawNs() + 1'500'000'000;
-    while (RawNs() < end_ns) {
-      driver_.HoldBack(Migration(0));  // comes with the next flush only
-      driver_.Send(GpuFault());
-      usleep(200);
-    }
-    return driver_.Asks(ToolsEvent::kGpuFault) ? "" : "faults were switched off";
-  });
-  ASSERT_GE(trace.windows.size(), 4u);
-  EXPECT_LE(trace.windows.size(), 9u);
-  EXPECT_GT(trace.gpu_faults.size(), 1000u) << "faults are recorded all the time";
-  ASSERT_FALSE(trace.migrations.empty());
-  EXPECT_LT(trace.migrations.size() * 5, trace.gpu_faults.size());
-  // RAW and MONOTONIC are told apart by samples; over this time they run alike.
-  const int64_t offset = trace.clock_samples.front().monotonic_ns - trace.clock_samples.front().monotonic_raw_ns;
-  for (const auto& migration : trace.migrations) {
-    bool inside = false;
-    for (const auto& window : trace.windows) {
-      const int64_t at = migration.start_ns + offset;
-      inside = inside || (at >= window.start_ns - 100'000 &&
-                          at <= window.start_ns + static_cast<int64_t>(window.duration_ns) + 100'000);
-    }
-    EXPECT_TRUE(inside);
-  }
-  for (const auto& window : trace.windows) EXPECT_GE(window.duration_ns, 10'000'000u);
-}
-
-// A prefetch queues its copies at once; the driver tells of each when it is over, which may be long after the window.
-TEST_F(QueueSourceTest, AWindowWaitsForTheCopiesThatWereQueuedInIt) {
-  const TraceContents trace = Record(Options(QueueDetail::kSampled), [&]() -> std::string {
-    std::deque<ToolsMigrationEntry> queued;
-    const uint64_t end_ns = RawNs() + 1'200'000'000;
-    while (RawNs() < end_ns) {
-      queued.push_back(Migration(0));
-      while (!queued.empty() && RawNs() - queued.front().begin_ns > 12'000'000) {
-        ToolsMigrationEntry done = queued.front();
-        queued.pop_front();
-        done.end_ns = RawNs();
-        if (driver_.Asks(ToolsEvent::kMigration)) driver_.Send(done);
-      }
-      usleep(500);
-    }
-    return "";
-  });
-  ASSERT_GE(trace.windows.size(), 4u);
-  // Some 17 begin in 10 ms. A window that closed 2 ms after its end would have none of them.
-  EXPECT_GE(trace.migrations.size(), 8 * trace.windows.size());
-}
-
-TEST_F(QueueSourceTest, AutoGoesOnAsSampledWhenMigrationsCostTooMuch) {
-  QueueSourceOptions options = Options();
-  options.max_overhead_percent = 10;
-  const TraceContents trace = Record(options, [&]() -> std::string {
-    // As many in a second as would take 30 % of it.
-    const uint64_t end_ns = RawNs() + 2'500'000'000;
-    while (RawNs() < end_ns && driver_.Asks(ToolsEvent::kMigration)) {
-      for (int i = 0; i < 200; ++i) driver_.Send(Migration());
-      SleepMs(1);
-    }
-    return "";
-  });
-  ASSERT_EQ(trace.detail_changes.size(), 1u);
-  EXPECT_EQ(trace.detail_changes[0].detail, "sampled");
-  EXPECT_NE(trace.detail_changes[0].reason.find("UVMTRACE_MAX_OVERHEAD allows 10 %"), std::string::npos);
-  EXPECT_LT(trace.migrations.size(), 70'000u) << "48,000 cost what a second may: it is not over yet";
-  EXPECT_TRUE(trace.losses.empty());
-}
-
-TEST_F(QueueSourceTest, AutoStaysFullWhileMigrationsAreFew) {
-  QueueSourceOptions options = Options();
-  options.max_overhead_percent = 10;
-  const TraceContents trace = Record(options, [&]() -> std::string {
-    for (int i = 0; i < 130; ++i) {
-      for (int j = 0; j < 100; ++j) driver_.Send(Migration());
-      SleepMs(10);
-    }
-    return "";
-  });
-  EXPECT_TRUE(trace.detail_changes.empty());
-  EXPECT_EQ(trace.migrations.size(), 13'000u);
 }
 
 TEST_F(QueueSourceTest, WithoutManagedMemoryItSleeps) {

@@ -1,9 +1,11 @@
-add_executable(sim_test sim_model_test.cc sim_prefetch_test.cc)
+add_executable(sim_test
+  sim_model_advice_test.cc sim_model_eviction_test.cc sim_model_test.cc sim_prefetch_test.cc)
 target_link_libraries(sim_test PRIVATE uvm_model GTest::gtest_main)
 gtest_discover_tests(sim_test)
 
 # An nvcc binary with the shared runtime, as users build them; it finds the simulated libraries by LD_LIBRARY_PATH.
-add_executable(sim_program sim_program.cu)
+add_executable(sim_program
+  sim_program.cu sim_program_cupti.cu sim_program_memory.cu sim_program_process.cu sim_program_work.cu)
 set_target_properties(sim_program PROPERTIES CUDA_RUNTIME_LIBRARY Shared RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_include_directories(sim_program SYSTEM PRIVATE ${UVMTRACE_CUPTI_INCLUDE_DIR})
 find_library(UVMTRACE_CUPTI_LIBRARY NAMES libcupti.so.13
@@ -11,7 +13,7 @@ find_library(UVMTRACE_CUPTI_LIBRARY NAMES libcupti.so.13
 target_link_libraries(sim_program PRIVATE ${UVMTRACE_CUPTI_LIBRARY} ${CMAKE_DL_LIBS})
 
 # The same, reading the driver's tools interface.
-add_executable(sim_tools_program sim_tools_program.cu)
+add_executable(sim_tools_program sim_tools_program.cu sim_tools_program_readers.cu)
 set_target_properties(sim_tools_program PROPERTIES
   CUDA_RUNTIME_LIBRARY Shared RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_link_libraries(sim_tools_program PRIVATE ${CMAKE_DL_LIBS})

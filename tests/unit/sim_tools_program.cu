@@ -1,55 +1,23 @@
 // A CUDA program that reads the simulated driver's tools interface as a profiler would: sim_tools_program <case>. Exits
-// 0 if all is as it should be; says what is not.
-#include <cuda.h>
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <sys/mman.h>
-#include <sys/wait.h>
+// 0 if all is as it should be; says what is not. Here are the cases of what the driver tells; the readers that it
+// refuses or loses are in sim_tools_program_readers.cu.
+#include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <cstdio>
-#include <cstdlib>
-#include <cstring>
-#include <ctime>
 #include <map>
 #include <set>
-#include <string>
 #include <thread>
 #include <vector>
 
-#include "sim/engine/driver_tools_abi.h"
-#include "sim/engine/tables.h"
 #include "sim/include/uvmsim.h"
-#include "sim/include/uvmsim_host.h"
+#include "tests/unit/sim_check.h"
+#include "tests/unit/sim_tools_program.h"
 
+namespace uvmsim::tests {
 namespace {
-
-using namespace uvmsim;
-
-constexpr size_t kMiB = 1 << 20;
-constexpr size_t kBlock = 2 * kMiB;
-
-#define CHECK(condition)                                                        \
-  do {                                                                          \
-    if (!(condition)) {                                                         \
-      fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #condition); \
-      _exit(1);                                                                 \
-    }                                                                           \
-  } while (0)
-#define CHECK_EQ(a, b)                                                                                \
-  do {                                                                                                \
-    const auto left = (a);                                                                            \
-    const auto right = (b);                                                                           \
-    if (!(left == right)) {                                                                           \
-      fprintf(stderr, "%s:%d: %s is %lld, %s is %lld\n", __FILE__, __LINE__, #a, (long long)left, #b, \
-              (long long)right);                                                                      \
-      _exit(1);                                                                                       \
-    }                                                                                                 \
-  } while (0)
-#define CUDA(call) CHECK_EQ(call, cudaSuccess)
 
 __global__ void Touch(char* data, size_t bytes) {
   const size_t step = static_cast<size_t>(gridDim.x) * blockDim.x;
@@ -72,169 +40,11 @@ void ReadOnHost(const UvmsimLaunch* launch) {
 }
 UVMSIM_REGISTER(Read, ReadOnHost);
 
-void TouchOnGpu(char* data, size_t bytes) {
-  Touch<<<64, 256>>>(data, bytes);
-  CUDA(cudaGetLastError());
-  CUDA(cudaDeviceSynchronize());
-}
-
-// Every page, so that no count depends on the prefetcher.
-__attribute__((noinline)) void TouchOnCpu(volatile char* data, size_t bytes) {
-  for (size_t i = 0; i < bytes; i += 4096) data[i] = data[i] + 1;
-}
-
-char* Managed(size_t bytes) {
-  void* memory = nullptr;
-  CUDA(cudaMallocManaged(&memory, bytes));
-  return static_cast<char*>(memory);
-}
-
-void* FromDriver(const char* name) {
-  void* driver = dlopen("libcuda.so.1", RTLD_NOW);
-  CHECK(driver != nullptr);
-  void* symbol = dlsym(driver, name);
-  CHECK(symbol != nullptr);
-  return symbol;
-}
-
-const UvmsimTools& Tools() {
-  const auto* host = static_cast<const UvmsimHost*>(FromDriver("uvmsim_host"));
-  CHECK(host->version >= 2 && host->tools != nullptr);
-  return *host->tools;
-}
-
-EngineTotals Totals() {
-  EngineTotals totals;
-  static_cast<const CuptiTable*>(FromDriver("uvmsim_cupti_table"))->totals(&totals);
-  return totals;
-}
-
 uint64_t RawNow() {
   timespec now = {};
   clock_gettime(CLOCK_MONOTONIC_RAW, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
-
-int VaSpace() {
-  int found[4];
-  CHECK_EQ(Tools().find_va_spaces(found, 4), 1u);
-  return found[0];
-}
-
-void Flush() {
-  FlushArgument argument = {99};
-  CHECK_EQ(Tools().control(VaSpace(), kFlushEvents, &argument), 0);
-  CHECK_EQ(argument.status, 0u);
-}
-
-template <typename Word>
-Word* Pages(size_t bytes) {
-  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  CHECK(memory != MAP_FAILED);
-  return static_cast<Word*>(memory);
-}
-
-uint32_t SetFlags(int descriptor, unsigned long number, uint64_t flags) {
-  FlagsArgument argument = {flags, 99};
-  CHECK_EQ(Tools().control(descriptor, number, &argument), 0);
-  return argument.status;
-}
-
-constexpr uint64_t Bit(ToolsEventType type) { return uint64_t{1} << type; }
-constexpr uint64_t kEverything = kToolsValidEvents;
-
-class Queue {
- public:
-  explicit Queue(uint32_t entries, uint64_t events = kEverything) : entries_(entries) {
-    descriptor = Tools().open_device();
-    CHECK(descriptor >= 0);
-    ring = Pages<ToolsEntry>(entries * sizeof(ToolsEntry));
-    control = Pages<ToolsControl>(4096);
-    InitEventTrackerArgument argument = {};
-    argument.queue = reinterpret_cast<uint64_t>(ring);
-    argument.queue_entries = entries;
-    argument.control = reinterpret_cast<uint64_t>(control);
-    argument.all_processors = 1;
-    argument.va_space_descriptor = static_cast<uint32_t>(VaSpace());
-    argument.status = 99;
-    CHECK_EQ(Tools().control(descriptor, kInitEventTracker, &argument), 0);
-    CHECK_EQ(argument.status, 0u);
-    CHECK_EQ(SetFlags(descriptor, kEnableEvents, events), 0u);
-  }
-  std::vector<ToolsEntry> Drain() {
-    std::vector<ToolsEntry> read;
-    uint32_t get = __atomic_load_n(&control->get_behind, __ATOMIC_RELAXED);
-    const uint32_t put = __atomic_load_n(&control->put_behind, __ATOMIC_ACQUIRE);
-    for (; get != put; get = (get + 1) & (entries_ - 1)) read.push_back(ring[get]);
-    __atomic_store_n(&control->get_ahead, get, __ATOMIC_RELEASE);
-    __atomic_store_n(&control->get_behind, get, __ATOMIC_RELEASE);
-    return read;
-  }
-  bool Readable(int timeout_ms) const {
-    pollfd wanted = {descriptor, POLLIN, 0};
-    return poll(&wanted, 1, timeout_ms) == 1 && (wanted.revents & POLLIN) != 0;
-  }
-
-  int descriptor;
-  ToolsEntry* ring;
-  ToolsControl* control;
-
- private:
-  uint32_t entries_;
-};
-
-class Counters {
- public:
-  // Of all processors, or of number `processor` in the table.
-  explicit Counters(int processor = -1) {
-    uint8_t uuids[kToolsProcessors][16];
-    UuidTableArgument table = {reinterpret_cast<uint64_t>(uuids), 99};
-    CHECK_EQ(Tools().control(VaSpace(), kGetProcessorUuidTable, &table), 0);
-    CHECK_EQ(table.status, 0u);
-    descriptor = Tools().open_device();
-    values = Pages<uint64_t>(4096);
-    InitEventTrackerArgument argument = {};
-    argument.control = reinterpret_cast<uint64_t>(values);
-    argument.all_processors = processor < 0;
-    if (processor >= 0) memcpy(argument.processor, uuids[processor], 16);
-    argument.va_space_descriptor = static_cast<uint32_t>(VaSpace());
-    CHECK_EQ(Tools().control(descriptor, kInitEventTracker, &argument), 0);
-    CHECK_EQ(argument.status, 0u);
-    CHECK_EQ(SetFlags(descriptor, kEnableCounters, 0x387), 0u);
-  }
-  uint64_t operator[](ToolsCounter counter) const { return __atomic_load_n(&values[counter], __ATOMIC_RELAXED); }
-  int descriptor;
-  uint64_t* values;
-};
-
-struct Sums {
-  explicit Sums(const std::vector<ToolsEntry>& entries) {
-    for (const ToolsEntry& entry : entries) {
-      ++count[entry.type];
-      if (entry.type == kToolsMigration) {
-        CHECK((entry.migration.source == 0) != (entry.migration.destination == 0));
-        (entry.migration.source == 0 ? to_device : to_host) += entry.migration.bytes;
-        by_cause[entry.migration.cause] += entry.migration.bytes;
-        CHECK(entry.migration.begin <= entry.migration.end);
-      } else if (entry.type == kToolsGpuFault) {
-        faults.insert({entry.gpu_fault.batch, entry.gpu_fault.address});
-        CHECK_EQ(entry.gpu_fault.gpu, 1);
-      } else if (entry.type == kToolsGpuFaultReplay) {
-        replays.insert(entry.replay.batch);
-      }
-    }
-  }
-  std::map<int, uint64_t> count;
-  std::map<int, uint64_t> by_cause;
-  uint64_t to_device = 0;
-  uint64_t to_host = 0;
-  std::set<std::pair<uint32_t, uint64_t>> faults;  // batch and page
-  std::set<uint32_t> replays;
-};
-
-void Initialize() { CUDA(cudaFree(nullptr)); }
-
-// --- cases ---
 
 // Over the GPU's capacity, so that there are evictions too: queue, counters and model agree to the byte.
 void Complete() {
@@ -245,7 +55,7 @@ void Complete() {
   Counters cpu(0);
   const uint64_t start = RawNow();
   const size_t bytes = 80 * kMiB;
-  char* data = Managed(bytes);
+  char* data = Managed<char>(bytes);
   TouchOnCpu(data, bytes);
   TouchOnGpu(data, bytes);
   TouchOnCpu(data, bytes);
@@ -306,7 +116,7 @@ void Overflow() {
   Initialize();
   constexpr uint32_t kEntries = 256;
   Queue queue(kEntries);
-  char* data = Managed(16 * kMiB);
+  char* data = Managed<char>(16 * kMiB);
   TouchOnCpu(data, 16 * kMiB);
   TouchOnGpu(data, 16 * kMiB);
   Flush();
@@ -335,7 +145,7 @@ void Overflow() {
 void Late() {
   Initialize();
   Queue queue(1 << 12);
-  char* data = Managed(kBlock);
+  char* data = Managed<char>(kBlock);
   TouchOnCpu(data, kBlock);
   Flush();
   queue.Drain();
@@ -374,7 +184,7 @@ void Wakes() {
   ThresholdArgument threshold = {5, 99};
   CHECK_EQ(Tools().control(queue.descriptor, kSetNotificationThreshold, &threshold), 0);
   CHECK_EQ(threshold.status, 0u);
-  char* data = Managed(8 * kBlock);
+  char* data = Managed<char>(8 * kBlock);
   for (int i = 0; i < 4; ++i) data[i * kBlock] = 1;
   CHECK(!queue.Readable(20));
   std::thread waiter([&] { CHECK(queue.Readable(10'000)); });
@@ -396,7 +206,7 @@ void Wakes() {
 void CpuFaults() {
   Initialize();
   Queue queue(1 << 12, Bit(kToolsCpuFault));
-  char* data = Managed(2 * kBlock);
+  char* data = Managed<char>(2 * kBlock);
   std::atomic<pid_t> thread_id{0};
   std::thread thread([&] {
     thread_id = gettid();
@@ -418,7 +228,7 @@ void CpuFaults() {
 void ReadDuplication() {
   Initialize();
   Queue queue(1 << 12);
-  char* data = Managed(kBlock);
+  char* data = Managed<char>(kBlock);
   TouchOnCpu(data, kBlock);
   CUDA(cudaMemAdvise(data, kBlock, cudaMemAdviseSetReadMostly, {cudaMemLocationTypeDevice, 0}));
   Read<<<1, 64>>>(data, kBlock, nullptr);
@@ -446,7 +256,7 @@ void RemoteMaps() {
   Initialize();
   Queue queue(1 << 12);
   Counters gpu(1);
-  char* data = Managed(kBlock);
+  char* data = Managed<char>(kBlock);
   TouchOnCpu(data, kBlock);
   CUDA(cudaMemAdvise(data, kBlock, cudaMemAdviseSetPreferredLocation, {cudaMemLocationTypeHost, 0}));
   CUDA(cudaMemAdvise(data, kBlock, cudaMemAdviseSetAccessedBy, {cudaMemLocationTypeDevice, 0}));
@@ -461,7 +271,7 @@ void RemoteMaps() {
   }
   CHECK_EQ(mapped, kBlock);
   // A CPU fault on memory that prefers the GPU counts there as well.
-  char* other = Managed(kBlock);
+  char* other = Managed<char>(kBlock);
   CUDA(cudaMemAdvise(other, kBlock, cudaMemAdviseSetPreferredLocation, {cudaMemLocationTypeDevice, 0}));
   const uint64_t before = gpu[kCounterCpuFaults];
   other[0] = 1;
@@ -471,7 +281,7 @@ void RemoteMaps() {
 void FatalFault() {
   Initialize();
   Queue queue(64);
-  char* data = Managed(kBlock);
+  char* data = Managed<char>(kBlock);
   CUDA(cudaFree(data));
   Touch<<<1, 32>>>(data + 8192, 1);
   CHECK_EQ(cudaDeviceSynchronize(), cudaErrorIllegalAddress);
@@ -482,165 +292,39 @@ void FatalFault() {
   CHECK_EQ(entries[0].fatal_fault.processor, 1);
 }
 
-void Refuses() {
-  const UvmsimTools& tools = Tools();
-  int found[2];
-  CHECK_EQ(tools.find_va_spaces(found, 2), 0u);  // CUDA has not started
-  const int early = tools.open_device();
-  CHECK(early >= 0);
-  InitEventTrackerArgument argument = {};
-  ToolsEntry* ring = Pages<ToolsEntry>(64 * sizeof(ToolsEntry));
-  argument.queue = reinterpret_cast<uint64_t>(ring);
-  argument.queue_entries = 64;
-  argument.control = reinterpret_cast<uint64_t>(Pages<char>(4096));
-  argument.va_space_descriptor = static_cast<uint32_t>(early);
-  const auto initialize = [&](int descriptor) {
-    InitEventTrackerArgument copy = argument;
-    copy.status = 99;
-    CHECK_EQ(tools.control(descriptor, kInitEventTracker, &copy), 0);
-    return copy.status;
+Cases AllCases() {
+  Cases all = {
+      {"complete", Complete},
+      {"overflow", Overflow},
+      {"late", Late},
+      {"wakes", Wakes},
+      {"cpu-faults", CpuFaults},
+      {"read-duplication", ReadDuplication},
+      {"remote-maps", RemoteMaps},
+      {"fatal-fault", FatalFault},
   };
-  CHECK_EQ(initialize(early), kStatusInsufficientPermissions);
-  Initialize();
-  argument.va_space_descriptor = 0;
-  CHECK_EQ(initialize(early), kStatusInsufficientPermissions);
-  argument.va_space_descriptor = static_cast<uint32_t>(VaSpace());
-  for (uint64_t entries : {uint64_t{1}, uint64_t{3}, uint64_t{63}, uint64_t{1} << 33}) {
-    argument.queue_entries = entries;
-    CHECK_EQ(initialize(early), kStatusInvalidArgument);
-  }
-  argument.queue_entries = 64;
-  argument.queue += 64;
-  CHECK_EQ(initialize(early), kStatusInvalidAddress);
-  argument.queue = 4096;  // nothing is mapped there
-  CHECK_EQ(initialize(early), kStatusInvalidArgument);
-  argument.queue = reinterpret_cast<uint64_t>(Managed(kBlock));
-  CHECK_EQ(initialize(early), kStatusInvalidArgument);
-  argument.queue = reinterpret_cast<uint64_t>(ring);
-  CHECK_EQ(SetFlags(early, kEnableEvents, 2), kStatusInvalidArgument);  // no tracker yet
-  CHECK_EQ(tools.control(early, kInitEventTrackerV2, &argument), 0);
-  CHECK_EQ(argument.status, kStatusNotSupported);
-  // A copy of the descriptor is as good, and the original may be closed.
-  const int copy = fcntl(early, F_DUPFD_CLOEXEC, 300);
-  close(early);
-  CHECK_EQ(initialize(copy), kStatusOk);
-  CHECK_EQ(initialize(copy), kStatusInvalidArgument);  // once only
-  CHECK_EQ(SetFlags(copy, kEnableCounters, 1), kStatusInvalidArgument);
-  CHECK_EQ(SetFlags(copy, kEnableEvents, uint64_t{1} << 62), kStatusInvalidArgument);
-  CHECK_EQ(SetFlags(copy, kEnableEvents, 1), kStatusInvalidArgument);
-  CHECK_EQ(SetFlags(copy, kEnableEvents, kEverything), kStatusOk);
-  FlushArgument flush = {};
-  CHECK(tools.control(copy, 4711, &flush) == -1 && errno == EINVAL);
-  CHECK(tools.control(VaSpace(), kEnableEvents, &flush) == -1 && errno == EINVAL);
-  CHECK(tools.control(1, kFlushEvents, &flush) == -1 && errno == ENOTTY);
-  CHECK(tools.control(-1, kFlushEvents, &flush) == -1 && errno == EBADF);
-  CHECK(tools.control(copy, kEnableEvents, nullptr) == -1 && errno == EFAULT);
+  all.merge(ReaderCases());
+  return all;
 }
-
-// A reader that goes away while the driver writes, with and without its memory, or that writes nonsense.
-void Vanishes() {
-  Initialize();
-  char* data = Managed(32 * kMiB);
-  TouchOnCpu(data, 32 * kMiB);
-  std::atomic<bool> stop{false};
-  std::thread gpu([&] {
-    while (!stop) {
-      TouchOnGpu(data, 32 * kMiB);
-      CUDA(cudaMemPrefetchAsync(data, 32 * kMiB, {cudaMemLocationTypeHost, 0}, 0, nullptr));
-      CUDA(cudaDeviceSynchronize());
-    }
-  });
-  for (int round = 0; round < 30; ++round) {
-    Queue queue(1 << 10);
-    Counters counters;
-    usleep(2000);
-    if (round % 3 == 0) munmap(queue.ring, 64 << 10);  // pinned: the driver goes on
-    if (round % 3 == 1) {
-      queue.control->get_behind = 0xdeadbeef;
-      queue.control->put_behind = 0x12345678;
-      queue.control->get_ahead = 0xffffffff;
-      usleep(2000);
-    }
-    close(queue.descriptor);
-    if (round % 3 != 0) munmap(queue.ring, 64 << 10);
-    munmap(queue.control, 4096);
-    close(counters.descriptor);
-    munmap(counters.values, 4096);
-  }
-  stop = true;
-  gpu.join();
-}
-
-void Fork() {
-  Initialize();
-  Queue queue(1 << 12);
-  Counters counters;
-  char* data = Managed(kBlock);
-  const pid_t child = fork();
-  if (child == 0) {
-    int found[2];
-    CHECK_EQ(Tools().find_va_spaces(found, 2), 0u);
-    CHECK(Tools().open_device() == -1 && errno == ENODEV);
-    FlagsArgument flags = {kEverything, 0};
-    CHECK(Tools().control(queue.descriptor, kEnableEvents, &flags) == -1 && errno == ENODEV);
-    close(queue.descriptor);
-    _exit(33);
-  }
-  int status = 0;
-  CHECK_EQ(waitpid(child, &status, 0), child);
-  CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 33);
-  data[0] = 1;
-  CHECK_EQ(counters[kCounterCpuFaults], 1u);
-  CHECK_EQ(queue.Drain().size(), 1u);
-}
-
-// A program that becomes a daemon closes all that it finds, and gets the numbers for files of its own.
-void EverythingClosed() {
-  Initialize();
-  Queue queue(64, Bit(kToolsCpuFault));
-  ThresholdArgument threshold = {1, 0};
-  CHECK_EQ(Tools().control(queue.descriptor, kSetNotificationThreshold, &threshold), 0);
-  char* data = Managed(8 * kBlock);
-  char name[] = "/tmp/uvmsim-closed-XXXXXX";
-  const int file = mkstemp(name);
-  CHECK(file >= 0);
-  unlink(name);
-  std::vector<int> closed;
-  for (int i = 3; i < 1024; ++i) {
-    if (i != file && fcntl(i, F_GETFD) >= 0) closed.push_back(i);
-  }
-  for (int i : closed) CHECK_EQ(dup2(file, i), i);
-  for (int i = 0; i < 8; ++i) {
-    data[i * kBlock] = 1;
-    usleep(2000);
-    queue.Drain();
-  }
-  TouchOnGpu(data, kBlock);
-  CHECK_EQ(lseek(file, 0, SEEK_END), 0);  // nobody wrote into it
-  int found[2];
-  CHECK_EQ(Tools().find_va_spaces(found, 2), 0u);
-}
-
-const std::map<std::string, void (*)()> kCases = {
-    {"complete", Complete},
-    {"overflow", Overflow},
-    {"late", Late},
-    {"wakes", Wakes},
-    {"cpu-faults", CpuFaults},
-    {"read-duplication", ReadDuplication},
-    {"remote-maps", RemoteMaps},
-    {"fatal-fault", FatalFault},
-    {"refuses", Refuses},
-    {"vanishes", Vanishes},
-    {"fork", Fork},
-    {"everything-closed", EverythingClosed},
-};
 
 }  // namespace
 
+void TouchOnGpu(char* data, size_t bytes) {
+  Touch<<<64, 256>>>(data, bytes);
+  CUDA(cudaGetLastError());
+  CUDA(cudaDeviceSynchronize());
+}
+
+void TouchOnCpu(volatile char* data, size_t bytes) {
+  for (size_t i = 0; i < bytes; i += 4096) data[i] = data[i] + 1;
+}
+
+}  // namespace uvmsim::tests
+
 int main(int argc, char** argv) {
-  const auto found = argc == 2 ? kCases.find(argv[1]) : kCases.end();
-  if (found == kCases.end()) {
+  const uvmsim::tests::Cases cases = uvmsim::tests::AllCases();
+  const auto found = argc == 2 ? cases.find(argv[1]) : cases.end();
+  if (found == cases.end()) {
     fprintf(stderr, "usage: sim_tools_program <case>\n");
     return 2;
   }

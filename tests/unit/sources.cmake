@@ -24,6 +24,8 @@ add_executable(uvmtrace_sources_test
   driver_bh_symbols_test.cc
   driver_kernel_threads_test.cc
   driver_exact_counters_test.cc
+  driver_queue_detail_test.cc
+  driver_queue_parts_test.cc
   driver_queue_reader_test.cc
   driver_queue_source_test.cc
   driver_sampler_test.cc
