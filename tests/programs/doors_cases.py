@@ -175,7 +175,9 @@ def sources_started(run):
 
 def first_touch_seen(run):
     sources_started(run)
-    check(run.trace().cpu_faults == 1, f"{run.trace().cpu_faults} CPU faults: the variable is touched once, before any call")
+    trace = run.trace()
+    check(trace.cpu_faults == 1, f"{trace.cpu_faults} CPU faults: the variable is touched once, before any call; "
+                                 f"lost: {trace.losses}; states: {trace.states}")
 
 
 def sources_idle(run):
