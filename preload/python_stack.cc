@@ -55,26 +55,34 @@ const void* WithoutTag(const void* code) {
   return reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(code) & ~uintptr_t{3});
 }
 
+// Memory of this thread's own stack, not far above: it stays while the function runs that it belongs to.
+bool IsOnOwnStack(const void* object) {
+  constexpr uintptr_t kNear = 256 << 10;
+  return reinterpret_cast<uintptr_t>(object) - reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) < kNear;
+}
+
 // Copies frames by reads that cannot fault, a block of memory at a time: from 3.11 a thread's frames lie side by side,
-// in memory that a finalizing interpreter gives back while the thread runs on.
+// in memory that a finalizing interpreter gives back while the thread runs on. Others stay, and are read where they are
+// once the layout is trusted, for a read that cannot fault costs 0.8 us: those on the thread's own stack, by which C
+// called Python, and those before 3.11, each an object of its own that stays as what it points to does.
 class FrameReader {
  public:
+  explicit FrameReader(bool layout_is_trusted) : layout_is_trusted_(layout_is_trusted) {}
+
   bool Read(const void* frame, Frame* copy) {
+    if (layout_is_trusted_ && (layout->frame_owner < 0 || IsOnOwnStack(frame))) {
+      Take(static_cast<const unsigned char*>(frame), copy);
+      return true;
+    }
     const size_t frame_bytes = layout->frame_owner < 0 ? 112 : 80;  // beyond the offsets in python_layout.h
     const auto address = reinterpret_cast<uintptr_t>(frame);
-    if (address < begin_ || address - begin_ > sizeof(block_) - frame_bytes) {
-      const uintptr_t block = address & ~(sizeof(block_) - 1);
-      // One that crosses the end of its block: the next block may not be there.
-      const bool whole = address - block <= sizeof(block_) - frame_bytes;
-      begin_ = whole ? block : address;
-      if (!ReadSafely(reinterpret_cast<const void*>(begin_), block_, whole ? sizeof(block_) : frame_bytes)) {
-        begin_ = UINTPTR_MAX;
+    if (address < begin_ || address + frame_bytes > end_) {
+      // Its page, and what of the frame stands in the next one.
+      begin_ = address & ~(kPage - 1);
+      end_ = std::max(begin_ + kPage, address + frame_bytes);
+      if (!ReadSafely(reinterpret_cast<const void*>(begin_), block_, end_ - begin_)) {
+        begin_ = end_ = 0;
         return false;
-      }
-      if (!whole) {
-        Take(block_, copy);
-        begin_ = UINTPTR_MAX;
-        return true;
       }
     }
     Take(block_ + (address - begin_), copy);
@@ -91,8 +99,11 @@ class FrameReader {
     copy->owner = layout->frame_owner < 0 ? 0 : ReadAt<uint8_t>(frame, static_cast<size_t>(layout->frame_owner));
   }
 
-  uintptr_t begin_ = UINTPTR_MAX;
-  alignas(8) unsigned char block_[4096];  // a page
+  const bool layout_is_trusted_;
+  static constexpr uintptr_t kPage = 4096;
+  uintptr_t begin_ = 0;  // block_ is a copy of [begin_, end_)
+  uintptr_t end_ = 0;
+  alignas(8) unsigned char block_[kPage + 112];
 };
 
 // Byte offset of the current instruction; less than the first traceable one while a call is being prepared.
@@ -104,10 +115,13 @@ int64_t InstructionOffset(const void* instruction, const void* code) {
   return static_cast<const char*>(instruction) - (static_cast<const char*>(code) + layout->code_bytes);
 }
 
-bool InnermostFrame(const void* thread_state, const void** frame) {
+bool InnermostFrame(const void* thread_state, bool layout_is_trusted, const void** frame) {
   if (!ReadSafely(thread_state, layout->thread_frame, frame)) return false;
-  return layout->cframe_frame < 0 || *frame == nullptr ||
-         ReadSafely(*frame, static_cast<size_t>(layout->cframe_frame), frame);
+  if (layout->cframe_frame < 0 || *frame == nullptr) return true;
+  const size_t offset = static_cast<size_t>(layout->cframe_frame);
+  if (!layout_is_trusted || !IsOnOwnStack(*frame)) return ReadSafely(*frame, offset, frame);
+  *frame = ReadPointer(static_cast<const unsigned char*>(*frame), layout->cframe_frame);
+  return true;
 }
 
 // Whether the interpreter runs, and this thread has a state in it.
@@ -122,14 +136,14 @@ PythonObject* StateOfThisThread() {
 // points to stays: nobody gives back the references of frames that never return.
 size_t CaptureByLayout(const PythonObject* thread_state, std::span<uint64_t> frames) {
   const void* next = nullptr;
-  if (!InnermostFrame(thread_state, &next)) return 0;
+  if (!InnermostFrame(thread_state, /*layout_is_trusted=*/true, &next)) return 0;
   struct Function {
     const void* code;
     const void* instruction;
     bool of_generator;
   };
   Function functions[kMaximumStackFrames];
-  FrameReader reader;
+  FrameReader reader(/*layout_is_trusted=*/true);
   size_t copied = 0;
   const size_t most = std::min(frames.size(), std::size(functions));
   for (int visited = 0; next != nullptr && copied < most && visited < 4096; ++visited) {
@@ -175,8 +189,8 @@ enum class Check : uint8_t { kGood, kBad, kNothingToSee };
 // Walks the thread's frames by reads that cannot fault, and looks at everything that CaptureByLayout relies on.
 Check CheckLayout(const void* thread_state) {
   const void* next = nullptr;
-  if (!InnermostFrame(thread_state, &next)) return Check::kBad;
-  FrameReader reader;
+  if (!InnermostFrame(thread_state, /*layout_is_trusted=*/false, &next)) return Check::kBad;
+  FrameReader reader(/*layout_is_trusted=*/false);
   int functions = 0;
   for (int i = 0; next != nullptr; ++i) {
     Frame frame;
