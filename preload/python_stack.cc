@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <sys/auxv.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -55,11 +56,29 @@ const void* WithoutTag(const void* code) {
   return reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(code) & ~uintptr_t{3});
 }
 
-// Memory of this thread's own stack, not far above: it stays while the function runs that it belongs to.
-bool IsOnOwnStack(const void* object) {
-  constexpr uintptr_t kNear = 256 << 10;
-  return reinterpret_cast<uintptr_t>(object) - reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) < kNear;
-}
+// What lies above us on this thread's own stack. It stays while the functions run that it belongs to, so that it can be
+// read where it is. Memory beyond the stack's end may be anybody's, an interpreter's frames among it.
+class OwnStack {
+ public:
+  // A thread's control block stands above its stack, in the same mapping; that of the main thread stands elsewhere, and
+  // above its stack stands what the kernel passed to the program.
+  OwnStack() : begin_(reinterpret_cast<uintptr_t>(__builtin_frame_address(0))) {
+    const auto control_block = reinterpret_cast<uintptr_t>(__builtin_thread_pointer());
+    end_ = control_block > begin_ ? control_block : getauxval(AT_RANDOM);
+    // Further away than stacks are large: this is another stack, of a coroutine or of a signal handler.
+    if (end_ < begin_ || end_ - begin_ > kLargest) end_ = begin_;
+  }
+
+  bool Has(const void* object, size_t bytes) const {
+    const auto address = reinterpret_cast<uintptr_t>(object);
+    return address >= begin_ && address < end_ && end_ - address >= bytes;
+  }
+
+ private:
+  static constexpr uintptr_t kLargest = 16 << 20;
+  const uintptr_t begin_;
+  uintptr_t end_;
+};
 
 // Copies frames by reads that cannot fault, a block of memory at a time: from 3.11 a thread's frames lie side by side,
 // in memory that a finalizing interpreter gives back while the thread runs on. Others stay, and are read where they are
@@ -69,12 +88,24 @@ class FrameReader {
  public:
   explicit FrameReader(bool layout_is_trusted) : layout_is_trusted_(layout_is_trusted) {}
 
+  // The innermost frame of the thread.
+  bool Innermost(const void* thread_state, const void** frame) const {
+    if (!ReadSafely(thread_state, layout->thread_frame, frame)) return false;
+    if (layout->cframe_frame < 0 || *frame == nullptr) return true;
+    const auto offset = static_cast<size_t>(layout->cframe_frame);
+    if (!layout_is_trusted_ || !own_stack_.Has(*frame, offset + sizeof(void*))) {
+      return ReadSafely(*frame, offset, frame);
+    }
+    *frame = ReadPointer(*frame, offset);
+    return true;
+  }
+
   bool Read(const void* frame, Frame* copy) {
-    if (layout_is_trusted_ && (layout->frame_owner < 0 || IsOnOwnStack(frame))) {
+    const size_t frame_bytes = layout->frame_owner < 0 ? 112 : 80;  // beyond the offsets in python_layout.h
+    if (layout_is_trusted_ && (layout->frame_owner < 0 || own_stack_.Has(frame, frame_bytes))) {
       Take(static_cast<const unsigned char*>(frame), copy);
       return true;
     }
-    const size_t frame_bytes = layout->frame_owner < 0 ? 112 : 80;  // beyond the offsets in python_layout.h
     const auto address = reinterpret_cast<uintptr_t>(frame);
     if (address < begin_ || address + frame_bytes > end_) {
       // Its page, and what of the frame stands in the next one.
@@ -100,6 +131,7 @@ class FrameReader {
   }
 
   const bool layout_is_trusted_;
+  const OwnStack own_stack_;
   static constexpr uintptr_t kPage = 4096;
   uintptr_t begin_ = 0;  // block_ is a copy of [begin_, end_)
   uintptr_t end_ = 0;
@@ -115,15 +147,6 @@ int64_t InstructionOffset(const void* instruction, const void* code) {
   return static_cast<const char*>(instruction) - (static_cast<const char*>(code) + layout->code_bytes);
 }
 
-bool InnermostFrame(const void* thread_state, bool layout_is_trusted, const void** frame) {
-  if (!ReadSafely(thread_state, layout->thread_frame, frame)) return false;
-  if (layout->cframe_frame < 0 || *frame == nullptr) return true;
-  const size_t offset = static_cast<size_t>(layout->cframe_frame);
-  if (!layout_is_trusted || !IsOnOwnStack(*frame)) return ReadSafely(*frame, offset, frame);
-  *frame = ReadPointer(static_cast<const unsigned char*>(*frame), layout->cframe_frame);
-  return true;
-}
-
 // Whether the interpreter runs, and this thread has a state in it.
 PythonObject* StateOfThisThread() {
   if (python.is_initialized() == 0 || (python.is_finalizing != nullptr && python.is_finalizing() != 0)) return nullptr;
@@ -136,14 +159,14 @@ PythonObject* StateOfThisThread() {
 // points to stays: nobody gives back the references of frames that never return.
 size_t CaptureByLayout(const PythonObject* thread_state, std::span<uint64_t> frames) {
   const void* next = nullptr;
-  if (!InnermostFrame(thread_state, /*layout_is_trusted=*/true, &next)) return 0;
+  FrameReader reader(/*layout_is_trusted=*/true);
+  if (!reader.Innermost(thread_state, &next)) return 0;
   struct Function {
     const void* code;
     const void* instruction;
     bool of_generator;
   };
   Function functions[kMaximumStackFrames];
-  FrameReader reader(/*layout_is_trusted=*/true);
   size_t copied = 0;
   const size_t most = std::min(frames.size(), std::size(functions));
   for (int visited = 0; next != nullptr && copied < most && visited < 4096; ++visited) {
@@ -189,8 +212,8 @@ enum class Check : uint8_t { kGood, kBad, kNothingToSee };
 // Walks the thread's frames by reads that cannot fault, and looks at everything that CaptureByLayout relies on.
 Check CheckLayout(const void* thread_state) {
   const void* next = nullptr;
-  if (!InnermostFrame(thread_state, /*layout_is_trusted=*/false, &next)) return Check::kBad;
   FrameReader reader(/*layout_is_trusted=*/false);
+  if (!reader.Innermost(thread_state, &next)) return Check::kBad;
   int functions = 0;
   for (int i = 0; next != nullptr; ++i) {
     Frame frame;
