@@ -18,7 +18,7 @@
 #include <string>
 #include <vector>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 
 namespace {
 

@@ -6,7 +6,7 @@
 
 #include <iterator>
 
-#include "sim/uvm_model/page_mask.h"
+#include "uvm_model/page_mask.h"
 
 namespace uvmsim {
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <map>
 
-#include "sim/uvm_model/outcome.h"
+#include "uvm_model/outcome.h"
 
 namespace uvmsim {
 

@@ -25,7 +25,7 @@
 #include "sim/engine/tables.h"
 #include "sim/engine/thread.h"
 #include "sim/engine/tools_queue.h"
-#include "sim/uvm_model/model.h"
+#include "uvm_model/model.h"
 
 namespace uvmsim {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "sim/uvm_model/model.h"
+#include "uvm_model/model.h"
 
 namespace uvmsim {
 

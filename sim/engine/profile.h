@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "sim/uvm_model/cost_model.h"
+#include "uvm_model/cost_model.h"
 
 namespace uvmsim {
 

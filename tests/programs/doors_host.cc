@@ -11,7 +11,7 @@
 #include <thread>
 #include <vector>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 #include "tests/programs/host.h"
 
 namespace {

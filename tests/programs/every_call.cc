@@ -1,5 +1,5 @@
-// Every call of preload/calls.inc, looked up in its library and called: with nothing (null pointers, zeros), then with
-// arguments that point to zeroed memory. It prints the names in order; the trace must say the same. So a row whose
+// Every call of preload/calls/calls.inc, looked up in its library and called: with nothing (null pointers, zeros), then
+// with arguments that point to zeroed memory. It prints the names in order; the trace must say the same. So a row whose
 // description reads what it must not, or that is routed to another function, fails a test when it is added.
 //
 //   every_call symbols | twins
@@ -9,7 +9,7 @@
 #include <string>
 #include <type_traits>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 #include "tests/programs/host.h"
 
 namespace {
@@ -79,7 +79,7 @@ enum { Runtime, Driver };
 int Symbols() {
 #define UVMTRACE_CALL(layer, symbol, operation, parameters, ...) \
   CallTwice<layer##Result(*) parameters>(#symbol, dlsym(libraries[layer], #symbol), Operation::k##operation);
-#include "preload/calls.inc"
+#include "preload/calls/calls.inc"
   return 0;
 }
 
@@ -113,7 +113,7 @@ int Twins() {
 #define ASK_Driver(symbol, operation, parameters) \
   AskTwins<DriverResult(*) parameters>(#symbol, Operation::k##operation);
 #define UVMTRACE_CALL(layer, symbol, operation, parameters, ...) ASK_##layer(symbol, operation, parameters)
-#include "preload/calls.inc"
+#include "preload/calls/calls.inc"
   return 0;
 }
 

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 #include "tests/programs/host.h"
 
 extern "C" void __cudaRegisterManagedVar(void**, void**, char*, const char*, int, size_t, int, int);

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 #include "tests/programs/host.h"
 
 namespace {

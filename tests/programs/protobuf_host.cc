@@ -1,7 +1,7 @@
 // A host that carries libprotobuf and the very messages of the trace: two copies of either in a process abort it.
 #include <stdio.h>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 #include "proto/uvmtrace.pb.h"
 
 int main() {

@@ -2,7 +2,7 @@
 // graphs, physical memory mapped twice. By the driver's functions, looked up, on the stand-in libcuda.
 #include <dlfcn.h>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 #include "tests/programs/host.h"
 
 namespace {

@@ -3,7 +3,7 @@
 
 #include <sys/wait.h>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 #include "tests/programs/host.h"
 
 inline void Work() {

@@ -1,4 +1,4 @@
-"""Every call of CUDA's headers that has to do with memory is in preload/calls.inc or, with a reason, in calls_left_out.txt.
+"""Every call of CUDA's headers that has to do with memory is in preload/calls/calls.inc or, with a reason, in calls_left_out.txt.
 
   calls_of_headers.py COMPILER INCLUDE-FOLDER PRELOAD-FOLDER
 """
@@ -29,7 +29,7 @@ def declared(compiler, include, *definitions):
 
 def rows(preload):
     found = set()
-    for name in ("calls_driver_memory.inc", "calls_driver_objects.inc", "calls_runtime.inc", "lookups.inc"):
+    for name in ("calls/calls_driver_memory.inc", "calls/calls_driver_objects.inc", "calls/calls_runtime.inc", "doors/lookups.inc"):
         with open(os.path.join(preload, name)) as file:
             for twin, symbol in re.findall(r"^UVMTRACE_(?:CALL|LOOKUP)(?:_UNCHECKED)?(_PT[DS][SZ])?\(\w+, (\w+)", file.read(), re.M):
                 found.add(symbol)
@@ -40,7 +40,7 @@ def rows(preload):
 
 def left_out(preload):
     patterns = []
-    with open(os.path.join(preload, "calls_left_out.txt")) as file:
+    with open(os.path.join(preload, "calls/calls_left_out.txt")) as file:
         for line in file:
             line = line.strip()
             if line and not line.startswith("#"):

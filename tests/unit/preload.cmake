@@ -25,9 +25,9 @@ if(Python3_Development.Embed_FOUND AND NOT UVMTRACE_SANITIZE STREQUAL "thread")
   add_executable(uvmtrace_preload_python_test
     preload_python_stack_test.cc
     preload_python_interpreter_test.cc
-    ${PROJECT_SOURCE_DIR}/preload/python_interpreter.cc
-    ${PROJECT_SOURCE_DIR}/preload/python_names.cc
-    ${PROJECT_SOURCE_DIR}/preload/python_stack.cc)
+    ${PROJECT_SOURCE_DIR}/preload/stacks/python_interpreter.cc
+    ${PROJECT_SOURCE_DIR}/preload/stacks/python_names.cc
+    ${PROJECT_SOURCE_DIR}/preload/stacks/python_stack.cc)
   target_link_libraries(uvmtrace_preload_python_test PRIVATE
     uvmtrace_preload_parts uvmtrace_record uvmtrace_record_oracle uvmtrace_cuda_headers Python3::Python GTest::gtest_main)
   # Under a sanitizer what CPython leaves behind at its end is not ours.

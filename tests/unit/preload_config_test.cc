@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "preload/config.h"
+#include "preload/session/config.h"
 
 namespace uvmtrace {
 namespace {

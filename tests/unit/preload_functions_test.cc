@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "preload/functions.h"
+#include "preload/calls/functions.h"
 namespace uvmtrace {
 namespace {
 

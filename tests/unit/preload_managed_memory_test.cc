@@ -3,7 +3,7 @@
 #include <thread>
 #include <vector>
 
-#include "preload/managed_memory.h"
+#include "preload/calls/managed_memory.h"
 
 namespace uvmtrace {
 namespace {

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "preload/python_interpreter.h"
+#include "preload/stacks/python_interpreter.h"
 
 namespace uvmtrace {
 namespace {

@@ -11,9 +11,9 @@
 #include <functional>
 #include <thread>
 
-#include "preload/python_interpreter.h"
-#include "preload/python_stack.h"
-#include "preload/resolve.h"
+#include "preload/doors/resolve.h"
+#include "preload/stacks/python_interpreter.h"
+#include "preload/stacks/python_stack.h"
 #include "record_test_util.h"
 
 namespace uvmtrace {

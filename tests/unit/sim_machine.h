@@ -8,7 +8,7 @@
 #include <map>
 #include <vector>
 
-#include "sim/uvm_model/model.h"
+#include "uvm_model/model.h"
 
 namespace uvmsim {
 

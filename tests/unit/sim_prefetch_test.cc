@@ -5,7 +5,7 @@
 #include <random>
 #include <vector>
 
-#include "sim/uvm_model/prefetch_tree.h"
+#include "uvm_model/prefetch_tree.h"
 
 namespace uvmsim {
 namespace {

@@ -11,7 +11,7 @@
 
 #include <string>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 
 #define FAKE_EXPORT __attribute__((visibility("default")))
 
@@ -23,7 +23,7 @@ namespace {
 
 #define UVMTRACE_CALL(layer, symbol, ...) \
   struct Tag_##symbol {};
-#include "preload/calls.inc"
+#include "preload/calls/calls.inc"
 
 bool Fails(const char* symbol) {
   static const char* const failing = getenv("FAKE_CUDA_FAIL");
@@ -127,7 +127,7 @@ CUresult Behave(Tag_cuMemcpyDtoH_v2, void* destination, CUdeviceptr source, size
 #define FAKE_CALL(layer, symbol, parameters, ...) FAKE_##layer(symbol, parameters, __VA_ARGS__)
 #define UVMTRACE_CALL(layer, symbol, operation, parameters, arguments, ...) \
   FAKE_CALL(layer, symbol, parameters, FAKE_UNPACK arguments)
-#include "preload/calls.inc"
+#include "preload/calls/calls.inc"
 
 // The driver of WSL looks its own functions up, in its own handle.
 extern "C" FAKE_EXPORT int FakeLooksItselfUp() {
@@ -213,7 +213,7 @@ const Export* FindExport(const std::string& name) {
 #define FAKE_ROW_Driver(symbol) {#symbol, reinterpret_cast<void*>(&Fake_##symbol)},
 #define UVMTRACE_CALL(layer, symbol, ...) FAKE_ROW_##layer(symbol)
   static const Export exports[] = {
-#include "preload/calls.inc"
+#include "preload/calls/calls.inc"
       {"cuDriverGetVersion", reinterpret_cast<void*>(&FakeDriverGetVersion)},
       {"cuDeviceGetCount", reinterpret_cast<void*>(&FakeDeviceGetCount)},
   };

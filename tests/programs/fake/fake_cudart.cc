@@ -9,7 +9,7 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 
 #define FAKE_EXPORT extern "C" __attribute__((visibility("default")))
 

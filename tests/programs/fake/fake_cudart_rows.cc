@@ -1,6 +1,6 @@
 // Every runtime call of the list, doing nothing: weak, so that what fake_cudart.cc defines takes its place.
 // cudaFakeCalled is set by fake_cupti.cc; what fake_cudart.cc defines does not call it.
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 
 extern "C" __attribute__((visibility("default"))) void (*cudaFakeCalled)(bool runtime, const char* symbol);
 void (*cudaFakeCalled)(bool runtime, const char* symbol) = nullptr;
@@ -14,4 +14,4 @@ void (*cudaFakeCalled)(bool runtime, const char* symbol) = nullptr;
   }
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #define UVMTRACE_CALL(layer, symbol, operation, parameters, ...) FAKE_##layer(symbol, parameters)
-#include "preload/calls.inc"
+#include "preload/calls/calls.inc"

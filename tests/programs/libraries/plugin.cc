@@ -1,5 +1,5 @@
 // A plugin that is linked with CUDA: it is loaded, used and unloaded again.
-#include "preload/cuda_api.h"
+#include "preload/calls/cuda_api.h"
 
 extern "C" __attribute__((visibility("default"))) int PluginWork() {
   void* pointer = nullptr;

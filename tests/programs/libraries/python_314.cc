@@ -1,7 +1,7 @@
 // A thread in the middle of two Python functions, as CPython 3.14 with a GIL keeps it in memory: no such interpreter is
 // at hand everywhere. The structs are those of CPython's headers (named at each), written down apart from
-// preload/python_layout.h, so that a wrong offset there is found here. The thread does not hold the GIL, and there is
-// no C API beyond the few functions that reading by layout takes.
+// preload/stacks/python_layout.h, so that a wrong offset there is found here. The thread does not hold the GIL, and
+// there is no C API beyond the few functions that reading by layout takes.
 //
 // PYTHON_314_STRINGS=alpha: strings as an alpha release had them, which the layout does not fit.
 // PYTHON_314_FINALIZES=n: at the n-th time that the thread's state is asked for, the interpreter begins to finalize, in

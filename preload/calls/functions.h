@@ -1,0 +1,46 @@
+// Ids and names of everything that is intercepted, from the lists calls.inc and lookups.inc.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "record/event.h"
+#include "record/recorder.h"
+
+namespace uvmtrace {
+
+// From 1, calls before lookups: the ids of the calls are those of FunctionDefinition.
+enum FunctionId : uint16_t {
+  kNoFunction = 0,
+#define UVMTRACE_CALL(layer, symbol, ...) kFunction_##symbol,
+#include "preload/calls/calls.inc"
+  kFunction_ManagedVariable,  // no call: see managed_variables.h
+  kFunction_GraphAllocation,  // no call: see DescribeNode
+  kCallsEnd,
+  kLastCall = kCallsEnd - 1,  // the first lookup follows
+#define UVMTRACE_LOOKUP(layer, symbol, ...) kFunction_##symbol,
+#include "preload/doors/lookups.inc"
+  kFunctionsEnd,
+};
+
+struct FunctionRow {
+  const char* symbol;
+  Layer layer;
+  Operation operation;
+};
+
+// The row of an id; not for kNoFunction.
+const FunctionRow& Function(FunctionId id);
+
+// The id of an exported name, exactly; kNoFunction for any other. cudnnCreate and cublasCreate begin with "cu" as well.
+FunctionId FindFunction(std::string_view symbol);
+
+// The calls as the trace defines them.
+std::span<const FunctionDefinition> FunctionDefinitions();
+
+// Whether a name asked of cuGetProcAddress (cuMemAlloc) can mean an exported symbol (cuMemAlloc_v2,
+// cuMemAlloc_v2_ptds).
+bool NameMeansSymbol(std::string_view name, std::string_view symbol);
+
+}  // namespace uvmtrace

@@ -1,0 +1,137 @@
+#include "preload/calls/managed_variables.h"
+
+#include <errno.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "preload/calls/hook.h"
+#include "preload/calls/managed_memory.h"
+#include "preload/doors/resolve.h"
+#include "preload/session/devices.h"
+#include "preload/session/session.h"
+
+namespace uvmtrace {
+
+constinit std::atomic<bool> sources_wanted{false};
+
+namespace {
+
+constinit std::atomic<uint64_t> registered{0};
+
+// A variable of the program's or of a library's: where its address stands once its module is loaded.
+struct Variable {
+  std::atomic<void**> shadow{nullptr};
+  void** fat_binary;
+  size_t bytes;
+};
+constexpr size_t kVariables = 1024;
+constinit Variable variables[kVariables];
+
+// The library that registered a variable may have been closed since, with its shadow.
+void* ReadShadow(void** shadow) {
+  void* address = nullptr;
+  const iovec local{&address, sizeof(address)};
+  const iovec remote{shadow, sizeof(address)};
+  return syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0) == sizeof(address) ? address : nullptr;
+}
+
+void ModuleLoaded(void** fat_binary) {
+  const uint64_t count = registered.load(std::memory_order_acquire);
+  if (count > kVariables) {
+    Recorder::Get().CountLoss("managed_variables", "more than 1024 are registered: the rest have no allocation",
+                              count - kVariables);
+  }
+  for (size_t i = 0; i < std::min<uint64_t>(count, kVariables); ++i) {
+    const Variable& variable = variables[i];
+    void** const shadow = variable.shadow.load(std::memory_order_acquire);
+    if (shadow == nullptr || variable.fat_binary != fat_binary) continue;
+    GlobalFound(Word(ReadShadow(shadow)), variable.bytes, {kNoFunction, Door::kRuntimeSymbol});
+  }
+}
+
+// Stands in the table of managed memory for memory whose addresses are not known: no allocation lives there.
+constexpr uint64_t kSomewhere = 0x100;
+
+}  // namespace
+
+bool IsManagedAddress(uint64_t address) {
+  const auto get = reinterpret_cast<decltype(&cuPointerGetAttribute)>(DriverSymbol("cuPointerGetAttribute"));
+  unsigned managed = 0;
+  return address != 0 && get != nullptr && get(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, address) == CUDA_SUCCESS &&
+         managed != 0;
+}
+
+void ContextCreated() {
+  if (registered.load(std::memory_order_relaxed) != 0 || PageableMemoryAccess() || AuditWanted()) {
+    sources_wanted.store(true, std::memory_order_relaxed);
+  }
+}
+
+void StartWantedSources() {
+  if (!sources_wanted.exchange(false, std::memory_order_relaxed)) return;
+  EnsureManagedSources();
+  if (registered.load(std::memory_order_relaxed) != 0 || PageableMemoryAccess()) ManagedMemoryAllocated(kSomewhere, 0);
+}
+
+void GlobalFound(uint64_t address, uint64_t bytes, const CallSite& call) {
+  if (managed_memory.Contains(address) || !IsManagedAddress(address)) return;
+  if (bytes == 0) bytes = AllocatedBytes(address);
+  // Its registration knows the size, and comes when the module is loaded.
+  if (bytes == 0 && registered.load(std::memory_order_relaxed) != 0) return;
+  EnsureManagedSources();
+  ManagedMemoryAllocated(address, bytes);
+  ApiCallEvent event;
+  event.start_ns = NowNs();
+  event.address = address;
+  event.bytes = bytes;
+  event.memory_kind = MemoryKind::kManaged;
+  event.driver_function = call.function;
+  event.door = call.door;
+  RecordCall(&event, kFunction_ManagedVariable, true);
+}
+
+}  // namespace uvmtrace
+
+// Called from constructors of the program and of its libraries. Nothing but a count: the program may never use CUDA.
+extern "C" __attribute__((visibility("default"))) void UvmtraceRegisterManagedVar(
+    void** fat_binary, void** shadow, char* device_address, const char* name, int external, size_t bytes, int constant,
+    int global) asm("__cudaRegisterManagedVar");
+
+void UvmtraceRegisterManagedVar(void** fat_binary, void** shadow, char* device_address, const char* name, int external,
+                                size_t bytes, int constant, int global) {
+  using namespace uvmtrace;
+  const int host_errno = errno;
+  const uint64_t index = registered.fetch_add(1, std::memory_order_acq_rel);
+  if (index < kVariables) {
+    variables[index].fat_binary = fat_binary;
+    variables[index].bytes = bytes;
+    variables[index].shadow.store(shadow, std::memory_order_release);
+  }
+  // A library that is loaded when the program has its context already.
+  if (SessionRunning() && DriverSeen()) sources_wanted.store(true, std::memory_order_relaxed);
+  const auto real = reinterpret_cast<decltype(&UvmtraceRegisterManagedVar)>(
+      RuntimeSymbolFor(__builtin_return_address(0), "__cudaRegisterManagedVar"));
+  errno = host_errno;
+  if (real != nullptr) real(fat_binary, shadow, device_address, name, external, bytes, constant, global);
+}
+
+// What every function that names such a variable calls once, before it touches it.
+extern "C" __attribute__((visibility("default"))) char UvmtraceInitModule(void** fat_binary) asm("__cudaInitModule");
+
+char UvmtraceInitModule(void** fat_binary) {
+  using namespace uvmtrace;
+  const int host_errno = errno;
+  const auto real = reinterpret_cast<decltype(&UvmtraceInitModule)>(
+      RuntimeSymbolFor(__builtin_return_address(0), "__cudaInitModule"));
+  errno = host_errno;
+  if (real == nullptr) return 0;
+  const char result = real(fat_binary);
+  if (SessionRunning() && thread_state.depth == 0) {
+    const InternalWork internal;
+    ModuleLoaded(fat_binary);
+  }
+  return result;
+}
