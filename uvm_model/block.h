@@ -31,6 +31,7 @@ struct DeviceState {
   PageMask writable;
   uint64_t chunk_bytes = 0;  // physical memory that the block holds on the GPU, even if nothing is resident in it
   bool dma_mapped = false;
+  bool evicted = false;  // and not back yet
   ChunkList list = ChunkList::kNone;
   Block* previous = nullptr;
   Block* next = nullptr;
