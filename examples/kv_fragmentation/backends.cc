@@ -141,7 +141,8 @@ class Managed : public Backend {
 template <int block_tokens>
 class Paged : public Backend {
  public:
-  Paged(const Shape& shape, cudaStream_t) : shape_(shape), tables_(shape.requests), device_tables_(shape.requests) {
+  Paged(const Shape& shape, cudaStream_t stream)
+      : shape_(shape), stream_(stream), tables_(shape.requests), device_tables_(shape.requests) {
     const uint64_t blocks = static_cast<uint64_t>(shape.requests) * BlocksFor(shape.max_tokens);
     void* address = nullptr;
     Check(cudaMalloc(&address, blocks * BlockBytes()), "cudaMalloc of the block pool");
@@ -161,8 +162,8 @@ class Paged : public Backend {
       free_blocks_.pop_back();
     }
     if (table.size() == old_blocks) return;
-    Check(cudaMemcpy(static_cast<int*>(device_tables_[slot].get()) + old_blocks, table.data() + old_blocks,
-                     (table.size() - old_blocks) * sizeof(int), cudaMemcpyHostToDevice),
+    Check(cudaMemcpyAsync(static_cast<int*>(device_tables_[slot].get()) + old_blocks, table.data() + old_blocks,
+                          (table.size() - old_blocks) * sizeof(int), cudaMemcpyHostToDevice, stream_),
           "new entries of a block table");
   }
   void Retire(int slot) override {
@@ -189,6 +190,7 @@ class Paged : public Backend {
   uint64_t BlockBytes() const { return block_tokens * shape_.bytes_per_token(); }
 
   const Shape shape_;
+  const cudaStream_t stream_;
   examples::DeviceMemory pool_;
   std::vector<int> free_blocks_;
   std::vector<std::vector<int>> tables_;

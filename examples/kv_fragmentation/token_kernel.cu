@@ -67,6 +67,8 @@ Tokens::Tokens() {
   Check(cudaMalloc(&address, sizeof(unsigned long long)), "cudaMalloc of the count of wrong words");
   wrong_.reset(address);
   Check(cudaMemset(address, 0, sizeof(unsigned long long)), "cudaMemset of the count of wrong words");
+  Check(cudaDeviceSynchronize(),
+        "cudaMemset of the count of wrong words");  // the kernels' stream would not wait for it
 }
 
 void Tokens::Write(const View& view, uint64_t request, int first, int last, cudaStream_t stream) {

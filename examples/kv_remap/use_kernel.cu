@@ -89,6 +89,7 @@ Consumer::Consumer(const Shape& shape, const std::vector<Step>& schedule, uint32
   needed_ = Upload(needed);
   versions_ = Upload(versions);
   wrong_ = Upload({0, 0});
+  Check(cudaDeviceSynchronize(), "uploading the schedule");  // the loop's stream would not wait for it
 }
 
 void Consumer::Enqueue(uint32_t number, const Mapping& mapping, cudaStream_t stream) {

@@ -202,6 +202,7 @@ examples::Row RunVariant(const Variant& variant, const Shape& shape, const examp
   const std::vector<int> table = MakeTable(variant.mode, entries, options.seed);
   auto* const device_table = static_cast<int*>(AllocateDevice(table.size() * sizeof(int), &owners));
   Check(cudaMemcpy(device_table, table.data(), table.size() * sizeof(int), cudaMemcpyHostToDevice), "the block table");
+  Check(cudaDeviceSynchronize(), "preparing the data");  // the kernels' stream would not wait for the table
   attention.keys = keys.elements();
   attention.values = values.elements();
   attention.query = query;

@@ -53,7 +53,7 @@ def oversub_arguments(scale, m, k):
     if scale == "ci":
         factor = 1 if k == 4 else k // 8  # 80, 40 becomes 16, 8
         return ["-m", m // factor, "-k", k // factor, "--capacity", "16MiB"]
-    return ["-m", m, "-k", k, "--capacity", "2GiB" if k == 1024 else "1GiB"]
+    return ["-m", m, "-k", k, "--capacity", {4: "256MiB", 40: "640MiB", 1024: "2GiB"}[k]]
 
 
 def oversub(runner, scale, traced):
@@ -67,7 +67,7 @@ def oversub(runner, scale, traced):
         pair = f"m {m}, k {k}"
         arguments = oversub_arguments(scale, m, k)
         repeat = 5 if scale == "gpu" and (m, k) == (8, 4) else 1
-        modes = BLOG_MODES + (NEW_MODES if (m, k) == (8, 4) else ("pinned-ahead", "prefetch-ahead"))
+        modes = BLOG_MODES + (NEW_MODES if (m, k) == (8, 4) else () if k == 1024 else ("pinned-ahead", "prefetch-ahead"))
         try:
             rows = runner.run("oversub", [*arguments, "--mode", ",".join(modes), "--repeat", repeat], f"oversub {pair}")
         except running.Failed as failed:
@@ -110,7 +110,7 @@ def oversub(runner, scale, traced):
 
 def oversub_side_questions(runner, scale):
     """Patterns, read-only, and the blog's three remarks: a visible device, a pinned core, -O3."""
-    size = ["-m", 8, "-k", 4, "--capacity", "16MiB" if scale == "ci" else "512MiB"]
+    size = ["-m", 8, "-k", 4, "--capacity", "16MiB" if scale == "ci" else "256MiB"]
     cases = [("uvm", f"pattern {pattern}", ["--mode", "uvm", "--pattern", pattern], {})
              for pattern in ("sequential", "strided", "random", "ping-pong")]
     cases += [(mode, "read only", ["--mode", mode, "--readonly"], {}) for mode in ("manual", "uvm", "prefetch", "read-mostly")]
@@ -254,7 +254,8 @@ def remap(runner, scale, traced):
              "The thread's two positions have no numbers. Ours, the same schedule for each design:"]
     plots = []
     sizes = ("64KiB", "2MiB") if scale == "ci" else ("256KiB", "2MiB", "8MiB")
-    small = ["--blocks", 20, "--slots", 8, "--window", 3, "--fresh", 1, "--steps", 24] if scale == "ci" else ["--steps", 200]
+    small = ["--blocks", 20, "--slots", 8, "--window", 3, "--fresh", 1, "--steps", 24] if scale == "ci" else [
+        "--blocks", 64, "--slots", 32, "--window", 12, "--steps", 150]
     for size in sizes:
         for reuse in ("cyclic", "zipf"):
             label = f"{size}, {reuse}"
@@ -295,9 +296,9 @@ def remap(runner, scale, traced):
 # --- a server whose KV cache is larger than its budget ---------------------------------------------------------------
 
 SERVE_CASES = (("managed, faults", ["--kv", "managed", "--fetch", "faults"]),
+               ("pinned, in place", ["--kv", "pinned"]), ("device, read again", ["--kv", "device"]),
                ("managed, prefetch", ["--kv", "managed", "--fetch", "prefetch"]),
-               ("managed, never leaves", ["--kv", "managed", "--offload", "none"]),
-               ("pinned, in place", ["--kv", "pinned"]), ("device, read again", ["--kv", "device"]))
+               ("managed, never leaves", ["--kv", "managed", "--offload", "none"]))
 SERVE_NUMBERS = ("tokens_per_second", "first_token_p50_ms", "first_token_p99_ms", "token_gap_p50_ms", "token_gap_p99_ms",
                  "answer_p99_ms", "offloaded_bytes", "recomputed_tokens", "load_seconds", "prefill_seconds", "decode_seconds")
 
@@ -321,7 +322,7 @@ def serve(runner, scale, traced):
             row = runner.run("serve.py", [*size, *arguments], f"serve {label}")[-1]
             rows.append([label, *(row.get(name) for name in SERVE_NUMBERS)])
             plots.append((label, [("tokens/s", row["tokens_per_second"])]))
-            if traced:
+            if traced and (scale == "ci" or label == "managed, faults"):  # importing PyTorch takes longer than the rest
                 _, report = runner.trace("serve.py", [*size, *arguments], f"serve {label} traced")
                 totals = report.get("totals", {})
                 traces.append([label, running.faults(report), running.bh_seconds(report),
@@ -341,7 +342,7 @@ def serve(runner, scale, traced):
             try:
                 row = runner.run("weights_in_place.py", ["--weights", kind], f"weights {kind}")[0]
                 rows.append([str(row[name])[:12] if name == "checksum" else row[name] for name in columns])
-                if traced:
+                if traced and kind != "device":
                     _, report = runner.trace("weights_in_place.py", ["--weights", kind], f"weights {kind} traced")
                     traces.append([f"weights {kind}", running.faults(report), running.bh_seconds(report), "-",
                                    running.first_finding(report)])
