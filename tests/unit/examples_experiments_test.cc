@@ -67,7 +67,9 @@ TEST(Schedule, WhatASwapTouchesIsIdleDuringTheStepBefore) {
           EXPECT_NE(block, swap.victim);
           EXPECT_NE(block, swap.wanted);
         }
-        if (swap.victim != remap::Swap::kNone) EXPECT_EQ(resident.erase(swap.victim), 1u);
+        if (swap.victim != remap::Swap::kNone) {
+          EXPECT_EQ(resident.erase(swap.victim), 1u);
+        }
         EXPECT_TRUE(resident.insert(swap.wanted).second);
       }
       EXPECT_LE(resident.size(), shape.slots);
