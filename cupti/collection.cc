@@ -271,7 +271,8 @@ void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer,
     while ((result = api_.ActivityGetNextRecord(buffer, valid, &record)) == CUPTI_SUCCESS && record != nullptr) {
       const uint8_t* at = reinterpret_cast<const uint8_t*>(record);
       const size_t available = at >= buffer && at < buffer + valid ? static_cast<size_t>(buffer + valid - at) : 0;
-      if (!CountAuditRecord(at, available)) ParseActivityRecord(at, available, version_, &counts);
+      CountAuditRecord(at, available);  // also a launch counts
+      ParseActivityRecord(at, available, version_, &counts);
       if (available == 0) break;
     }
     // A record that CUPTI had not finished hides those behind it in the same buffer.
