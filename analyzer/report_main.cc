@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -37,6 +38,7 @@ struct Arguments {
   size_t top = 20;
   bool stacks = false;
   std::string bottom_half_flame;
+  MigrationChoice migrations = MigrationChoice::kBest;
   SymbolOptions symbols;
 };
 
@@ -131,6 +133,7 @@ int Report(Arguments arguments) {
   Run run;
   for (const std::string& path : arguments.traces) {
     run.push_back(std::make_unique<ProcessModel>());
+    run.back()->migration_choice = arguments.migrations;
     const Status status = run.back()->ReadTrace(path);
     if (!status.ok()) {
       fmt::print(stderr, "uvmtrace-report: {}\n", status.message());
@@ -169,6 +172,12 @@ int Main(int argc, char** argv) {
   app.add_option("--format", arguments.format, "text or json")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
+  app.add_option(
+         "--migrations", arguments.migrations,
+         "Migrations as they were recorded, or reconstructed from the faults; without it, recorded where all were")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, MigrationChoice>{
+          {"recorded", MigrationChoice::kRecorded}, {"reconstructed", MigrationChoice::kReconstructed}}))
+      ->type_name("recorded|reconstructed");
   app.add_option("--top", arguments.top, "Rows of long tables; 0 for all")->capture_default_str();
   app.add_flag("--stacks", arguments.stacks, "Print the call stack under each allocation");
   app.add_option("--sysroot", arguments.symbols.sysroot, "Where the files of the traced machine are")->type_name("DIR");

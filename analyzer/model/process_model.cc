@@ -2,6 +2,7 @@
 #include "analyzer/model/process_model.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "analyzer/model/event_values.h"
 
@@ -15,7 +16,8 @@ Direction DirectionOf(int32_t source, int32_t destination) {
   return Direction::kUnknown;
 }
 
-size_t SourceIndex(uint32_t source) { return source < kEventSourceCount ? source : 0; }
+// What a trace calls its source can only be one that records.
+size_t SourceIndex(uint32_t source) { return source < static_cast<uint32_t>(EventSource::kReconstructed) ? source : 0; }
 
 constexpr auto kQueue = static_cast<uint32_t>(EventSource::kDriverQueue);
 
@@ -39,8 +41,11 @@ Status ProcessModel::ReadTrace(const std::string& path) {
       continue;
     }
     run_id = frame.run_id;
+    if (chunk.process) ReconstructIfWanted(path, *chunk.process);
     Apply(chunk);
+    AddReconstructedUntil(chunk.written_ns);
   }
+  AddReconstructedUntil(std::numeric_limits<uint64_t>::max());
   Finish();
   read = reader.statistics();
   return reader.Finish();
@@ -233,23 +238,37 @@ void ProcessModel::ApplyMigrations(const ColumnBatch& batch) {
   const auto sources_column = batch[migrations::kSourceDevice];
   const auto destinations = batch[migrations::kDestinationDevice];
   const auto causes = batch[migrations::kCause];
-  migration_sources[SourceIndex(batch.source)] += batch.rows;
   migration_rows += batch.rows;
+  if (reconstruction) return;
+  migration_sources[SourceIndex(batch.source)] += batch.rows;
   for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t bytes = bytes_column[row];
-    const int32_t source = DeviceOrdinal(sources_column[row]);
-    const int32_t destination = DeviceOrdinal(destinations[row]);
-    const Direction direction = DirectionOf(source, destination);
-    const auto cause =
+    MigrationEvent event;
+    event.time_ns = Monotonic(batch.clock, starts[row]);
+    event.duration_ns = durations[row];
+    event.address = addresses[row];
+    event.bytes = bytes_column[row];
+    event.source = DeviceOrdinal(sources_column[row]);
+    event.destination = DeviceOrdinal(destinations[row]);
+    event.cause =
         causes[row] < kMigrationCauseCount ? static_cast<MigrationCause>(causes[row]) : MigrationCause::kUnknown;
-    const uint64_t time_ns = Monotonic(batch.clock, starts[row]);
+    AddMigration(event, static_cast<EventSource>(SourceIndex(batch.source)));
+  }
+}
 
+void ProcessModel::AddMigration(const MigrationEvent& event, EventSource event_source) {
+  const uint64_t bytes = event.bytes;
+  const int32_t source = event.source;
+  const int32_t destination = event.destination;
+  const Direction direction = DirectionOf(source, destination);
+  const MigrationCause cause = event.cause;
+  const uint64_t time_ns = event.time_ns;
+  {
     MigrationStatistics& statistics = this->migrations[static_cast<size_t>(direction)][static_cast<size_t>(cause)];
     statistics.bytes += bytes;
     ++statistics.count;
-    statistics.busy.Add(time_ns, SaturatingAdd(time_ns, durations[row]));
-    migrated_by_source[SourceIndex(batch.source)][static_cast<size_t>(direction)] += bytes;
-    const bool in_sample = IsSampled(time_ns);
+    statistics.busy.Add(time_ns, SaturatingAdd(time_ns, event.duration_ns));
+    migrated_by_source[static_cast<size_t>(event_source)][static_cast<size_t>(direction)] += bytes;
+    const bool in_sample = !reconstruction && IsSampled(time_ns);
     const uint64_t sampled_bytes = in_sample ? bytes : 0;
     if (in_sample) {
       statistics.sampled_bytes += bytes;
@@ -272,7 +291,7 @@ void ProcessModel::ApplyMigrations(const ColumnBatch& batch) {
       device.sampled_evicted_bytes += sampled_bytes;
     }
 
-    memory.table().Split(addresses[row], bytes, time_ns, [&](Allocation* allocation, uint64_t address, uint64_t part) {
+    memory.table().Split(event.address, bytes, time_ns, [&](Allocation* allocation, uint64_t address, uint64_t part) {
       MemoryActivity moved;
       Residency& residency = ResidencyOf(allocation);
       switch (direction) {
@@ -300,9 +319,9 @@ void ProcessModel::ApplyMigrations(const ColumnBatch& batch) {
       if (allocation != nullptr && cause == MigrationCause::kUser && destination >= 0) {
         // A record over several allocations is shared out by bytes.
         const auto share = bytes == part
-                               ? durations[row]
-                               : static_cast<uint64_t>(static_cast<double>(durations[row]) * static_cast<double>(part) /
-                                                       static_cast<double>(bytes));
+                               ? event.duration_ns
+                               : static_cast<uint64_t>(static_cast<double>(event.duration_ns) *
+                                                       static_cast<double>(part) / static_cast<double>(bytes));
         hazards.Moved(*allocation, time_ns, part, share);
       }
       ActivityOf(allocation).AddBytes(moved);

@@ -27,6 +27,8 @@
 #include "analyzer/model/sampled_migrations.h"
 #include "analyzer/read/chunk.h"
 #include "analyzer/read/chunk_reader.h"
+#include "analyzer/reconstruct/trace_input.h"
+#include "analyzer/timeline/migration_event.h"
 
 namespace uvmtrace::analyzer {
 
@@ -163,8 +165,20 @@ struct Stack {
 
 FunctionRole RoleOfFunction(const std::string& name);
 
+// Whose word the report takes for what moved, where a trace has both.
+enum class MigrationChoice : uint8_t {
+  kBest,  // what was recorded if all of it was, else what the faults say
+  kRecorded,
+  kReconstructed,
+};
+
 class ProcessModel {
  public:
+  // Set before ReadTrace.
+  MigrationChoice migration_choice = MigrationChoice::kBest;
+  // Instead of recorded migrations: what the faults say. Nothing: migrations are those that were recorded.
+  std::optional<reconstruct::Reconstruction> reconstruction;
+
   // Reads the whole file. An error means that nothing of it could be read.
   Status ReadTrace(const std::string& path);
 
@@ -240,6 +254,9 @@ class ProcessModel {
   void ApplyGpuFaults(const ColumnBatch& batch);
   void ApplyCpuFaults(const ColumnBatch& batch);
   void ApplyMigrations(const ColumnBatch& batch);
+  void AddMigration(const MigrationEvent& event, EventSource source);
+  void ReconstructIfWanted(const std::string& path, const ProcessDefinition& definition);
+  void AddReconstructedUntil(uint64_t time_ns);
   void ApplyRegionEvents(const ColumnBatch& batch);
   void ApplyKernels(const ColumnBatch& batch);
   void ApplyThreadSamples(const ColumnBatch& batch);
@@ -268,6 +285,8 @@ class ProcessModel {
   Residency unattributed_residency_;
   bool starts_sampled_ = false;
   ColumnBatch batch_;
+  bool reconstruction_tried_ = false;
+  size_t next_reconstructed_ = 0;
   std::vector<MemoryCall> memory_calls_;
   int32_t last_device_ = kUnknownDevice;
   DeviceActivity* last_device_activity_ = nullptr;

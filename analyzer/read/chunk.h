@@ -40,9 +40,9 @@ enum class Layer : uint32_t { kUnknown = 0, kRuntime = 1, kDriver = 2 };
 
 enum class State : uint32_t { kUnknown = 0, kActive = 1, kUnavailable = 2, kDisabled = 3, kIdle = 4, kStopped = 5 };
 
-// Values of uvmtrace.proto's EventSource.
-enum class EventSource : uint8_t { kUnknown = 0, kCupti = 1, kDriverQueue = 2 };
-inline constexpr size_t kEventSourceCount = 3;
+// Values of uvmtrace.proto's EventSource, and one that no trace has.
+enum class EventSource : uint8_t { kUnknown = 0, kCupti = 1, kDriverQueue = 2, kReconstructed = 3 };
+inline constexpr size_t kEventSourceCount = 4;
 
 enum class ThreadRole : uint32_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
 
