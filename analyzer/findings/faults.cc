@@ -150,9 +150,13 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
     uint64_t instructions = 0;
   };
   // Instructions are many: only the busiest are given a name, the rest is summed up.
+  struct Site {
+    uint64_t pc;
+    uint32_t tid;
+  };
   struct Candidate {
     const ProcessModel* process;
-    CpuFaultSites::Site site;
+    Site site;
     uint64_t faults;
   };
   constexpr size_t kMaximumNamed = 4096;
@@ -162,9 +166,10 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
   for (const auto& process : run) {
     queue |= QueueIsOn(*process);
     others += process->cpu_fault_sites.others();
-    for (const auto& [site, faults] : process->cpu_fault_sites.faults()) {
-      candidates.push_back({process.get(), site, faults});
-    }
+    // Whose memory it was is another table's question.
+    std::map<std::pair<uint64_t, uint32_t>, uint64_t> by_code;
+    for (const auto& [site, faults] : process->cpu_fault_sites.faults()) by_code[{site.pc, site.tid}] += faults;
+    for (const auto& [code, faults] : by_code) candidates.push_back({process.get(), {code.first, code.second}, faults});
   }
   if (candidates.empty()) {
     AddEmptySection("cpu_fault_sites",
@@ -230,8 +235,9 @@ void AddFatalFaults(const Run& run, Symbolizer* symbolizer, Report* report) {
       if (fault.device >= 0) row->set_processor(fmt::format("GPU {}", fault.device));
       if (run.size() > 1 && process->process) row->set_pid(process->process->pid);
       if (!fault.known_memory) continue;
-      row->set_kind(MemoryKindName(fault.kind));
-      row->set_site(ResolveCallSite(*process, fault.stack, symbolizer).site);
+      const uint32_t site = process->SiteOfAccount(fault.account);
+      row->set_kind(MemoryKindName(process->memory.table().sites()[site].kind));
+      row->set_site(ResolveCallSite(*process, process->StackOfAccount(fault.account), symbolizer).site);
     }
   }
 }
