@@ -7,7 +7,7 @@
 #include "uvm_model/outcome.h"
 #include "uvm_model/page_mask.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 inline constexpr int kMaxDevices = 4;
 inline constexpr int kNoProcessor = -2;
@@ -89,4 +89,4 @@ class BlockList {
   Block* tail_ = nullptr;
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -5,7 +5,7 @@
 // first touch.
 #pragma once
 
-namespace uvmsim {
+namespace uvm_model {
 
 struct CostModel {
   double batch_ns = 12'600;         // fetch, preprocess and replay one batch of GPU faults
@@ -43,4 +43,4 @@ struct ServiceTime {
   }
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -3,7 +3,7 @@
 
 #include "uvm_model/model.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 class Model::Recorder {
  public:
@@ -81,4 +81,4 @@ class Model::Recorder {
   Outcome* outcome_;
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -1,7 +1,7 @@
 // How pages become resident on a processor, what that moves, maps and unmaps, and which block has to leave for it.
 #include "uvm_model/recorder.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 // Makes the pages resident and mapped on `destination`: uvm_va_block_make_resident, and the mapping that follows it.
 // With `duplicate` other processors keep their copies, and everybody can only read. False if device memory ran out.
@@ -265,4 +265,4 @@ void Model::ReportProtection(Block* block, Recorder* recorder) {
   block->shown_writable = block->cpu_writable;
 }
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -9,6 +9,8 @@
 #include <emmintrin.h>
 #endif
 
+#include "proto/schema.h"
+
 namespace uvmtrace::analyzer {
 namespace {
 
@@ -16,25 +18,17 @@ namespace {
 // absent column costs the file nothing and us eight bytes a row.
 constexpr size_t kMaximumRows = size_t{1} << 21;
 
-constexpr Coding P = Coding::kPlain;
-constexpr Coding Z = Coding::kZigZag;
-constexpr Coding D = Coding::kDelta;
-
 constexpr std::array<ColumnLayout, kEventKindCount> kLayouts = {{
-    {31, 1, false, {D, D, D, D}, 4},                                    // ClockSamples
-    {32, 1, false, {D, P, P, P, P, P, Z, D, P, D, P, P, Z, P, P}, 15},  // ApiCalls
-    {33, 3, true, {D, P, D, Z, P, P, P, P, P, P, P}, 11},               // GpuFaults
-    {34, 3, true, {D, D, D, P, P}, 5},                                  // CpuFaults
-    {35, 3, true, {D, P, D, P, Z, Z, P}, 7},                            // Migrations
-    {36, 3, true, {D, P, D, P, P, Z, Z, P}, 8},                         // RegionEvents
-    {37, 3, true, {D, P, Z, P, P}, 5},                                  // Kernels
-    {38, 1, false, {D, P, P, P}, 4},                                    // ThreadSamples
-    {39, 1, false, {D, P, P, P}, 4},                                    // ProcessSamples
-    {40, 1, false, {D, P, P, P, P, P}, 6},                              // CounterSamples
-    {41, 3, true, {D, Z, P, P}, 4},                                     // Replays
-    {42, 1, false, {D, P}, 2},                                          // MigrationWindows
-    {43, 1, false, {D, P, P, P, P, P, P, P, P}, 9},                     // ToolSamples
-    {44, 1, false, {D, P, P, P}, 4},                                    // BottomHalfSamples
+#define EVENT(kind, message, rows, number, clocked) \
+  {                                                 \
+    number, (clocked) ? 3 : 1, clocked, {
+#define COLUMN(field, name, index, coding, value) Coding::k##coding,
+#define END_EVENT(rows) \
+  }                     \
+  , rows::kColumns      \
+  }                     \
+  ,
+#include "proto/events.inc"
 }};
 
 uint64_t ZigZag(uint64_t value) { return (value >> 1) ^ (~(value & 1) + 1); }
@@ -88,7 +82,7 @@ struct PortableJoin {
 
 template <Coding coding>
 uint64_t Decoded(uint64_t value, uint64_t* previous) {
-  if constexpr (coding == Coding::kPlain) return value;
+  if constexpr (coding == Coding::kUnsigned) return value;
   value = ZigZag(value);
   if constexpr (coding == Coding::kDelta) value = *previous += value;
   return value;
@@ -136,11 +130,11 @@ void AppendPacked(std::string_view bytes, Coding coding, std::vector<uint64_t>* 
   uint64_t* const out = column->data() + row;
   size_t got = 0;
   switch (coding) {
-    case Coding::kPlain:
-      got = AppendValues<Coding::kPlain>(bytes, previous, out, values);
+    case Coding::kUnsigned:
+      got = AppendValues<Coding::kUnsigned>(bytes, previous, out, values);
       break;
-    case Coding::kZigZag:
-      got = AppendValues<Coding::kZigZag>(bytes, previous, out, values);
+    case Coding::kSigned:
+      got = AppendValues<Coding::kSigned>(bytes, previous, out, values);
       break;
     case Coding::kDelta:
       got = AppendValues<Coding::kDelta>(bytes, previous, out, values);
@@ -216,7 +210,7 @@ void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch,
       [&](size_t index, uint64_t value) {
         if ((wanted >> index & 1) == 0) return;
         auto& column = batch->columns[index];
-        if (layout.coding[index] != Coding::kPlain) value = ZigZag(value);
+        if (layout.coding[index] != Coding::kUnsigned) value = ZigZag(value);
         if (layout.coding[index] == Coding::kDelta && !column.empty()) value += column.back();
         column.push_back(value);
       },

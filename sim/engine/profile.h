@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "uvm_model/cost_model.h"
+#include "sim/engine/paging_model.h"
 
 namespace uvmsim {
 
