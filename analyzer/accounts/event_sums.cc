@@ -42,6 +42,11 @@ void EventSums::Add(const EventSums& other) {
   if (last_use_ns.size() < other.last_use_ns.size()) last_use_ns.resize(other.last_use_ns.size());
   for (size_t i = 0; i < other.last_use_ns.size(); ++i) last_use_ns[i] = std::max(last_use_ns[i], other.last_use_ns[i]);
   touched.Add(other.touched);
+  for (size_t i = 0; i < shared_pages.size() && i < other.shared_pages.size(); ++i) {
+    shared_pages[i].gpu_faults += other.shared_pages[i].gpu_faults;
+    shared_pages[i].cpu_faults += other.shared_pages[i].cpu_faults;
+    shared_pages[i].bytes += other.shared_pages[i].bytes;
+  }
 }
 
 }  // namespace uvmtrace::analyzer

@@ -14,6 +14,7 @@
 #include "analyzer/model/kinds.h"
 #include "analyzer/model/sampled_migrations.h"
 #include "analyzer/read/chunk.h"
+#include "analyzer/timeline/shared_pages.h"
 
 namespace uvmtrace::analyzer {
 
@@ -130,6 +131,7 @@ struct EventSums {
   PrefetchMoved prefetched;
   std::vector<uint64_t> last_use_ns;  // of followed memory, by its number
   TouchedBlocks touched;
+  std::vector<SharedPageSums> shared_pages;  // by their index
 
   void AddFatal(const FatalFault& fault) {
     fatal_faults.insert(std::upper_bound(fatal_faults.begin(), fatal_faults.end(), fault), fault);

@@ -53,6 +53,7 @@ EventWorker::EventWorker(const Timeline& timeline, const SampledMigrations& samp
       everything_(timeline.filter.everything()),
       blocks_left_(kMaximumBlocksAhead) {
   sums_.sampled = sampled;
+  sums_.shared_pages.resize(timeline.shared_pages.pages().size());
 }
 
 uint64_t EventWorker::Monotonic(TimeBase clock, uint64_t time_ns) {
@@ -220,6 +221,7 @@ void EventWorker::ReadGpuFaults(const ColumnBatch& batch, ChunkFindings* finding
       sums_.touched.Touch(addresses[row], place.version, place.cell.account);
       Use(place.version, time_ns);
     }
+    if (SharedPageSums* page = SharedPageAt(addresses[row])) ++page->gpu_faults;
   }
   ClosePiece(findings);
 }
@@ -251,6 +253,7 @@ void EventWorker::ReadCpuFaults(const ColumnBatch& batch) {
       sums_.touched.Touch(addresses[row], place.version, place.cell.account);
       Use(place.version, time_ns);
     }
+    if (SharedPageSums* page = SharedPageAt(addresses[row])) ++page->cpu_faults;
     if (queue) sums_.cpu_fault_sites.Add({pcs[row], static_cast<uint32_t>(tids[row]), place.cell.account});
   }
 }
@@ -321,6 +324,11 @@ void EventWorker::AddMigration(const MigrationEvent& event, EventSource event_so
     device.sampled_evicted_bytes += sampled_bytes;
   }
 
+  if (!sums_.shared_pages.empty()) {
+    for (uint64_t offset = 0; offset < std::min(event.bytes, kBlockBytes); offset += SharedPages::kPageBytes) {
+      if (SharedPageSums* page = SharedPageAt(event.address + offset)) page->bytes += SharedPages::kPageBytes;
+    }
+  }
   const int32_t kernel_device = event.destination >= 0 ? event.destination : event.source;
   CellKey cell;
   cell.kernels = kernel_device >= 0 ? KernelsOf(kernel_device).SetAt(event.time_ns) : NameSets::kNone;

@@ -88,6 +88,12 @@ class EventWorker {
   DeviceSums& DeviceOf(int32_t ordinal);
   Place PlaceOf(uint64_t address, uint64_t time_ns, int32_t device);
   void Use(uint32_t version, uint64_t time_ns);
+  // Null if no page there is shared.
+  SharedPageSums* SharedPageAt(uint64_t address) {
+    if (sums_.shared_pages.empty()) return nullptr;
+    const uint32_t page = timeline_.shared_pages.At(address);
+    return page == SharedPages::kNone ? nullptr : &sums_.shared_pages[page];
+  }
   void ReadGpuFaults(const ColumnBatch& batch, ChunkFindings* findings);
   void ReadReplays(const ColumnBatch& batch, ChunkFindings* findings);
   void ReadCpuFaults(const ColumnBatch& batch);

@@ -74,7 +74,9 @@ const MappingDefinition* FindMapping(const ProcessModel& process, uint64_t pc) {
   return nullptr;
 }
 
-std::string SiteOf(const ProcessModel& process, uint64_t pc, Symbolizer* symbolizer) {
+}  // namespace
+
+std::string SiteOfInstruction(const ProcessModel& process, uint64_t pc, Symbolizer* symbolizer) {
   if (pc == 0) return "(instruction not known)";
   // Half of the address space is the kernel's: a system call that touched the memory for the program.
   if (pc >> 63 != 0) return "(in the kernel: a system call was given managed memory)";
@@ -86,6 +88,8 @@ std::string SiteOf(const ProcessModel& process, uint64_t pc, Symbolizer* symboli
   if (frame.file.empty()) return fmt::format("{} ({})", frame.function, frame.module);
   return fmt::format("{} ({}:{})", frame.function, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
 }
+
+namespace {
 
 // What of the driver's UvmEventFatalReason to tell a person.
 std::string FatalReason(uint32_t reason) {
@@ -191,7 +195,7 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
       others += one.faults;
       continue;
     }
-    Sum& sum = sites[{one.process, SiteOf(*one.process, one.site.pc, symbolizer), one.site.tid}];
+    Sum& sum = sites[{one.process, SiteOfInstruction(*one.process, one.site.pc, symbolizer), one.site.tid}];
     sum.faults += one.faults;
     ++sum.instructions;
   }

@@ -81,6 +81,8 @@ std::string WhyNoUnifiedMemoryEvents(const Run& run, const std::string& source);
 
 MemoryKindStatistics SumOfKind(const Run& run, MemoryKind kind);
 std::string MemoryKindName(MemoryKind kind);
+// The code at an instruction that touched memory.
+std::string SiteOfInstruction(const ProcessModel& process, uint64_t pc, Symbolizer* symbolizer);
 std::string NameOfKernel(const ProcessModel& process, uint32_t id);
 // The share of one of `parts` kernels that ran at the same time.
 MemoryActivity PartOf(const MemoryActivity& whole, size_t part, size_t parts);

@@ -61,10 +61,10 @@ void ProcessModel::ReadEvents(const ReadOptions& options) {
 
   const int events = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   for (size_t begin = 0; events >= 0 && begin < event_chunks_.size();) {
-    size_t end = begin;
-    for (uint64_t bytes = 0; end < event_chunks_.size() && end - begin < kRoundChunks && bytes < kRoundBytes; ++end)
-      bytes += event_chunks_[end].bytes;
-    Share(threads, end - begin, [&](size_t worker, size_t i) {
+    size_t until = begin;
+    for (uint64_t bytes = 0; until < event_chunks_.size() && until - begin < kRoundChunks && bytes < kRoundBytes; ++until)
+      bytes += event_chunks_[until].bytes;
+    Share(threads, until - begin, [&](size_t worker, size_t i) {
       const ChunkPlace& place = event_chunks_[begin + i];
       if (ReadFully(events, place.offset, place.bytes, &buffers[worker])) {
         workers[worker].Read(buffers[worker], &findings[i]);
@@ -73,7 +73,7 @@ void ProcessModel::ReadEvents(const ReadOptions& options) {
       }
     });
     Share(threads, kMigrationOrders + 1, [&](size_t, size_t task) {
-      for (size_t i = 0; i < end - begin; ++i) {
+      for (size_t i = 0; i < until - begin; ++i) {
         if (task == 0) {
           TakeFindings(findings[i], &waited);
         } else {
@@ -82,7 +82,7 @@ void ProcessModel::ReadEvents(const ReadOptions& options) {
       }
       if (task > 0) orders[task - 1].Advance();
     });
-    begin = end;
+    begin = until;
   }
   if (events >= 0) close(events);
 
@@ -145,6 +145,7 @@ void ProcessModel::TakeSums(const EventSums& sums) {
   cpu_fault_sites = sums.cpu_fault_sites;
   fatal_faults = sums.fatal_faults;
   sampled = sums.sampled;
+  shared_pages = sums.shared_pages;
   site_touched_blocks.assign(memory.table().sites().size(), 0);
   sums.touched.ForEach([this](uint32_t account) {
     const uint32_t site = SiteOfAccount(account);

@@ -206,10 +206,16 @@ void ProcessModel::SealTimeline(const ReadOptions& options) {
   kernel_records_.shrink_to_fit();
   for (auto& [device, index] : timeline.kernels) index.Seal(&timeline.kernel_sets);
   FindPhases();
+  for (Phase& phase : phases) {
+    for (const auto& [start_ns, end_ns] : phase.spans) {
+      for (const auto& [device, index] : timeline.kernels) phase.kernel_ns += index.CoveredNs(start_ns, end_ns);
+    }
+  }
   timeline.phases.Seal(&timeline.phase_sets);
   timeline.prefetches.Seal();
   timeline.versions = &memory.table().versions();
   timeline.versions->Seal();
+  timeline.shared_pages.Find(*timeline.versions);
   timeline.clocks = clocks;
   for (const DetailChangeDefinition& change : detail_changes)
     timeline.detail.changes.emplace_back(change.time_ns, change.detail == "sampled");

@@ -147,6 +147,7 @@ struct Phase {
   uint64_t last_ns = 0;
   uint64_t count = 0;
   uint64_t duration_ns = 0;
+  uint64_t kernel_ns = 0;  // in which a kernel ran, summed over GPUs
   std::vector<std::pair<uint64_t, uint64_t>> spans;
 };
 
@@ -221,6 +222,7 @@ class ProcessModel {
   uint64_t late_migrations = 0;                        // came after newer ones of their block had been told
   ReadBudget budget;
   CapacityPeak capacity_peak;
+  std::vector<SharedPageSums> shared_pages;  // of timeline.shared_pages
   uint64_t api_calls = 0;
   std::array<uint64_t, kDoorCount> calls_by_door{};
   std::map<std::string, AuditCountDefinition> audit_counts;  // by function; the last one of a function is in force

@@ -59,11 +59,22 @@ void IntervalIndex::Seal(NameSets* sets) {
     cut(interval.start_ns);
   }
   end_until(~uint64_t{0});
-  for (size_t i = 0; i + 1 < segments_.size(); ++i) {
-    if (segments_[i].set != NameSets::kNone) covered_ns_ += segments_[i + 1].start_ns - segments_[i].start_ns;
-  }
   intervals_.clear();
   intervals_.shrink_to_fit();
+}
+
+uint64_t IntervalIndex::CoveredNs(uint64_t from_ns, uint64_t until_ns) const {
+  auto next = std::upper_bound(segments_.begin(), segments_.end(), from_ns,
+                               [](uint64_t wanted, const Segment& segment) { return wanted < segment.start_ns; });
+  if (next != segments_.begin()) --next;
+  uint64_t covered_ns = 0;
+  for (; next != segments_.end() && next->start_ns < until_ns; ++next) {
+    if (next->set == NameSets::kNone) continue;
+    const uint64_t end_ns = next + 1 == segments_.end() ? until_ns : std::min(until_ns, (next + 1)->start_ns);
+    const uint64_t start_ns = std::max(from_ns, next->start_ns);
+    if (end_ns > start_ns) covered_ns += end_ns - start_ns;
+  }
+  return covered_ns;
 }
 
 void IntervalIndex::Coarsen(size_t maximum) {

@@ -67,7 +67,8 @@ class IntervalIndex {
     uint32_t set_ = 0;
   };
 
-  uint64_t covered_ns() const { return covered_ns_; }  // in which at least one was running
+  // Time of [from, until) in which at least one was running.
+  uint64_t CoveredNs(uint64_t from_ns, uint64_t until_ns) const;
 
  private:
   struct Interval {
@@ -83,7 +84,6 @@ class IntervalIndex {
 
   std::vector<Interval> intervals_;
   std::vector<Segment> segments_;
-  uint64_t covered_ns_ = 0;
 };
 
 }  // namespace uvmtrace::analyzer

@@ -13,6 +13,7 @@
 #include "analyzer/timeline/allocation_versions.h"
 #include "analyzer/timeline/interval_index.h"
 #include "analyzer/timeline/prefetch_calls.h"
+#include "analyzer/timeline/shared_pages.h"
 
 namespace uvmtrace::analyzer {
 
@@ -81,6 +82,7 @@ struct Timeline {
   std::map<int32_t, IntervalIndex> kernels;  // by device
   IntervalIndex phases;
   PrefetchCalls prefetches;
+  SharedPages shared_pages;
   ClockConverter clocks;
   DetailOverTime detail;
   TimeFilter filter;
