@@ -154,10 +154,8 @@ std::string CompletenessSentence(const Report& report) {
   const double share = 1 - static_cast<double>(missing->count()) / static_cast<double>(exact);
   if (capture.has_reconstruction()) {
     return fmt::format(
-        "The recorded faults explain only {:.2f} % of the bytes that the driver moved: {} below {} on the "
-        "wrong memory or missing.",
-        100 * capture.reconstruction().explained_share(), FormatBytes(missing->count()),
-        missing->count() == 1 ? "is" : "are");
+        "The recorded faults explain only {:.2f} % of the bytes that the driver moved: the totals below are off by {}.",
+        100 * capture.reconstruction().explained_share(), FormatBytes(missing->count()));
   }
   const bool queue = missing->source() == "driver_queue";
   if (queue && (share >= kCompleteShare || missing->count() <= kNegligibleBytes)) return "";

@@ -1,4 +1,4 @@
-// Migrations that were not recorded: reconstructed from the faults, and put where recorded ones go.
+// Whether what moved is taken from the faults instead of from recorded migrations.
 #include "analyzer/model/process_model.h"
 
 namespace uvmtrace::analyzer {
@@ -9,35 +9,17 @@ constexpr double kTrustedShare = 0.9;
 
 }  // namespace
 
-void ProcessModel::ReconstructIfWanted(const std::string& path, const ProcessDefinition& definition) {
-  if (reconstruction_tried_ || migration_choice == MigrationChoice::kRecorded) return;
-  reconstruction_tried_ = true;
-  const bool asked = migration_choice == MigrationChoice::kReconstructed;
-  const std::string& detail = definition.detail;
+void ProcessModel::ReconstructIfWanted(const ReadOptions& options) {
+  if (options.migrations == MigrationChoice::kRecorded) return;
+  const bool asked = options.migrations == MigrationChoice::kReconstructed;
+  const std::string detail = process ? process->detail : "";
   if (!asked && detail != "light" && detail != "sampled" && detail != "exact") return;
   reconstruct::Reconstruction result;
-  if (!ReconstructTrace(path, &result).ok()) return;
+  if (!ReconstructTrace(file, &result).ok()) return;
   if (!result.faults) return;  // of the driver's queue: CUPTI's are groups
   if (!asked && (!result.counters || result.explained_share < kTrustedShare)) return;
   reconstruction = std::move(result);
-}
-
-// They go in at the time at which recorded ones would, because kernels and residency are followed in the order of time.
-void ProcessModel::AddReconstructedUntil(uint64_t time_ns) {
-  if (!reconstruction) return;
-  for (; next_reconstructed_ < reconstruction->rows.size(); ++next_reconstructed_) {
-    const reconstruct::Migration& row = reconstruction->rows[next_reconstructed_];
-    if (row.time_ns > time_ns) return;
-    MigrationEvent event;
-    event.time_ns = row.time_ns;
-    event.address = row.address;
-    event.bytes = row.bytes;
-    event.source = row.source;
-    event.destination = row.destination;
-    event.cause = static_cast<MigrationCause>(row.cause);
-    ++migration_sources[static_cast<size_t>(EventSource::kReconstructed)];
-    AddMigration(event, EventSource::kReconstructed);
-  }
+  timeline.migrations_reconstructed = true;
 }
 
 }  // namespace uvmtrace::analyzer

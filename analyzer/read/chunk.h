@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -198,5 +199,9 @@ struct Chunk {
 
 // Decodes the fields of a chunk after its framing. All or nothing: on an error no part of the chunk may be used.
 Status DecodeChunk(std::string_view fields, Chunk* chunk);
+
+// Only the column messages of a chunk, in the order of the bytes: calls on_columns(kind, message) for each. Nothing is
+// checked; throws protozero::exception on bytes that are no protobuf.
+void ForEachColumns(std::string_view fields, const std::function<void(EventKind, std::string_view)>& on_columns);
 
 }  // namespace uvmtrace::analyzer
