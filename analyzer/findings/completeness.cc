@@ -48,6 +48,41 @@ const LostRow* MissingBytesOf(const Capture& capture) {
   return nullptr;
 }
 
+// What the processes whose migrations are reconstructed are told to have moved. False if there are none.
+bool AddReconstruction(const Run& run, Capture* capture) {
+  uint64_t exact = 0;
+  uint64_t unexplained = 0;
+  uint64_t since_ns = 0;
+  bool any = false;
+  for (const auto& process : run) {
+    if (!process->reconstruction) continue;
+    any = true;
+    const reconstruct::Reconstruction& told = *process->reconstruction;
+    exact += told.exact_bytes;
+    unexplained += told.unexplained_bytes;
+    const uint64_t started_ns = process->process ? process->process->started_ns : 0;
+    if (told.since_ns == 0) continue;
+    const uint64_t after_ns = told.since_ns > started_ns ? told.since_ns - started_ns : 0;
+    since_ns = since_ns == 0 ? after_ns : std::min(since_ns, after_ns);
+  }
+  if (!any) return false;
+  Reconstruction* row = capture->mutable_reconstruction();
+  row->set_exact_bytes(exact);
+  row->set_unexplained_bytes(unexplained);
+  row->set_explained_share(unexplained == 0       ? 1
+                           : unexplained >= exact ? 0
+                                                  : 1 - static_cast<double>(unexplained) / static_cast<double>(exact));
+  if (unexplained == 0) return true;
+  row->set_since_ns(since_ns);
+  LostRow* lost = capture->add_lost();
+  lost->set_source("reconstruction");
+  lost->set_reason(
+      "bytes that the driver counted otherwise than the faults explain: moved by other programs on the GPU, by access "
+      "counters, or by a rule that is not known here");
+  lost->set_count(unexplained);
+  return true;
+}
+
 }  // namespace
 
 bool HasCounters(const ProcessModel& process) {
@@ -89,7 +124,7 @@ void AddCompleteness(const Run& run, Report* report) {
   capture->set_exact_cpu_faults(counters.cpu_faults);
   capture->set_exact_gpu_faults(counters.gpu_faults);
   const uint64_t exact = counters.host_to_device_bytes + counters.device_to_host_bytes;
-  if (!sums.comparable || exact == 0) return;
+  if (AddReconstruction(run, capture) || !sums.comparable || exact == 0) return;
   capture->set_delivered_host_to_device_bytes(sums.delivered_host_to_device_bytes);
   capture->set_delivered_device_to_host_bytes(sums.delivered_device_to_host_bytes);
   capture->set_delivered_share(
@@ -117,6 +152,11 @@ std::string CompletenessSentence(const Report& report) {
   // Of the missing bytes: a surplus of the other direction makes up for none of them.
   const uint64_t exact = capture.exact_host_to_device_bytes() + capture.exact_device_to_host_bytes();
   const double share = 1 - static_cast<double>(missing->count()) / static_cast<double>(exact);
+  if (capture.has_reconstruction()) {
+    return fmt::format(
+        "The recorded faults explain only {:.2f} % of the bytes that the driver moved: the totals below are off by {}.",
+        100 * capture.reconstruction().explained_share(), FormatBytes(missing->count()));
+  }
   const bool queue = missing->source() == "driver_queue";
   if (queue && (share >= kCompleteShare || missing->count() <= kNegligibleBytes)) return "";
   const bool ours = queue || LostOnTheWayToTheFile(capture);

@@ -82,6 +82,9 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   AddToolCost(run, &report);
   AddAllocations(run, known, options, &symbolizer, &report);
   AddKernels(run, known, options, &report);
+  AddSites(run, known, options, &symbolizer, &report);
+  AddPhases(run, known, &report);
+  AddCapacity(run, known, &report);
   AddHazards(run, options, &symbolizer, &report);
   AddNotSeen(run, symbolizer, &report);
   AddVerdict(&report);

@@ -81,6 +81,11 @@ std::string WhyNoUnifiedMemoryEvents(const Run& run, const std::string& source);
 
 MemoryKindStatistics SumOfKind(const Run& run, MemoryKind kind);
 std::string MemoryKindName(MemoryKind kind);
+// The code at an instruction that touched memory.
+std::string SiteOfInstruction(const ProcessModel& process, uint64_t pc, Symbolizer* symbolizer);
+std::string NameOfKernel(const ProcessModel& process, uint32_t id);
+// The share of one of `parts` kernels that ran at the same time.
+MemoryActivity PartOf(const MemoryActivity& whole, size_t part, size_t parts);
 std::string CauseName(MigrationCause cause);
 std::string FormatUuid(const std::string& uuid);
 
@@ -97,6 +102,11 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
                     Report* report);
 void AddKernels(const Run& run, const Knowledge& known, const ReportOptions& options, Report* report);
 void AddAccounts(const Run& run, Report* report);  // after the totals
+// Rows by call site: sites, calls by line, kernel x memory, CPU code x memory, call paths, shared pages.
+void AddSites(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,
+              Report* report);
+void AddPhases(const Run& run, const Knowledge& known, Report* report);
+void AddCapacity(const Run& run, const Knowledge& known, Report* report);  // after the devices
 void AddToolCost(const Run& run, Report* report);  // after the bottom half
 void AddBandwidth(const Run& run, Report* report);
 void AddFaultDefinitions(const Run& run, const Knowledge& known, Report* report);

@@ -293,6 +293,13 @@ std::string SourceSentence(const Report& report) {
                FormatPercent(exact > 0 ? static_cast<double>(captured) / static_cast<double>(exact) : 0)) +
            change;
   }
+  if (capture.has_reconstruction() && CompletenessSentence(report).empty()) {
+    return fmt::format(
+               "What moved is reconstructed from the recorded faults; that explains {:.2f} % of the bytes that "
+               "the driver itself counted.",
+               100 * capture.reconstruction().explained_share()) +
+           change;
+  }
   const AccountRow* bytes = AccountOf(report, "host_to_device_bytes");
   if (bytes == nullptr) {
     return "Bytes are the driver's own exact count; which memory moved, and why, was not recorded." + change;

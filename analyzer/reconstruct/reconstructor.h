@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "analyzer/reconstruct/block_table.h"
+#include "analyzer/reconstruct/counter_check.h"
 #include "analyzer/reconstruct/rows.h"
 #include "analyzer/reconstruct/services.h"
 
@@ -54,6 +55,11 @@ class Reconstructor {
     uint64_t devices_beyond_model = 0;  // rows of GPUs that the model has no room for
   };
   const Statistics& statistics() const { return statistics_; }
+  // After Finish.
+  const CounterCheck& to_device_check() const { return to_device_check_; }
+  const CounterCheck& to_host_check() const { return to_host_check_; }
+  // Of the bytes that the driver counted; 1 if it counted none.
+  double ExplainedShare() const;
   Options& options() { return options_; }
 
  private:
@@ -141,6 +147,8 @@ class Reconstructor {
   uint64_t to_host_bytes_ = 0;
   uint64_t to_device_bytes_ = 0;
   bool calibrating_ = false;
+  CounterCheck to_device_check_;
+  CounterCheck to_host_check_;
   bool driver_calls_ = false;  // the trace tells of the driver's own calls
   Statistics statistics_;
 };

@@ -91,9 +91,9 @@ int64_t CompareTrace(const char* path, bool verbose) {
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
   const Reconstructor::Statistics& statistics = reconstructor.statistics();
   std::printf("%s: %" PRIu64 " recorded migrations; %" PRIu64 " services, %" PRIu64 " stale pages, %" PRIu64
-              " evicted blocks, %" PRIu64 " unexplained faults, %.2f ms\n",
+              " evicted blocks, %" PRIu64 " unexplained faults, %.2f ms; %.2f %% of the counted bytes explained\n",
               path, rows, statistics.services, statistics.stale_pages, statistics.evicted_blocks,
-              statistics.unexplained_faults, took.count());
+              statistics.unexplained_faults, took.count(), 100 * reconstructor.ExplainedShare());
   if (rows == 0) {
     std::printf("  it holds no recorded migrations to compare with\n");
     return -1;

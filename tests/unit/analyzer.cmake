@@ -8,6 +8,7 @@ target_link_libraries(uvmtrace_trace_builder PUBLIC uvmtrace_trace_proto)
 add_executable(analyzer_test
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_reader_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_model_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_accounts_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_present_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_completeness_test.cc
