@@ -166,7 +166,8 @@ TEST(MemoryAreas, NoLineMakesItReadBeyondIt) {
   MemoryAreaDefinition area{};
   for (const char* line : {"", " ", "-", "12-", "-12", "zz-12 r", "20-10 rw-p 0 0 0", "1-fffffffffffffffff rw-p",
                            "10-20", "10-20 rw-p", "10-20 rw-p 0 00:00 0"}) {
-    if (MemoryAreas::ParseLine(line, &area)) EXPECT_LT(area.start, area.end) << line;
+    if (!MemoryAreas::ParseLine(line, &area)) continue;
+    EXPECT_LT(area.start, area.end) << line;
   }
   EXPECT_TRUE(MemoryAreas::ParseLine("10-20 rw-p 0 00:00 0", &area));
   EXPECT_EQ(area.kind, MemoryAreaKind::kAnonymous);
