@@ -76,6 +76,24 @@ bool Definitions::DefineParameter(std::string_view name, std::string_view value)
   });
 }
 
+bool Definitions::DefineMemoryArea(const MemoryAreaDefinition& area) {
+  ShortLockGuard guard(lock_);
+  return AppendMessage(log_, chunk_field::kMemoryArea, [&](WireBuffer& out) {
+    out.Unsigned(1, area.start);
+    out.Unsigned(2, area.end);
+    out.Unsigned(3, static_cast<uint64_t>(area.kind));
+    out.String(4, area.name);
+    out.Unsigned(5, area.seen_ns);
+    if (area.nodes.empty()) return;
+    size_t packed = out.BeginMessage(6);
+    for (const NodeBytes& one : area.nodes) out.AppendVarint(one.node);
+    out.EndMessage(packed);
+    packed = out.BeginMessage(7);
+    for (const NodeBytes& one : area.nodes) out.AppendVarint(one.bytes);
+    out.EndMessage(packed);
+  });
+}
+
 bool Definitions::DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes) {
   ShortLockGuard guard(lock_);
   return AppendMessage(log_, chunk_field::kManagedVariable, [&](WireBuffer& out) {

@@ -214,6 +214,14 @@ void Recorder::DefineParameter(std::string_view name, std::string_view value) {
   }
 }
 
+void Recorder::DefineMemoryArea(const MemoryAreaDefinition& area) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.DefineMemoryArea(area)) {
+    session.losses.Count("memory_areas", "no memory left for definitions", 1);
+  }
+}
+
 void Recorder::DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);

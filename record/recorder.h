@@ -56,6 +56,24 @@ struct KernelThreadDefinition {
   uint8_t device_uuid[16];
 };
 
+// Values of uvmtrace.proto's MemoryAreaKind.
+enum class MemoryAreaKind : uint8_t { kUnknown = 0, kHeap = 1, kStack = 2, kFile = 3, kAnonymous = 4, kShared = 5 };
+
+struct NodeBytes {
+  uint32_t node;
+  uint64_t bytes;
+};
+
+// A mapping of the process that CUDA did not allocate.
+struct MemoryAreaDefinition {
+  uint64_t start;
+  uint64_t end;
+  MemoryAreaKind kind;
+  std::string_view name;
+  uint64_t seen_ns;
+  std::span<const NodeBytes> nodes;  // where its pages are, if that is known
+};
+
 // What the session knows about the process. Strings are copied. The recorder adds pid, times, host and sizes itself.
 struct ProcessDefinition {
   std::string_view detail;
@@ -112,6 +130,7 @@ class Recorder {
   void DefineDevice(const DeviceDefinition& device);
   void DefineParameter(std::string_view name, std::string_view value);
   void DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes);
+  void DefineMemoryArea(const MemoryAreaDefinition& area);
   void SetProcess(const ProcessDefinition& process);
   // Of an intercepted function: how often it was called, as CUPTI counts, and how often a hook saw it. Once, at the
   // end.

@@ -8,9 +8,11 @@
 //   dlsym, dlvsym    C code looks closer if a real handle is asked for a name that begins with "cu", and mostly jumps on
 //   dlopen           C code takes a note if RTLD_DEEPBIND is among the flags
 //   dlmopen          C code takes a note if the namespace is not the program's own
-#if !defined(__x86_64__)
-#error "dlsym.S is written for x86_64"
-#endif
+#if defined(__aarch64__)
+#include "preload/doors/dlsym_aarch64.S"
+#elif !defined(__x86_64__)
+#error "dlsym.S is written for x86_64 and aarch64"
+#else
 
         .text
 
@@ -116,3 +118,4 @@
         .hidden uvmtrace_note_dlmopen
 
         .section .note.GNU-stack, "", @progbits
+#endif

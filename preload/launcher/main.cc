@@ -3,6 +3,7 @@
 // Sets the environment that libuvmtrace.so reads, and becomes the program: exit status and signals are the program's
 // own. Nothing here is needed to trace; LD_PRELOAD=libuvmtrace.so does the same.
 #include <errno.h>
+#include <gnu/libc-version.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include "preload/launcher/elf_program.h"
+#include "preload/launcher/glibc_floor.h"
 
 namespace uvmtrace::launcher {
 namespace {
@@ -52,6 +54,15 @@ std::string LibraryFolder() {
   return {};
 }
 
+// The library's own file says what it needs, whichever machine built it.
+std::string Version() {
+  const std::string folder = LibraryFolder();
+  const std::string floor = folder.empty() ? std::string() : GlibcFloor(folder + "/libuvmtrace.so");
+  std::string text = std::string("uvmtrace ") + UVMTRACE_VERSION;
+  text += floor.empty() ? "\nlibuvmtrace.so was not found" : "\nlibuvmtrace.so needs glibc " + floor + " or later";
+  return text + "; this machine has " + gnu_get_libc_version();
+}
+
 void Prepend(const char* variable, const std::string& value) {
   const char* const before = getenv(variable);
   setenv(variable, before != nullptr && *before != '\0' ? (value + ":" + before).c_str() : value.c_str(), 1);
@@ -83,8 +94,10 @@ void WarnIfPreloadHasNoEffect(const std::string& file) {
              "will be no trace. Run it as the user that owns it, or take these bits away.\n";
       return;
     case PreloadEffect::kOtherMachine:
-      std::cerr << "uvmtrace: warning: " << file
-                << " is not a 64-bit x86 program: the library cannot be loaded into it, and there will be no trace.\n";
+      std::cerr
+          << "uvmtrace: warning: " << file
+          << " is built for another processor than this uvmtrace: the library cannot be loaded into it, and there "
+             "will be no trace.\n";
       return;
   }
 }
@@ -143,7 +156,7 @@ int Run(const Options& options) {
 
 int Main(int argc, char** argv) {
   CLI::App app("Records what a CUDA program does with its memory. uvmtrace-report explains the trace.", "uvmtrace");
-  app.set_version_flag("--version", std::string("uvmtrace ") + UVMTRACE_VERSION);
+  app.set_version_flag("--version", &Version);
   app.require_subcommand(1);
   Options options;
   CLI::App* const run =
@@ -169,7 +182,7 @@ int Main(int argc, char** argv) {
                   "Record kernels (default on); off: CUPTI cannot be held up by calls that wait for the GPU")
       ->check(CLI::IsMember({"on", "off"}));
   CLI::Option* const simulate =
-      run->add_option("--simulate", options.simulate, "Run on a simulated GPU: a100-80g, h200 or tiny");
+      run->add_option("--simulate", options.simulate, "Run on a simulated GPU: a100-80g, h200, tiny, or hmm");
   run->add_option("--sim-memory", options.sim_memory, "Memory of the simulated GPU, such as 64MiB")->needs(simulate);
   run->add_option("--sim-h2d-gbps", options.sim_h2d_gbps, "Bandwidth to the simulated GPU, in GB/s")
       ->needs(simulate)

@@ -81,6 +81,7 @@ bool StartQueue(const Config& config, const ToolsCalls* tools, const DeviceUuid*
   options.tools = tools;
   options.devices = devices;
   options.device_count = device_count;
+  options.system_memory = PageableMemoryAccess();
   options.detail = config.detail == Detail::kLight     ? QueueDetail::kLight
                    : config.detail == Detail::kSampled ? QueueDetail::kSampled
                                                        : QueueDetail::kFull;

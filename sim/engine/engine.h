@@ -168,6 +168,9 @@ class Engine {
 
   // With the lock held.
   std::map<uint64_t, Allocation>::iterator FindLocked(uint64_t address);
+  // Makes the blocks of [address, address + bytes) managed memory that lives on the CPU, so that the model migrates
+  // them. False if the process has no such memory.
+  bool AddSystemMemoryLocked(uint64_t address, uint64_t bytes);
   Allocation* AddLocked(uint64_t address, uint64_t bytes, AllocationKind kind, unsigned flags);
   CUresult ReserveDeviceLocked(uint64_t bytes, Outcome* outcome);
   bool ReservedAccessibleLocked(uint64_t address, uint64_t bytes);

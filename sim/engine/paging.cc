@@ -55,6 +55,7 @@ void Engine::GiveOutcome(Outcome* outcome) {
 
 void Engine::ApplyProtections(const Outcome& outcome) {
   for (const ProtectionChange& change : outcome.protections) {
+    if (!window_.Contains(change.address)) continue;  // memory that CUDA did not allocate
     if (window_.Protect(change.address, change.bytes, change.protection) || protection_failed_) continue;
     protection_failed_ = true;
     // write, not stdio: this may be a signal handler.
@@ -154,11 +155,16 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, bool an
   void* const host = reinterpret_cast<void*>(address);
   if (bytes == 0) return host;
   Outcome* outcome = nullptr;
+  bool system_memory = false;
   {
     Lock lock(&mutex_);
     const auto it = FindLocked(address);
-    if (it == allocations_.end()) return any_host && !window_.Contains(address) ? host : nullptr;
-    const Allocation& allocation = it->second;
+    const bool unknown = it == allocations_.end();
+    if (unknown && (window_.Contains(address) || (!any_host && !profile_.system_memory))) return nullptr;
+    if (unknown && any_host) return host;
+    system_memory = unknown;
+    if (system_memory && !AddSystemMemoryLocked(address, bytes)) return nullptr;
+    const Allocation allocation = unknown ? Allocation{address, bytes, AllocationKind::kManaged, 0, 0} : it->second;
     if (allocation.kind == AllocationKind::kReserved) {
       return ReservedAccessibleLocked(address, bytes) ? window_.Alias(address) : nullptr;
     }
@@ -188,7 +194,8 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, bool an
   }
   const bool reachable = !outcome->out_of_memory && !outcome->invalid;
   GiveOutcome(outcome);
-  return reachable ? window_.Alias(address) : nullptr;
+  if (!reachable) return nullptr;
+  return system_memory ? host : window_.Alias(address);
 }
 
 void Engine::Prefetch(uint64_t address, uint64_t bytes, int destination) {

@@ -46,6 +46,31 @@ def simulated_work(run):
     check(trace.cpu_faults == 1, f"{trace.cpu_faults} CPU faults: the program touches one page of managed memory")
 
 
+def system_memory(run):
+    """Memory that came from malloc faults and migrates; no managed memory exists, and the sources are on."""
+    trace = run.trace()
+    check(trace.devices[0].get("pageable_memory_access"), trace.devices)
+    check(trace.states["driver_queue"][0] == "ACTIVE", trace.states)
+    check(trace.states["exact_counters"][0] == "ACTIVE", trace.states)
+    check(trace.states["memory_areas"][0] == "ACTIVE", trace.states)
+    check(not trace.losses, f"losses: {trace.losses}")
+    areas = [area for chunk in trace.chunks for area in chunk.get("memory_area", [])
+             if area.get("kind") == "MEMORY_AREA_KIND_ANONYMOUS"]
+    migrations = []
+    for chunk in trace.chunks:
+        for columns in chunk.get("migrations", []):
+            address = 0
+            for delta, size in zip(columns["address_delta"], columns["bytes"]):
+                address += int(delta)
+                migrations.append((address, int(size)))
+    moved = sum(size for _, size in migrations)
+    check(moved >= SYSTEM_MEMORY_BYTES, f"{moved} bytes migrated")
+    inside = max((sum(size for address, size in migrations if int(area["start"]) <= address < int(area["end"]))
+                  for area in areas), default=0)
+    # The driver moves 64 KiB at a time, so the first piece may begin before the mapping.
+    check(inside >= SYSTEM_MEMORY_BYTES - (1 << 20), f"{inside} bytes of {moved} lie in one mapping: {areas}")
+
+
 def simulated_death(run):
     unclean_work(run)
     check(run.trace().cpu_faults == 1, "what happened 250 ms before the end is lost")
@@ -265,6 +290,8 @@ time.sleep(0.3)
 """
 
 
+SYSTEM_MEMORY_BYTES = 16 << 20
+
 CASES = {
     "normal": ("runtime_host", ["normal"], whole_process_version, {}),
     "exit3": ("runtime_host", ["exit3"], one_clean_work, {}),
@@ -324,6 +351,7 @@ CASES = {
     "simulated_normal": ("runtime_host", ["normal"], simulated_work, {"env": SIMULATED}),
     "simulated__exit4": ("runtime_host", ["_exit4"], simulated_work, {"env": SIMULATED}),
     "simulated_quick_exit6": ("runtime_host", ["quick_exit6"], simulated_work, {"env": SIMULATED}),
+    "simulated_system_memory": ("system_memory_host", [], system_memory, {"env": {"UVMTRACE_SIM_PROFILE": "hmm"}}),
     "simulated_sigkill": ("runtime_host", ["sigkill"], simulated_death, {"env": SIMULATED}),
     "simulated_fork_before": ("runtime_host", ["fork_before"], processes(2, 2), {"env": SIMULATED}),
     "simulated_fork_idle": ("runtime_host", ["fork_idle"], processes(1, 2), {"env": SIMULATED}),

@@ -71,7 +71,7 @@ class Run:
             variables["LD_PRELOAD"] = ":".join(preload)
         limit = RUN_LIMIT_SECONDS * (4 if args.sanitizer else 1)
         start = time.monotonic()
-        self.process = subprocess.run(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        self.process = subprocess.run(args.emulator + command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       text=True, timeout=limit)
         self.seconds = time.monotonic() - start
 
@@ -139,6 +139,8 @@ def run_case(args, name, case):
         reason = "this build has no sanitizer"
     if reason is not None:
         raise Skipped(reason)
+    if program == PYTHON and args.emulator:
+        raise Skipped("the interpreter here is not of the processor that is emulated")
     if program == PYTHON and arguments[0] != "-c":
         arguments = [os.path.join(HERE, "python", arguments[0])] + arguments[1:]
     paths = [os.path.join(args.programs, program)]
@@ -214,6 +216,17 @@ def compare(without, traced, options, sanitizer):
           f"{without.seconds:.1f} s without, {traced.seconds:.1f} s with the library")
 
 
+def emulated(args, program):
+    """A program of the build, as one that can be run here."""
+    if not args.emulator:
+        return program
+    script = program + ".emulated"
+    with open(script, "w") as file:
+        file.write(f"#!/bin/sh\nexec {' '.join(args.emulator)} {program} \"$@\"\n")
+    os.chmod(script, 0o755)
+    return script
+
+
 def set_paths(args):
     build = args.build = os.path.abspath(args.build)
     args.library = os.path.join(build, "lib/libuvmtrace.so")
@@ -225,6 +238,10 @@ def set_paths(args):
     args.simulator = os.path.join(build, "lib/uvmtrace/sim")
     args.trace_to_json = os.path.join(args.programs, "trace_to_json")
     args.sanitizer = Sanitizer(build)
+    # Of a cross build: what runs its programs.
+    with open(os.path.join(build, "tests/programs/emulator.json")) as file:
+        args.emulator = json.load(file)
+    args.report, args.trace_to_json = emulated(args, args.report), emulated(args, args.trace_to_json)
 
 
 def parser(description):

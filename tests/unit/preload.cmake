@@ -7,7 +7,8 @@ add_executable(uvmtrace_preload_test
   preload_functions_test.cc
   preload_launcher_test.cc
   preload_managed_memory_test.cc
-  ${PROJECT_SOURCE_DIR}/preload/launcher/elf_program.cc)
+  ${PROJECT_SOURCE_DIR}/preload/launcher/elf_program.cc
+  ${PROJECT_SOURCE_DIR}/preload/launcher/glibc_floor.cc)
 target_link_libraries(uvmtrace_preload_test PRIVATE
   uvmtrace_preload_parts uvmtrace_cupti uvmtrace_record uvmtrace_cuda_headers GTest::gtest_main)
 target_compile_definitions(uvmtrace_preload_test PRIVATE
