@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "analyzer/present/short_name.h"
+#include "analyzer/short_name.h"
 #include "analyzer/present/text_writer.h"
 #include "analyzer/units.h"
 

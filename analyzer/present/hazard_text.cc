@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "analyzer/present/short_name.h"
+#include "analyzer/short_name.h"
 #include "analyzer/present/text_writer.h"
 #include "analyzer/units.h"
 
