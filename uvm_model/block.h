@@ -7,17 +7,28 @@
 #include "uvm_model/outcome.h"
 #include "uvm_model/page_mask.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
-inline constexpr int kMaxDevices = 4;
+inline constexpr int kMaxDevices = 8;
 inline constexpr int kNoProcessor = -2;
 
 struct Policy {
   int8_t preferred = kNoProcessor;
   uint8_t accessed_by_devices = 0;  // one bit per device
+  bool accessed_by_cpu = false;     // maps nothing where the host cannot map GPU memory, but splits ranges
   bool read_mostly = false;
 
-  bool AccessedBy(int device) const { return (accessed_by_devices >> device) & 1; }
+  bool AccessedBy(int processor) const {
+    return processor == kCpu ? accessed_by_cpu : ((accessed_by_devices >> processor) & 1) != 0;
+  }
+  void SetAccessedBy(int processor, bool accessed) {
+    if (processor == kCpu) {
+      accessed_by_cpu = accessed;
+      return;
+    }
+    const auto bit = static_cast<uint8_t>(1u << processor);
+    accessed_by_devices = static_cast<uint8_t>(accessed ? accessed_by_devices | bit : accessed_by_devices & ~bit);
+  }
 };
 
 struct Block;
@@ -31,6 +42,7 @@ struct DeviceState {
   PageMask writable;
   uint64_t chunk_bytes = 0;  // physical memory that the block holds on the GPU, even if nothing is resident in it
   bool dma_mapped = false;
+  bool evicted = false;  // and not back yet
   ChunkList list = ChunkList::kNone;
   Block* previous = nullptr;
   Block* next = nullptr;
@@ -89,4 +101,4 @@ class BlockList {
   Block* tail_ = nullptr;
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model
