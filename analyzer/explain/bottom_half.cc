@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "analyzer/explain/capture_words.h"
 #include "analyzer/units.h"
 
 namespace uvmtrace::analyzer {
@@ -102,8 +103,10 @@ std::optional<BottomHalfCost> BottomHalfCostOf(const Evidence& evidence) {
   // The cost of time stamps is known of all threads together.
   if (threads == 1) cost.observer_ns = std::min(report.capture().tool_cost().time_stamps_ns(), cost.cpu_ns);
   const Totals& totals = report.totals();
-  cost.faults_known = totals.has_gpu_fault_records() || totals.has_gpu_fault_entries();
-  cost.explained = cost.service_ns > 0 && cost.service_ns * 2 >= cost.cpu_ns - cost.observer_ns;
+  // Where most faults are missing, what they took is not known either.
+  cost.faults_known = (totals.has_gpu_fault_records() || totals.has_gpu_fault_entries()) &&
+                      LostFaultsSentence(report).empty();
+  cost.explained = cost.faults_known && cost.service_ns > 0 && cost.service_ns * 2 >= cost.cpu_ns - cost.observer_ns;
   return cost;
 }
 
@@ -178,7 +181,9 @@ std::string BottomHalfSentence(const Evidence& evidence) {
                               FormatDuration(thread.span_ns()));
     }
     if (!cost->faults_known) {
-      sentence += "; this program's faults were not recorded, so its part is not known";
+      sentence += LostFaultsSentence(report).empty()
+                      ? "; this program's faults were not recorded, so its part is not known"
+                      : "; most of this program's faults are missing, so its part is not known";
     } else if (cost->service_ns == 0) {
       sentence += ", none of it for this program, which had no GPU fault there: the thread serves every process on its GPU";
     } else {

@@ -139,7 +139,7 @@ void HazardFindings(const Evidence& evidence, Findings* findings) {
       SetCost(evidence, CostBase::kRun, hazard.time_ns(), &row);
       if (hazard.severity() == "cost") SetGain(evidence, hazard.time_ns(), "the time is in these calls", &row);
     }
-    row.set_sentence(fmt::format("{} ({}{}).", Capitalized(hazard.what()), Times(hazard.count()),
+    row.set_sentence(fmt::format("{} ({}{}).", hazard.what(), Times(hazard.count()),
                                  hazard.has_first_ns() ? ", first " + FormatDuration(hazard.first_ns()) +
                                                              " after the start"
                                                        : ""));

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "analyzer/explain/bottom_half.h"
+#include "analyzer/explain/capture_words.h"
 #include "analyzer/explain/finding_rules.h"
 #include "analyzer/explain/host_memory.h"
 #include "analyzer/units.h"
@@ -45,9 +46,11 @@ Cost OfFaults(const Evidence& evidence) {
   Cost cost;
   cost.time_ns = evidence.report().totals().fault_service_ns();
   cost.share = Share(cost.time_ns, evidence.gpu_time_ns());
-  cost.sentence = fmt::format("The GPU waited {} ({} of its {}) for page faults{}.", FormatDuration(cost.time_ns),
-                              FormatPercent(std::min(cost.share, 1.0)), evidence.gpu_time_words(),
-                              WhoseFaults(evidence));
+  const bool missing = !LostFaultsSentence(evidence.report()).empty();
+  cost.sentence = fmt::format("The GPU waited {}{} ({} of its {}) for page faults{}.{}", missing ? "at least " : "",
+                              FormatDuration(cost.time_ns), FormatPercent(std::min(cost.share, 1.0)),
+                              evidence.gpu_time_words(), WhoseFaults(evidence),
+                              missing ? " Most faults are missing in this trace: it may be many times that." : "");
   return cost;
 }
 

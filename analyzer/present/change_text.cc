@@ -25,7 +25,7 @@ std::string Saving(const FindingRow& row) {
 
 }  // namespace
 
-void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row) {
+void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, bool brief) {
   const std::string head = fmt::format("  {}  {}", number, Printable(row.title()));
   const std::string place = Printable(row.place());
   const std::string saving = Saving(row);
@@ -47,13 +47,10 @@ void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row) {
     writer->Line(right(head));
     writer->Paragraph("at " + place, "     ", "       ");
   }
-  std::string text = row.sentence();
-  if (!row.change().empty()) text += " > " + row.change() + ".";
-  if (row.has_gain_ns() && !row.assumption().empty() && writer->options().stacks) {
-    text += " The gain assumes " + row.assumption() + ".";
-  }
-  if (!row.try_it().empty()) text += " Try it: " + row.try_it();
-  writer->Paragraph(text, "     ", "     ");
+  if (brief) return;
+  writer->Paragraph(row.sentence(), "     ", "     ");
+  if (row.change().empty()) return;
+  writer->Paragraph(row.change() + "." + (row.try_it().empty() ? "" : " Try it: " + row.try_it()), "     > ", "       ");
 }
 
 void WriteChanges(TextWriter* writer) {

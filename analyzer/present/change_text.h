@@ -7,6 +7,7 @@
 
 namespace uvmtrace::analyzer {
 
-void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row);
+// `brief`: title, place and saving alone, because a finding of the same kind above has the words.
+void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, bool brief = false);
 
 }  // namespace uvmtrace::analyzer

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "analyzer/explain/bottom_half.h"
 #include "analyzer/explain/capture_words.h"
@@ -74,8 +75,8 @@ void WriteHeader(TextWriter* writer) {
     writer->Color("\033[0m");
   }
   std::string text = Command(capture);
-  if (report.processes_size() > 1) text += fmt::format("   {} processes", report.processes_size());
-  if (capture.has_duration_ns()) text += "   " + FormatDuration(capture.duration_ns());
+  if (report.processes_size() > 1) text += fmt::format(", {} processes,", report.processes_size());
+  if (capture.has_duration_ns()) text += " ran for " + FormatDuration(capture.duration_ns());
   text += Gpus(report);
   if (const std::string recorded = Recorded(report); !recorded.empty()) text += ", " + recorded;
   writer->Paragraph(text, "", "  ");
@@ -85,17 +86,24 @@ void WriteTopChanges(TextWriter* writer) {
   const Report& report = writer->report();
   writer->Heading("WHAT TO CHANGE");
   size_t number = 0;
+  std::set<std::string> kinds;
   const size_t begin = writer->lines();
   for (const FindingRow& row : report.findings()) {
     if (number == kMostChanges || (number > 0 && writer->lines() - begin >= kChangeLines)) break;
     if (number > 0 && row.severity() == "note") break;
-    WriteFinding(writer, ++number, row);
+    const bool told = !kinds.insert(row.id()).second;
+    WriteFinding(writer, ++number, row, told);
   }
   if (number == 0) {
-    writer->Paragraph("nothing that this trace shows" +
-                      std::string(report.capture().detail() == "calls"
-                                      ? ": faults, migrations and kernels were not recorded at this detail"
-                                      : ""));
+    const Totals& totals = report.totals();
+    std::string why;
+    if (report.capture().detail() == "calls") {
+      why = ": faults, migrations and kernels were not recorded at this detail";
+    } else if (Share(totals.fault_service_ns(), Evidence(report).gpu_time_ns()) >= 0.02) {
+      why = fmt::format(": the {} that the GPU waited belong to no line that is known",
+                        FormatDuration(totals.fault_service_ns()));
+    }
+    writer->Paragraph("nothing that this trace shows" + why);
   }
   const auto all = static_cast<size_t>(report.findings_size());
   if (all > number) writer->Line(fmt::format("     {} more: --section changes", all - number));
@@ -135,10 +143,10 @@ void WriteWhere(TextWriter* writer) {
   }
 }
 
-std::string Named(const char* name, const std::string& text) {
-  std::string line = name;
-  line += std::string(kNameColumns + 2 > line.size() ? kNameColumns + 2 - line.size() : 1, ' ');
-  return line + text;
+// The name in front, the text beside it.
+void WriteNamed(TextWriter* writer, const char* name, const std::string& text) {
+  const std::string indent(kNameColumns + 2, ' ');
+  writer->Paragraph(text, fmt::format("{:<{}}", name, kNameColumns + 2).c_str(), indent.c_str());
 }
 
 // The times of a chart's ends, over its columns.
@@ -156,14 +164,14 @@ void WriteWhen(TextWriter* writer) {
   const std::string thread = BottomHalfInFaults(evidence);
   if (strips.rows.empty() && thread.empty() && report.phases_size() == 0) return;
   writer->Line("");
-  if (!strips.rows.empty()) writer->Line(Named("WHEN", " " + Axis(strips)));
+  if (!strips.rows.empty()) writer->Line(fmt::format("{:<{}}{}", "WHEN", kNameColumns + 3, Axis(strips)));
   for (const Strip& strip : strips.rows) {
     std::string peak = strip.peak;
     const auto capacity = evidence.LinkCapacity();
     if (strip.name.rfind("to ", 0) == 0 && capacity) peak += " of " + FormatRate(*capacity);
     writer->Line(fmt::format("  {:<10}|{}|  {}", strip.name, strip.bars, peak));
   }
-  if (!thread.empty()) writer->Paragraph(Named("BH THREAD", thread), "", std::string(kNameColumns + 2, ' ').c_str());
+  if (!thread.empty()) WriteNamed(writer, "BH THREAD", thread);
   if (report.phases_size() > 1) {
     std::string phases;
     int shown = 0;
@@ -174,7 +182,7 @@ void WriteWhen(TextWriter* writer) {
       if (row.gpu_waited_ns() > 0) phases += fmt::format(" (GPU waited {})", FormatDuration(row.gpu_waited_ns()));
     }
     if (report.phases_size() > 4) phases += fmt::format(", {} more: --section phases", report.phases_size() - 4);
-    writer->Paragraph(Named("PHASES", phases), "", std::string(kNameColumns + 2, ' ').c_str());
+    WriteNamed(writer, "PHASES", phases);
   }
 }
 
@@ -200,7 +208,7 @@ std::string Fits(const Report& report) {
     text = fmt::format("{} managed at its peak, the GPU has {}", FormatBytes(fit.managed_live_peak_bytes()),
                        FormatBytes(fit.device_capacity_bytes()));
     if (fit.evicted_bytes() > 0) return text + fmt::format("; {} evicted", FormatBytes(fit.evicted_bytes()));
-    return text + (fit.peak_ratio() > 1 ? ": oversubscribed" : "");
+    return text + (fit.peak_ratio() > 1 ? ": oversubscribed" : ": not oversubscribed");
   }
   for (const char* kind : {"device", "pool", "physical", "pinned", "registered"}) {
     const MemoryRow* row = evidence.Memory(kind);
@@ -246,12 +254,9 @@ void WriteFirstScreen(TextWriter* writer) {
   WriteTopChanges(writer);
   WriteWhere(writer);
   WriteWhen(writer);
-  const std::string indent(kNameColumns + 2, ' ');
-  if (const std::string fits = Fits(report); !fits.empty()) {
-    writer->Paragraph(Named("FITS", fits), "", indent.c_str());
-  }
-  writer->Paragraph(Named("TRACING", Tracing(report)), "", indent.c_str());
-  writer->Line(Named("", "more: --section NAME, --tree, --top N, --format json"));
+  if (const std::string fits = Fits(report); !fits.empty()) WriteNamed(writer, "FITS", fits);
+  WriteNamed(writer, "TRACING", Tracing(report));
+  WriteNamed(writer, "", "more: --section NAME, --tree, --top N, --format json");
 }
 
 }  // namespace uvmtrace::analyzer

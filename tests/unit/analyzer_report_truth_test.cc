@@ -72,8 +72,12 @@ TEST(Truth, FaultsThatCuptiLostAreNotSilentlyMissing) {
   totals->set_gpu_fault_groups(72);
   totals->set_gpu_fault_records(72);
   totals->set_gpu_faults(26'104);
+  totals->set_fault_service_ns(5 * kMs);
+  rows.Thread(68 * kMs);
   EXPECT_TRUE(Has(rows.Verdict(), "CUPTI told of 72 fault groups, and the driver counted 26,104 faults")) << rows.Verdict();
   EXPECT_TRUE(Has(rows.Text(), "most faults are missing")) << rows.Text();
+  EXPECT_TRUE(Has(rows.Explained().headline(), "at least 5.00 ms")) << rows.Explained().headline();
+  EXPECT_FALSE(Has(rows.Verdict(), "not explained by")) << rows.Verdict();
   EXPECT_FALSE(Has(rows.Text(), "everything recorded")) << rows.Text();
 }
 
