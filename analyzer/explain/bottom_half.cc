@@ -64,8 +64,10 @@ std::string HiddenSentence(const Evidence& evidence) {
   if (!hidden || !AnyGpuFault(totals) || !totals.has_fault_batches()) return "";
   const auto service_ns = static_cast<double>(totals.fault_service_ns());
   return fmt::format(
-      "The driver's bottom-half thread is not visible here. Estimated: it used {} to {} of CPU, {} to {} times the {} that "
-      "its {} batches took, as on the GPUs where both were measured ({}). To see it, run with the host's processes visible "
+      "The driver's bottom-half thread is not visible here. Estimated: it used {} to {} of CPU, {} to {} times the {} "
+      "that "
+      "its {} batches took, as on the GPUs where both were measured ({}). To see it, run with the host's processes "
+      "visible "
       "(docker run --pid=host).",
       FormatDuration(static_cast<uint64_t>(service_ns * kLeastPerService)),
       FormatDuration(static_cast<uint64_t>(service_ns * kMostPerService)), kLeastPerService, kMostPerService,
@@ -80,9 +82,8 @@ uint64_t ServiceNsOf(const Evidence& evidence, const std::string& device_uuid) {
   for (const FaultCounts& counts : devices) {
     if (!device_uuid.empty() && counts.device() == device_uuid) return counts.service_ns();
   }
-  const bool one_thread = std::count_if(report.bh_threads().begin(), report.bh_threads().end(), [](const auto& row) {
-                            return row.has_cpu_ns();
-                          }) <= 1;
+  const bool one_thread = std::count_if(report.bh_threads().begin(), report.bh_threads().end(),
+                                        [](const auto& row) { return row.has_cpu_ns(); }) <= 1;
   // Faults of another GPU are none of this thread's.
   if (!devices.empty() && !one_thread) return 0;
   return report.totals().fault_service_ns();
@@ -104,8 +105,8 @@ std::optional<BottomHalfCost> BottomHalfCostOf(const Evidence& evidence) {
   if (threads == 1) cost.observer_ns = std::min(report.capture().tool_cost().time_stamps_ns(), cost.cpu_ns);
   const Totals& totals = report.totals();
   // Where most faults are missing, what they took is not known either.
-  cost.faults_known = (totals.has_gpu_fault_records() || totals.has_gpu_fault_entries()) &&
-                      LostFaultsSentence(report).empty();
+  cost.faults_known =
+      (totals.has_gpu_fault_records() || totals.has_gpu_fault_entries()) && LostFaultsSentence(report).empty();
   cost.explained = cost.faults_known && cost.service_ns > 0 && cost.service_ns * 2 >= cost.cpu_ns - cost.observer_ns;
   return cost;
 }
@@ -137,12 +138,12 @@ std::string BottomHalfInFaults(const Evidence& evidence) {
     return text;
   }
   const double in_faults = Share(cost->cpu_ns, cost->service_ns);
-  std::string text = fmt::format(
-      "{}: {} for {} while pages faulted", cost->thread->name(),
-      in_faults >= 0.9 ? "one core, fully," : FormatPercent(in_faults) + " of a core", FormatDuration(cost->service_ns));
+  std::string text = fmt::format("{}: {} for {} while pages faulted", cost->thread->name(),
+                                 in_faults >= 0.9 ? "one core, fully," : FormatPercent(in_faults) + " of a core",
+                                 FormatDuration(cost->service_ns));
   if (cost->observer_ns * 10 >= cost->cpu_ns) {
-    text += fmt::format("; {} of its own work, {} for the recording",
-                        FormatDuration(cost->cpu_ns - cost->observer_ns), FormatDuration(cost->observer_ns));
+    text += fmt::format("; {} of its own work, {} for the recording", FormatDuration(cost->cpu_ns - cost->observer_ns),
+                        FormatDuration(cost->observer_ns));
   }
   return text;
 }
@@ -157,9 +158,10 @@ std::string BottomHalfSentence(const Evidence& evidence) {
   const bool much_observed = cost->observer_ns * 10 >= cost->cpu_ns && cost->observer_ns > 0;
   std::string sentence = fmt::format("{} used {} of CPU", thread.name(), FormatDuration(own_ns));
   if (much_observed) {
-    sentence += fmt::format(" of its own, and some {} more for recording each migration (UVMTRACE_DETAIL=light does not "
-                            "pay that)",
-                            FormatDuration(cost->observer_ns));
+    sentence += fmt::format(
+        " of its own, and some {} more for recording each migration (UVMTRACE_DETAIL=light does not "
+        "pay that)",
+        FormatDuration(cost->observer_ns));
   } else if (cost->observer_ns > 0) {
     sentence = fmt::format("{} used {} of CPU", thread.name(), FormatDuration(cost->cpu_ns));
   }
@@ -185,10 +187,12 @@ std::string BottomHalfSentence(const Evidence& evidence) {
                       ? "; this program's faults were not recorded, so its part is not known"
                       : "; most of this program's faults are missing, so its part is not known";
     } else if (cost->service_ns == 0) {
-      sentence += ", none of it for this program, which had no GPU fault there: the thread serves every process on its GPU";
+      sentence +=
+          ", none of it for this program, which had no GPU fault there: the thread serves every process on its GPU";
     } else {
       sentence += fmt::format(
-          ", not explained by this program's faults, whose batches took {}: the thread also serves other processes on its "
+          ", not explained by this program's faults, whose batches took {}: the thread also serves other processes on "
+          "its "
           "GPU, access counters, and memory that CUDA did not allocate (ATS)",
           FormatDuration(cost->service_ns));
     }

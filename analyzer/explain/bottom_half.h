@@ -24,8 +24,8 @@ std::optional<BottomHalfCost> BottomHalfCostOf(const Evidence& evidence);
 uint64_t ServiceNsOf(const Evidence& evidence, const std::string& device_uuid);
 // "UVM GPU1 BH: 0.1 % of a core, none of it for this program."; empty: not known.
 std::string BottomHalfInShort(const Evidence& evidence);
-// "UVM GPU1 BH: one core, fully, for 74.4 ms while pages faulted: 50.2 ms of its own, 30.2 ms for the recording"; empty: not
-// known.
+// "UVM GPU1 BH: one core, fully, for 74.4 ms while pages faulted: 50.2 ms of its own, 30.2 ms for the recording";
+// empty: not known.
 std::string BottomHalfInFaults(const Evidence& evidence);
 // The whole of it; empty: nothing is known and nothing was to be.
 std::string BottomHalfSentence(const Evidence& evidence);

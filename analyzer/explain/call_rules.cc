@@ -17,15 +17,15 @@ struct LoopWords {
 
 constexpr LoopWords kLoopWords[] = {
     {"pinned", "Pin once, outside of the loop",
-     "Allocate the pinned buffer once and use it again: each cudaHostAlloc locks every page, and each cudaFreeHost waits "
+     "Allocate the pinned buffer once and use it again: each cudaHostAlloc locks every page, and each cudaFreeHost "
+     "waits "
      "for the GPU"},
     {"registered", "Register once, outside of the loop",
      "cudaHostRegister the memory once for as long as it lives: each call locks every page"},
     {"physical", "Map once, outside of the loop",
      "Keep physical memory and its mapping, and use it again: cuMemCreate, cuMemMap and cuMemSetAccess each go to the "
      "driver, and cuMemUnmap waits"},
-    {"reserved", "Reserve addresses once, outside of the loop",
-     "Reserve a large range once and map into it"},
+    {"reserved", "Reserve addresses once, outside of the loop", "Reserve a large range once and map into it"},
     {"managed", "Allocate once, outside of the loop",
      "Keep the buffer and use it again: fresh managed memory has no pages, so that each first touch faults"},
     {"", "Allocate once, outside of the loop",
@@ -67,10 +67,9 @@ void PrefetchRedundant(const Evidence& evidence, Findings* findings) {
   for (const CallSiteRow& call : evidence.report().call_sites()) {
     if (call.operation() != "prefetch" || call.without_effect() < 10) continue;
     if (call.without_effect() * 2 < call.count()) continue;
-    FindingRow row = MakeFinding("Prefetch once, not every time", call.key(),
-                                 PlaceOf(call.site()) + (call.target_site().empty()
-                                                             ? ""
-                                                             : ", memory of " + LineOf(call.target_site())));
+    FindingRow row =
+        MakeFinding("Prefetch once, not every time", call.key(),
+                    PlaceOf(call) + (call.target_site().empty() ? "" : ", memory of " + LineOf(call.target_site())));
     if (!call.target().empty()) row.add_evidence(call.target());
     row.set_bytes(call.bytes() - std::min(call.bytes(), call.moved_bytes()));
     const uint64_t cost_ns =
@@ -113,14 +112,14 @@ void AdviseInLoop(const Evidence& evidence, Findings* findings) {
   for (const CallSiteRow& call : evidence.report().call_sites()) {
     if (call.operation() != "advise" || call.count() < 50) continue;
     if (Share(call.total_ns(), evidence.run_ns()) < 0.01) continue;
-    FindingRow row = MakeFinding("Advise once, the whole range", call.key(), PlaceOf(call.site()));
+    FindingRow row = MakeFinding("Advise once, the whole range", call.key(), PlaceOf(call));
     row.set_bytes(call.bytes());
     SetCost(evidence, CostBase::kRun, call.total_ns(), &row);
     SetGain(evidence, call.total_ns(), "one call for the whole range", &row);
-    row.set_sentence(fmt::format("{} was called {}, for {} in all, and took {}: each call splits the range and changes "
-                                 "page tables.",
-                                 call.function(), Times(call.count()), FormatBytes(call.bytes()),
-                                 FormatDuration(call.total_ns())));
+    row.set_sentence(
+        fmt::format("{} was called {}, for {} in all, and took {}: each call splits the range and changes "
+                    "page tables.",
+                    call.function(), Times(call.count()), FormatBytes(call.bytes()), FormatDuration(call.total_ns())));
     row.set_change("Call it once for the whole allocation, outside of the loop");
     findings->push_back(std::move(row));
   }
@@ -139,10 +138,9 @@ void HazardFindings(const Evidence& evidence, Findings* findings) {
       SetCost(evidence, CostBase::kRun, hazard.time_ns(), &row);
       if (hazard.severity() == "cost") SetGain(evidence, hazard.time_ns(), "the time is in these calls", &row);
     }
-    row.set_sentence(fmt::format("{} ({}{}).", hazard.what(), Times(hazard.count()),
-                                 hazard.has_first_ns() ? ", first " + FormatDuration(hazard.first_ns()) +
-                                                             " after the start"
-                                                       : ""));
+    row.set_sentence(
+        fmt::format("{} ({}{}).", hazard.what(), Times(hazard.count()),
+                    hazard.has_first_ns() ? ", first " + FormatDuration(hazard.first_ns()) + " after the start" : ""));
     std::string change = hazard.advice();
     if (!change.empty() && change.back() == '.') change.pop_back();
     row.set_change(change);

@@ -35,9 +35,7 @@ bool Lost(const Capture& capture, const std::string& source) {
   });
 }
 
-bool LostOnTheWayToTheFile(const Capture& capture) {
-  return capture.bad_chunks() > 0 || Lost(capture, "migrations");
-}
+bool LostOnTheWayToTheFile(const Capture& capture) { return capture.bad_chunks() > 0 || Lost(capture, "migrations"); }
 
 }  // namespace
 
@@ -85,8 +83,8 @@ std::string CompletenessSentence(const Report& report) {
 }
 
 std::string LostFaultsSentence(const Report& report) {
-  // CUPTI merges the faults of one page and batch to a group, and so tells of fewer than the driver counts; up to 70 to one
-  // where nothing was lost. What is beyond that can only be missing.
+  // CUPTI merges the faults of one page and batch to a group, and so tells of fewer than the driver counts; up to 70 to
+  // one where nothing was lost. What is beyond that can only be missing.
   constexpr uint64_t kMostFaultsOfAGroup = 100;
   const Totals& totals = report.totals();
   if (!totals.has_gpu_fault_groups() || totals.has_gpu_fault_entries() || !totals.has_gpu_faults()) return "";

@@ -1,5 +1,5 @@
-// Findings about the machine and the recording: memory that did not fit, accesses that the driver refused, its thread that
-// got no core, events that were lost.
+// Findings about the machine and the recording: memory that did not fit, accesses that the driver refused, its thread
+// that got no core, events that were lost.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -11,7 +11,8 @@ namespace uvmtrace::analyzer {
 
 void OutOfMemory(const Evidence& evidence, Findings* findings) {
   for (const OutOfMemoryRow& failed : evidence.report().out_of_memory()) {
-    FindingRow row = MakeFinding("It did not fit", "", failed.site().empty() ? failed.function() : PlaceOf(failed.site()));
+    FindingRow row =
+        MakeFinding("It did not fit", "", failed.site().empty() ? failed.function() : PlaceOf(failed.site()));
     row.set_severity("error");
     row.set_bytes(failed.asked_bytes());
     std::string sentence = failed.cause();
@@ -19,17 +20,17 @@ void OutOfMemory(const Evidence& evidence, Findings* findings) {
       sentence = fmt::format("{} failed ({})", failed.function(), Times(std::max<uint64_t>(failed.count(), 1)));
       if (failed.has_asked_bytes()) sentence += fmt::format(": {} were asked for", FormatBytes(failed.asked_bytes()));
       if (failed.has_free_bytes()) {
-        sentence += fmt::format(" and {} of {} were free", FormatBytes(failed.free_bytes()),
-                                FormatBytes(failed.total_bytes()));
+        sentence +=
+            fmt::format(" and {} of {} were free", FormatBytes(failed.free_bytes()), FormatBytes(failed.total_bytes()));
       }
     }
     if (sentence.back() != '.') sentence += '.';
     if (failed.holders_size() > 0) {
       const HolderRow& holder = failed.holders(0);
-      sentence += fmt::format(" The largest holder was {}: {} of {} memory in {}.", PlaceOf(holder.site()),
-                              FormatBytes(holder.bytes()), holder.kind(),
-                              holder.allocations() == 1 ? "one allocation"
-                                                        : FormatCount(holder.allocations()) + " allocations");
+      sentence += fmt::format(
+          " The largest holder was {}: {} of {} memory in {}.", PlaceOf(holder.site()), FormatBytes(holder.bytes()),
+          holder.kind(),
+          holder.allocations() == 1 ? "one allocation" : FormatCount(holder.allocations()) + " allocations");
       if (!holder.key().empty()) row.add_evidence(holder.key());
       row.set_change(failed.reserved_unused_bytes() >= failed.asked_bytes() && failed.asked_bytes() > 0
                          ? fmt::format("Give back what pools reserve and do not use, {} of it: cudaMemPoolTrimTo, or "
@@ -55,12 +56,13 @@ void FatalFaults(const Evidence& evidence, Findings* findings) {
   std::string sentence = count == 1 ? "The driver could not serve an access"
                                     : fmt::format("The driver could not serve {} accesses", FormatCount(count));
   if (first != nullptr) {
-    sentence += fmt::format("{}{} to {:#x}: {}", count > 1 ? "; the first is one" : "",
-                            first->processor().empty() ? "" : " of " + first->processor(), first->address(),
-                            first->reason());
+    sentence +=
+        fmt::format("{}{} to {:#x}: {}", count > 1 ? "; the first is one" : "",
+                    first->processor().empty() ? "" : " of " + first->processor(), first->address(), first->reason());
   }
   row.set_sentence(sentence + ". CUDA calls fail from then on.");
-  row.set_change("Look for an index beyond the allocation's end, a freed or unmapped address, or a write to read-only memory");
+  row.set_change(
+      "Look for an index beyond the allocation's end, a freed or unmapped address, or a write to read-only memory");
   findings->push_back(std::move(row));
 }
 
@@ -75,8 +77,8 @@ void BottomHalfStarved(const Evidence& evidence, Findings* findings) {
         "{} waited {} for a core while it worked for {}: other threads competed with it, and each of its batches keeps "
         "a GPU waiting.",
         thread.name(), FormatDuration(thread.wait_ns()), FormatDuration(thread.cpu_ns())));
-    row.set_change(fmt::format("As root: renice -n -15 -p $(pgrep -f '{}'), or fewer busy threads than cores",
-                               thread.name()));
+    row.set_change(
+        fmt::format("As root: renice -n -15 -p $(pgrep -f '{}'), or fewer busy threads than cores", thread.name()));
     findings->push_back(std::move(row));
   }
 }

@@ -11,7 +11,7 @@
 namespace uvmtrace::analyzer {
 namespace {
 
-constexpr double kUsableShareOfLink = 0.85;  // of a PCIe link's capacity, that bulk copies reach
+constexpr double kUsableShareOfLink = 0.85;         // of a PCIe link's capacity, that bulk copies reach
 constexpr uint64_t kBulkBytes = uint64_t{1} << 20;  // fewer bytes make no speed that others can be held against
 
 uint64_t KernelNs(const Report& report) {
@@ -73,7 +73,7 @@ const MemoryRow* Evidence::Memory(const std::string& kind) const {
 std::vector<const CallSiteRow*> Evidence::CallsOn(const std::string& key, const std::string& operation) const {
   std::vector<const CallSiteRow*> rows;
   for (const CallSiteRow& row : report_.call_sites()) {
-    const bool concerned = row.target() == key || (row.has_source() && row.source() == key);
+    const bool concerned = row.target() == key || (row.has_other_end() && row.other_end() == key);
     if (concerned && row.operation() == operation) rows.push_back(&row);
   }
   return rows;
@@ -207,6 +207,11 @@ std::string PlaceOf(const SiteRow& site) {
   }
   if (site.site().empty()) return site.key() == "unattributed" ? "memory of no known allocation" : "no stack recorded";
   return PlaceOf(site.site());
+}
+
+std::string PlaceOf(const CallSiteRow& call) {
+  if (!call.site().empty()) return PlaceOf(call.site());
+  return call.function() + (call.target_site().empty() ? "" : " on memory of " + LineOf(call.target_site()));
 }
 
 std::string LineOf(const SiteRow& site) {

@@ -1,7 +1,7 @@
 // Look-ups over a Report: the figures that the headline, the findings and the verdict share.
 //
-// Everything in this folder reads the Report message alone. So each sentence can be tested with rows written by hand, and
-// can never say what the tables do not.
+// Everything in this folder reads the Report message alone. So each sentence can be tested with rows written by hand,
+// and can never say what the tables do not.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,8 @@ class Evidence {
   uint64_t TrafficBytes(const std::string& way, const std::string& direction) const;
   uint64_t TrafficBusyNs(const std::string& way, const std::string& direction) const;
 
-  // How fast bulk copies cross the link: by prefetch calls, else by copies of pinned memory, else the link's own capacity.
-  // Absent where the trace tells none of them: then no gain is computed from it.
+  // How fast bulk copies cross the link: by prefetch calls, else by copies of pinned memory, else the link's own
+  // capacity. Absent where the trace tells none of them: then no gain is computed from it.
   std::optional<MeasuredRate> BulkRate() const;
   std::optional<double> LinkCapacity() const;  // bytes a second, each way, of the fastest link
 
@@ -76,5 +76,7 @@ std::string LineOf(const std::string& site);
 // The place of a row, or the name of its variable.
 std::string PlaceOf(const SiteRow& site);
 std::string LineOf(const SiteRow& site);
+// The line of a call; where no stack was recorded, the function and the memory.
+std::string PlaceOf(const CallSiteRow& call);
 
 }  // namespace uvmtrace::analyzer

@@ -1,8 +1,8 @@
 // What to change: rules that turn the rows of a Report into findings.
 //
-// A rule looks at the rows and adds a FindingRow for each place where its mistake is seen. To add one: write its function in
-// one of the *_rules.cc files, name it here, give it a row in the table of findings.cc, and a test with rows that trigger it
-// and rows that just do not.
+// A rule looks at the rows and adds a FindingRow for each place where its mistake is seen. To add one: write its
+// function in one of the *_rules.cc files, name it here, give it a row in the table of findings.cc, and a test with
+// rows that trigger it and rows that just do not.
 #pragma once
 
 #include <cstdint>

@@ -105,8 +105,9 @@ bool IsSparse(const SiteRow& site) {
 
 std::string BytesOfOne(const SiteRow& site) {
   const uint64_t count = std::max<uint64_t>(site.allocations(), 1);
-  return site.total_bytes() == 0 ? "bytes" : (count > 1 && site.total_bytes() % count != 0 ? "about " : "") +
-                                                 FormatBytes(site.total_bytes() / count);
+  return site.total_bytes() == 0
+             ? "bytes"
+             : (count > 1 && site.total_bytes() % count != 0 ? "about " : "") + FormatBytes(site.total_bytes() / count);
 }
 
 void AddFindings(Report* report) {

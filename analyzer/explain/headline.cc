@@ -63,8 +63,7 @@ Cost OfReadingInPlace(const Evidence& evidence) {
   std::string text = fmt::format("{} were read in place from pinned host memory", FormatBytes(in_place.bytes));
   if (in_place.site != nullptr) text += " of " + PlaceOf(*in_place.site);
   if (in_place.busy_ns > 0) {
-    text += " at " +
-            FormatRate(static_cast<double>(in_place.bytes) * 1e9 / static_cast<double>(in_place.busy_ns));
+    text += " at " + FormatRate(static_cast<double>(in_place.bytes) * 1e9 / static_cast<double>(in_place.busy_ns));
   }
   const double full = FullShareOfLink(evidence);
   if (full > 0) text += fmt::format(": the link was full for {} of the run", FormatPercent(full));
@@ -79,9 +78,9 @@ Cost OfOtherFindings(const Evidence& evidence) {
     if (row.gain_base() != "run" || row.cost_ns() <= cost.time_ns || row.severity() == "note") continue;
     cost.time_ns = row.cost_ns();
     cost.share = Share(row.cost_ns(), evidence.run_ns());
-    cost.sentence = fmt::format("{} of the run's {} ({}) went into what {} does. {}", FormatDuration(row.cost_ns()),
-                                FormatDuration(evidence.run_ns()), FormatPercent(cost.share), row.place(),
-                                row.sentence());
+    cost.sentence =
+        fmt::format("{} of the run's {} ({}) went into what {} does. {}", FormatDuration(row.cost_ns()),
+                    FormatDuration(evidence.run_ns()), FormatPercent(cost.share), row.place(), row.sentence());
   }
   return cost;
 }
@@ -104,7 +103,8 @@ std::string NothingMuch(const Evidence& evidence) {
   uint64_t copied = 0;
   for (const char* way : {"copy", "pinned_copy", "pageable_copy"}) copied += evidence.TrafficBytes(way, "");
   if (copied > 0) parts.push_back(fmt::format("{} were copied", FormatBytes(copied)));
-  if (parts.empty()) return "This trace holds no allocation, no copy and no fault: 0 calls of a kind that moves memory.";
+  if (parts.empty())
+    return "This trace holds no allocation, no copy and no fault: 0 calls of a kind that moves memory.";
   const std::string run = evidence.run_ns() > 0 ? fmt::format(" in {}", FormatDuration(evidence.run_ns())) : "";
   return fmt::format("Nothing that this trace can see cost much{}: {}.", run, Join(parts));
 }

@@ -17,14 +17,13 @@ std::vector<const SiteRow*> NotCopied(const Evidence& evidence) {
 
 bool CopiesAreKnown(const Evidence& evidence) {
   const Report& report = evidence.report();
-  const bool any_copy = std::any_of(report.calls().begin(), report.calls().end(), [](const CallRow& row) {
-    return row.name().find("emcpy") != std::string::npos;
-  });
+  const bool any_copy = std::any_of(report.calls().begin(), report.calls().end(),
+                                    [](const CallRow& row) { return row.name().find("emcpy") != std::string::npos; });
   bool rows = false;
   for (const CallSiteRow& row : report.call_sites()) {
     if (row.operation() != "copy") continue;
     rows = true;
-    if (!row.has_source()) return false;
+    if (!row.has_other_end()) return false;
   }
   return rows || !any_copy;
 }

@@ -65,9 +65,10 @@ void ZeroCopyReuse(const Evidence& evidence, Findings* findings) {
   }
   row.set_sentence(fmt::format("{}. The memory is {}: each byte crossed the link {:.1f} times.",
                                InPlaceSentence(in_place), FormatBytes(in_place.memory_bytes), times));
-  row.set_change(fmt::format("cudaMalloc {0} and cudaMemcpyAsync(gpu, ptr, {0}, cudaMemcpyHostToDevice, stream) once "
-                             "before the first launch",
-                             FormatBytes(in_place.memory_bytes)));
+  row.set_change(
+      fmt::format("cudaMalloc {0} and cudaMemcpyAsync(gpu, ptr, {0}, cudaMemcpyHostToDevice, stream) once "
+                  "before the first launch",
+                  FormatBytes(in_place.memory_bytes)));
   findings->push_back(std::move(row));
 }
 
@@ -91,7 +92,8 @@ void ZeroCopyLinkBound(const Evidence& evidence, Findings* findings) {
   if (capacity) link += fmt::format(" It carries {} at most.", FormatRate(*capacity));
   row.set_sentence(InPlaceSentence(in_place) + "." + link);
   row.set_change(
-      "Keep on the GPU what is used in every step, and copy the rest in pieces beside the kernels (two buffers, a stream "
+      "Keep on the GPU what is used in every step, and copy the rest in pieces beside the kernels (two buffers, a "
+      "stream "
       "of its own); a slower link or a smaller data type costs or saves in proportion");
   findings->push_back(std::move(row));
 }
@@ -113,7 +115,8 @@ void ZeroCopyNotMeasured(const Evidence& evidence, Findings* findings) {
       "crosses the link each time. How much did is not known: the link's counters are not in this trace.",
       FormatBytes(bytes)));
   row.set_change(
-      "Record with the link's counters (libnvidia-ml.so.1 must be found), or copy to cudaMalloc memory what is read more "
+      "Record with the link's counters (libnvidia-ml.so.1 must be found), or copy to cudaMalloc memory what is read "
+      "more "
       "than once");
   findings->push_back(std::move(row));
 }
@@ -122,11 +125,11 @@ void PageableCopy(const Evidence& evidence, Findings* findings) {
   for (const CallSiteRow& call : evidence.report().call_sites()) {
     if (call.operation() != "copy" || call.copy_kind().rfind("pageable", 0) != 0 || call.bytes() < 16 * kMiB) continue;
     if (Share(call.total_ns(), evidence.run_ns()) < 0.005) continue;
-    FindingRow row = MakeFinding("Copy from pinned memory", call.key(), PlaceOf(call.site()));
+    FindingRow row = MakeFinding("Copy from pinned memory", call.key(), PlaceOf(call));
     row.set_bytes(call.bytes());
     SetCost(evidence, CostBase::kRun, call.total_ns(), &row);
-    const double rate = static_cast<double>(call.bytes()) * 1e9 /
-                        static_cast<double>(std::max<uint64_t>(call.total_ns(), 1));
+    const double rate =
+        static_cast<double>(call.bytes()) * 1e9 / static_cast<double>(std::max<uint64_t>(call.total_ns(), 1));
     const auto bulk = evidence.BulkRate();
     bool known = false;
     const uint64_t pinned_ns = BulkCopyNs(evidence, call.bytes(), &known);
@@ -134,11 +137,12 @@ void PageableCopy(const Evidence& evidence, Findings* findings) {
       SetGain(evidence, call.total_ns() - pinned_ns,
               fmt::format("the same bytes at {} {}", FormatRate(bulk->bytes_per_second), bulk->words), &row);
     }
-    row.set_sentence(fmt::format(
-        "{} called {} copied {} from or to pageable memory in {}, at {}: the driver copies each byte once more, through a "
-        "buffer of its own, and the call waits.",
-        call.function(), Times(call.count()), FormatBytes(call.bytes()), FormatDuration(call.total_ns()),
-        FormatRate(rate)));
+    row.set_sentence(
+        fmt::format("{} called {} copied {} from or to pageable memory in {}, at {}: the driver copies each byte once "
+                    "more, through a "
+                    "buffer of its own, and the call waits.",
+                    call.function(), Times(call.count()), FormatBytes(call.bytes()), FormatDuration(call.total_ns()),
+                    FormatRate(rate)));
     row.set_change(
         "Allocate the host's side with cudaHostAlloc, or cudaHostRegister it once, and use cudaMemcpyAsync; in PyTorch "
         "pin_memory() and non_blocking=True");
@@ -150,7 +154,7 @@ void SmallCopies(const Evidence& evidence, Findings* findings) {
   for (const CallSiteRow& call : evidence.report().call_sites()) {
     if (call.operation() != "copy" || call.count() < 500 || call.bytes() / call.count() > 64 * 1024) continue;
     if (Share(call.total_ns(), evidence.run_ns()) < 0.01) continue;
-    FindingRow row = MakeFinding("Copy in one piece", call.key(), PlaceOf(call.site()));
+    FindingRow row = MakeFinding("Copy in one piece", call.key(), PlaceOf(call));
     row.set_bytes(call.bytes());
     SetCost(evidence, CostBase::kRun, call.total_ns(), &row);
     bool known = false;
@@ -180,10 +184,11 @@ void PinnedOversized(const Evidence& evidence, Findings* findings) {
     FindingRow row = MakeFinding("Pin only what is used", site.key(), PlaceOf(site));
     row.set_severity("low");
     row.set_bytes(site.peak_bytes() - copied - in_place);
-    row.set_sentence(fmt::format("{} of {} memory were held, and copies used at most {} of it{}: the rest takes host "
-                                 "memory that nothing else can have.",
-                                 FormatBytes(site.peak_bytes()), site.kind(), FormatBytes(copied),
-                                 measured ? fmt::format(", kernels at most {}", FormatBytes(in_place)) : ""));
+    row.set_sentence(
+        fmt::format("{} of {} memory were held, and copies used at most {} of it{}: the rest takes host "
+                    "memory that nothing else can have.",
+                    FormatBytes(site.peak_bytes()), site.kind(), FormatBytes(copied),
+                    measured ? fmt::format(", kernels at most {}", FormatBytes(in_place)) : ""));
     row.set_change("Pin a buffer of the size of a copy and use it again");
     findings->push_back(std::move(row));
   }
@@ -199,10 +204,10 @@ void LeakedMemory(const Evidence& evidence, Findings* findings) {
     FindingRow row = MakeFinding("Free it, or keep one and use it again", site.key(), PlaceOf(site));
     row.set_severity(IsPinned(site) ? "medium" : "low");
     row.set_bytes(site.live_bytes());
-    row.set_sentence(fmt::format(
-        "{} of {} allocations of this line were alive at the end: {} of {} memory that nothing had freed.",
-        FormatCount(site.live_allocations()), FormatCount(site.allocations()), FormatBytes(site.live_bytes()),
-        site.kind()));
+    row.set_sentence(
+        fmt::format("{} of {} allocations of this line were alive at the end: {} of {} memory that nothing had freed.",
+                    FormatCount(site.live_allocations()), FormatCount(site.allocations()),
+                    FormatBytes(site.live_bytes()), site.kind()));
     row.set_change(IsPinned(site) ? "cudaFreeHost or cudaHostUnregister each when it is done with, or keep one buffer"
                                   : "Free each when it is done with, or keep one buffer");
     findings->push_back(std::move(row));

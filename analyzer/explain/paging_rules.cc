@@ -101,8 +101,7 @@ void PrefetchBeforeLaunch(const Evidence& evidence, Findings* findings) {
     if (!Matters(evidence, waited_ns, bytes.other())) continue;
     // Where the program prefetches it to a GPU already, those calls are what to change.
     if (site.prefetched_bytes() > 0 || !PrefetchesToGpu(evidence, site).empty()) continue;
-    FindingRow row =
-        MakeFinding("Prefetch before the launch", site.key(), PlaceOf(site) + UsedBy(evidence, site));
+    FindingRow row = MakeFinding("Prefetch before the launch", site.key(), PlaceOf(site) + UsedBy(evidence, site));
     row.set_bytes(bytes.other());
     SetGainByBulkCopy(evidence, waited_ns, bytes.other(), &row);
     row.set_sentence(FaultedIn(evidence, site, bytes.other(), waited_ns) + "." + RateOfThisRun(evidence));
@@ -127,8 +126,7 @@ void PrefetchAllOfIt(const Evidence& evidence, Findings* findings) {
     const uint64_t waited_ns = PartOf(WaitedNs(evidence, site), bytes.other(), bytes.all);
     if (!Matters(evidence, waited_ns, bytes.other())) continue;
     FindingRow row = MakeFinding("Prefetch all of it", site.key(),
-                                 (largest == nullptr ? PlaceOf(site) : PlaceOf(largest->site())) +
-                                     UsedBy(evidence, site));
+                                 (largest == nullptr ? PlaceOf(site) : PlaceOf(*largest)) + UsedBy(evidence, site));
     row.set_bytes(bytes.other());
     SetGainByBulkCopy(evidence, waited_ns, bytes.other(), &row);
     std::string calls;
@@ -154,8 +152,8 @@ void PrefetchEarlier(const Evidence& evidence, Findings* findings) {
       if (!CameTooLate(*call, site, bytes)) continue;
       const uint64_t waited_ns = PartOf(WaitedNs(evidence, site), bytes.other(), bytes.all);
       if (!Matters(evidence, waited_ns, bytes.other())) continue;
-      FindingRow row = MakeFinding("Prefetch earlier: before the launch", call->key(),
-                                   PlaceOf(call->site()) + UsedBy(evidence, site));
+      FindingRow row =
+          MakeFinding("Prefetch earlier: before the launch", call->key(), PlaceOf(*call) + UsedBy(evidence, site));
       row.add_evidence(site.key());
       row.set_bytes(bytes.other());
       SetGainByBulkCopy(evidence, waited_ns, bytes.other(), &row);
@@ -163,9 +161,10 @@ void PrefetchEarlier(const Evidence& evidence, Findings* findings) {
           "{} asked for {} in {}, and {} moved: the memory had come before. {}.", call->function(),
           FormatBytes(call->bytes()), call->count() == 1 ? "one call" : FormatCount(call->count()) + " calls",
           FormatBytes(call->moved_bytes()), FaultedIn(evidence, site, bytes.other(), waited_ns)));
-      row.set_change(fmt::format("Call it before the launch that uses {}, in the same stream, or in another one that the "
-                                 "launch waits for",
-                                 LineOf(site)));
+      row.set_change(
+          fmt::format("Call it before the launch that uses {}, in the same stream, or in another one that the "
+                      "launch waits for",
+                      LineOf(site)));
       findings->push_back(std::move(row));
     }
   }
@@ -186,9 +185,9 @@ void PingPong(const Evidence& evidence, Findings* findings) {
     if (!time && (bytes < kMiB || bytes * 10 < moved)) continue;
     const bool only_read = site.reads() > 0 && site.writes() + site.atomics() == 0;
     const CpuFaultTargetRow* toucher = evidence.CpuToucher(site.key());
-    FindingRow row = MakeFinding(
-        only_read ? "Let both sides keep a copy of what is only read" : "Keep it on one side", site.key(),
-        PlaceOf(site) + (toucher == nullptr ? "" : ", touched on the CPU at " + PlaceOf(toucher->site())));
+    FindingRow row =
+        MakeFinding(only_read ? "Let both sides keep a copy of what is only read" : "Keep it on one side", site.key(),
+                    PlaceOf(site) + (toucher == nullptr ? "" : ", touched on the CPU at " + PlaceOf(toucher->site())));
     if (only_read) row.set_id("read_mostly_missing");
     row.set_bytes(bytes);
     SetCost(evidence, CostBase::kGpuTime, cost_ns, &row);
@@ -206,10 +205,10 @@ void PingPong(const Evidence& evidence, Findings* findings) {
           "written",
           site.name().empty() ? "ptr" : site.name(), BytesOfOne(site)));
     } else {
-      row.set_change(fmt::format(
-          "Do {} on the GPU, or give the CPU a copy of its own of what it needs; where both must have it, "
-          "cudaMemPrefetchAsync to the host before the CPU's turn and to the GPU before the launch",
-          toucher == nullptr ? "the CPU's part" : "what " + LineOf(toucher->site()) + " does"));
+      row.set_change(
+          fmt::format("Do {} on the GPU, or give the CPU a copy of its own of what it needs; where both must have it, "
+                      "cudaMemPrefetchAsync to the host before the CPU's turn and to the GPU before the launch",
+                      toucher == nullptr ? "the CPU's part" : "what " + LineOf(toucher->site()) + " does"));
     }
     findings->push_back(std::move(row));
   }
@@ -224,7 +223,7 @@ void DoNotSendBack(const Evidence& evidence, Findings* findings) {
       if (call->location() < 0 && (sender == nullptr || call->moved_bytes() > sender->moved_bytes())) sender = call;
     }
     FindingRow row = MakeFinding("Do not send back what comes again", sender == nullptr ? site.key() : sender->key(),
-                                 sender == nullptr ? PlaceOf(site) : PlaceOf(sender->site()));
+                                 sender == nullptr ? PlaceOf(site) : PlaceOf(*sender));
     if (sender != nullptr) row.add_evidence(site.key());
     row.set_bytes(bytes);
     const uint64_t sent = std::max(bytes, sender == nullptr ? 0 : sender->moved_bytes());
@@ -276,13 +275,14 @@ void OversubscribedStreaming(const Evidence& evidence, Findings* findings) {
                                PlaceOf(*worst) + (kernel.empty() ? "" : ", used by " + kernel));
   row.set_bytes(came_back);
   SetCost(evidence, CostBase::kGpuTime, waited_ns, &row);
-  row.set_sentence(fmt::format(
-      "The memory that is in use does not fit: {} were evicted to make room and {} of that came back{}.{}",
-      FormatBytes(report.totals().evicted_bytes()), FormatBytes(came_back),
-      waited_ns > 0 ? fmt::format(", for which the GPU waited {}", FormatDuration(waited_ns)) : "", over));
+  row.set_sentence(
+      fmt::format("The memory that is in use does not fit: {} were evicted to make room and {} of that came back{}.{}",
+                  FormatBytes(report.totals().evicted_bytes()), FormatBytes(came_back),
+                  waited_ns > 0 ? fmt::format(", for which the GPU waited {}", FormatDuration(waited_ns)) : "", over));
   SetGain(evidence, waited_ns, "a piece is used up before the next one comes", &row);
   row.set_change(
-      "Finish with a piece before the next one, and prefetch the next beside it; or let the part that is read once stay "
+      "Finish with a piece before the next one, and prefetch the next beside it; or let the part that is read once "
+      "stay "
       "on the host: cudaMemAdviseSetPreferredLocation to the CPU and cudaMemAdviseSetAccessedBy the GPU");
   findings->push_back(std::move(row));
 }
@@ -311,8 +311,7 @@ void SparseAccess(const Evidence& evidence, Findings* findings) {
 void ManagedNeverMigrates(const Evidence& evidence, Findings* findings) {
   for (const SiteRow& site : evidence.lines()) {
     if (site.kind() != "managed" || !site.has_host_to_device_bytes()) continue;
-    const uint64_t moved =
-        site.host_to_device_bytes() + site.device_to_host_bytes() + site.device_to_device_bytes();
+    const uint64_t moved = site.host_to_device_bytes() + site.device_to_host_bytes() + site.device_to_device_bytes();
     const uint64_t waited_ns = WaitedNs(evidence, site);
     if (moved > 0 || site.cpu_faults() > 0 || FaultCount(site) == 0) continue;
     if (site.remote_mapped_bytes() > 0 || !Matters(evidence, waited_ns, 0)) continue;
@@ -334,9 +333,9 @@ void ManagedUnused(const Evidence& evidence, Findings* findings) {
   for (const SiteRow& site : evidence.lines()) {
     // Only where faults and bytes were recorded can nothing be said to have happened.
     if (site.kind() != "managed" || !site.has_host_to_device_bytes() || !site.has_cpu_faults()) continue;
-    const uint64_t touched = site.host_to_device_bytes() + site.device_to_host_bytes() +
-                             site.device_to_device_bytes() + site.cpu_faults() + FaultCount(site) +
-                             site.remote_mapped_bytes() + site.prefetched_bytes();
+    const uint64_t touched = site.host_to_device_bytes() + site.device_to_host_bytes() + site.device_to_device_bytes() +
+                             site.cpu_faults() + FaultCount(site) + site.remote_mapped_bytes() +
+                             site.prefetched_bytes();
     if (touched > 0 || site.peak_bytes() < 64 * kMiB) continue;
     if (!evidence.CallsOn(site.key(), "copy").empty() || !evidence.CallsOn(site.key(), "set").empty()) continue;
     FindingRow row = MakeFinding("Leave out what nothing touches", site.key(), PlaceOf(site));

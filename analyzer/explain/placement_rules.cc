@@ -1,4 +1,5 @@
-// Findings about where memory lives: objects that share a page, advice that fights the access, copies that writes take away.
+// Findings about where memory lives: objects that share a page, advice that fights the access, copies that writes take
+// away.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -55,7 +56,8 @@ void SharedPage(const Evidence& evidence, Findings* findings) {
         row.keys_size(), FormatCount(row.gpu_fault_entries()), FormatCount(row.cpu_faults()),
         FormatBytes(row.bytes())));
     finding.set_change(
-        "Round the size of each up to 64 KiB, so that cudaMallocManaged puts no two of them on one page; or keep what the "
+        "Round the size of each up to 64 KiB, so that cudaMallocManaged puts no two of them on one page; or keep what "
+        "the "
         "CPU writes in pinned memory");
     findings->push_back(std::move(finding));
   }
@@ -70,8 +72,7 @@ void AdviceFights(const Evidence& evidence, Findings* findings) {
     for (const CallSiteRow* other : evidence.CallsOn(call.target(), "advise")) {
       if (other->advice() != "preferred_location" || other->location() == call.location()) continue;
       if (other->key() <= call.key() || call.count() + other->count() < 4) continue;
-      FindingRow row = MakeFinding("Advise one place, not two", site->key(),
-                                   PlaceOf(call.site()) + " and " + PlaceOf(other->site()));
+      FindingRow row = MakeFinding("Advise one place, not two", site->key(), PlaceOf(call) + " and " + PlaceOf(*other));
       row.set_severity("medium");
       row.set_bytes(site->peak_bytes());
       row.set_sentence(fmt::format(
@@ -89,7 +90,7 @@ void AdviceFights(const Evidence& evidence, Findings* findings) {
     const bool cpu_fetches = !cpu && site->refaulted_after_cpu_bytes() >= std::max(kMiB, site->peak_bytes() / 4);
     if (!gpu_fetches && !cpu_fetches) continue;
     const std::string place = cpu ? "the CPU" : fmt::format("GPU {}", call.location());
-    FindingRow row = MakeFinding("Let the advice fit the access", call.key(), PlaceOf(call.site()));
+    FindingRow row = MakeFinding("Let the advice fit the access", call.key(), PlaceOf(call));
     row.add_evidence(site->key());
     row.set_bytes(cpu ? site->faulted_bytes() : site->refaulted_after_cpu_bytes());
     SetCost(evidence, CostBase::kGpuTime, waited_ns, &row);
@@ -119,7 +120,7 @@ void ReadMostlyWritten(const Evidence& evidence, Findings* findings) {
   }
   const SiteRow* site = advice == nullptr ? nullptr : evidence.Site(advice->target());
   FindingRow row = MakeFinding("Do not call read-mostly what is written", advice == nullptr ? "" : advice->key(),
-                               advice == nullptr ? "the read-mostly advice" : PlaceOf(advice->site()));
+                               advice == nullptr ? "the read-mostly advice" : PlaceOf(*advice));
   row.set_bytes(invalidated);
   if (site != nullptr) {
     row.add_evidence(site->key());
@@ -130,9 +131,10 @@ void ReadMostlyWritten(const Evidence& evidence, Findings* findings) {
       "read-mostly is being written{}.",
       FormatBytes(totals.read_duplicated_bytes()), FormatBytes(invalidated),
       site == nullptr ? "" : ", that of " + LineOf(*site) + " among it"));
-  row.set_change(fmt::format("Leave out cudaMemAdviseSetReadMostly for memory that is written in the loop, or unset it "
-                             "before the writes: cudaMemAdvise({}, {}, cudaMemAdviseUnsetReadMostly, 0)",
-                             Pointer(site), site == nullptr ? "bytes" : BytesOfOne(*site)));
+  row.set_change(
+      fmt::format("Leave out cudaMemAdviseSetReadMostly for memory that is written in the loop, or unset it "
+                  "before the writes: cudaMemAdvise({}, {}, cudaMemAdviseUnsetReadMostly, 0)",
+                  Pointer(site), site == nullptr ? "bytes" : BytesOfOne(*site)));
   if (!row.has_cost_ns()) row.set_severity("medium");
   findings->push_back(std::move(row));
 }
@@ -150,11 +152,12 @@ void BetweenGpus(const Evidence& evidence, Findings* findings) {
         FormatBytes(bytes), static_cast<double>(bytes) / static_cast<double>(std::max<uint64_t>(site.peak_bytes(), 1)),
         FormatDuration(waited_ns)));
     const bool only_read = site.reads() > 0 && site.writes() + site.atomics() == 0;
-    row.set_change(only_read ? fmt::format("cudaMemAdvise({}, {}, cudaMemAdviseSetReadMostly, 0): each GPU then keeps a "
-                                           "copy of what is only read",
-                                           Pointer(&site), BytesOfOne(site))
-                             : "Split it by GPU, or let one GPU write and the others read it over their link "
-                               "(cudaMemAdviseSetPreferredLocation the writer, cudaMemAdviseSetAccessedBy the others)");
+    row.set_change(only_read
+                       ? fmt::format("cudaMemAdvise({}, {}, cudaMemAdviseSetReadMostly, 0): each GPU then keeps a "
+                                     "copy of what is only read",
+                                     Pointer(&site), BytesOfOne(site))
+                       : "Split it by GPU, or let one GPU write and the others read it over their link "
+                         "(cudaMemAdviseSetPreferredLocation the writer, cudaMemAdviseSetAccessedBy the others)");
     findings->push_back(std::move(row));
   }
 }

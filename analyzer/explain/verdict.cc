@@ -1,5 +1,5 @@
-// The verdict: what a person should know who reads nothing else. The headline, what to change, then what moved, what fits,
-// what the driver's thread did, and how much of the truth that is.
+// The verdict: what a person should know who reads nothing else. The headline, what to change, then what moved, what
+// fits, what the driver's thread did, and how much of the truth that is.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -86,8 +86,8 @@ std::string WindowSentence(const Report& report) {
       capture.migration_windows() == 0 ? "" : " caught any");
 }
 
-// "because of faults (50.8 MiB faulted, 205 MiB brought along by the driver's prefetcher)": the prefetcher moves nothing but
-// what lies beside a fault.
+// "because of faults (50.8 MiB faulted, 205 MiB brought along by the driver's prefetcher)": the prefetcher moves
+// nothing but what lies beside a fault.
 std::string BecauseOfFaults(const Evidence& evidence, const std::string& direction) {
   const uint64_t faulted = evidence.MigratedBytes(direction, "coherence");
   const uint64_t along = evidence.MigratedBytes(direction, "prefetch");
@@ -105,9 +105,10 @@ std::string Causes(const Evidence& evidence, const std::string& direction, uint6
   std::vector<std::pair<uint64_t, std::string>> causes;
   causes.emplace_back(evidence.MigratedBytes(direction, "coherence") + evidence.MigratedBytes(direction, "prefetch"),
                       BecauseOfFaults(evidence, direction));
-  for (const auto& [cause, words] : {std::pair("user", "by prefetch calls"), std::pair("eviction", "as evictions"),
-                                     std::pair("access_counters", "by access counters"),
-                                     std::pair("unknown", outside ? "in no window" : "for a cause that is not known")}) {
+  for (const auto& [cause, words] :
+       {std::pair("user", "by prefetch calls"), std::pair("eviction", "as evictions"),
+        std::pair("access_counters", "by access counters"),
+        std::pair("unknown", outside ? "in no window" : "for a cause that is not known")}) {
     causes.emplace_back(evidence.MigratedBytes(direction, cause), words);
   }
   std::vector<std::string> parts;
@@ -240,8 +241,8 @@ std::string FitSentence(const Evidence& evidence) {
     parts.push_back("none of that came back: the memory is oversubscribed, what is in use fits");
   }
   if (counts(back.after_cpu)) {
-    parts.push_back(fmt::format("{} came back to the GPU after the CPU had touched it (ping-pong)",
-                                FormatBytes(back.after_cpu)));
+    parts.push_back(
+        fmt::format("{} came back to the GPU after the CPU had touched it (ping-pong)", FormatBytes(back.after_cpu)));
   }
   if (counts(back.after_call)) {
     parts.push_back(fmt::format("{} came back after the program's own prefetch calls had moved it to the host",
@@ -253,7 +254,8 @@ std::string FitSentence(const Evidence& evidence) {
     return Capitalized(sentence) + ".";
   }
   if (ratio.empty()) return "";
-  if (RatioValue(report) > 1 && !fit.has_evicted_bytes()) return ratio + ": oversubscribed. Evictions were not recorded.";
+  if (RatioValue(report) > 1 && !fit.has_evicted_bytes())
+    return ratio + ": oversubscribed. Evictions were not recorded.";
   if (RatioValue(report) > 1) return ratio + ": oversubscribed, though no eviction was recorded.";
   return ratio + ": it is not oversubscribed.";
 }
@@ -269,14 +271,16 @@ std::string ZeroCopySentence(const Evidence& evidence) {
   if (bytes == 0) return "";
   if (LinkWasMeasured(evidence)) {
     return fmt::format(
-        "{} of host memory are pinned or registered; next to nothing of it was read in place: copies and migrations explain "
+        "{} of host memory are pinned or registered; next to nothing of it was read in place: copies and migrations "
+        "explain "
         "what crossed the link.",
         FormatBytes(bytes));
   }
   uint64_t not_copied = 0;
   for (const SiteRow* site : NotCopied(evidence)) not_copied += site->peak_bytes();
   std::string sentence = fmt::format(
-      "{} of host memory are pinned or registered: the GPU can read them in place, over the link (zero-copy), and no fault "
+      "{} of host memory are pinned or registered: the GPU can read them in place, over the link (zero-copy), and no "
+      "fault "
       "and no migration shows that",
       FormatBytes(bytes));
   if (CopiesAreKnown(evidence) && (not_copied > 0 || evidence.report().sites_size() == 0)) {

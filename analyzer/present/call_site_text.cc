@@ -153,10 +153,11 @@ void WritePhases(TextWriter* writer) {
   for (const PhaseRow& row : report.phases()) {
     if (!writer->Within(shown++)) continue;
     const uint64_t duration_ns = row.has_duration_ns() ? row.duration_ns() : row.end_ns() - row.start_ns();
-    table.AddRow({FormatDuration(row.start_ns()), FormatDuration(row.end_ns()), row.count() > 1 ? Count(row.count()) : "",
-                  FormatDuration(duration_ns), Time(row.kernel_ns()), Time(row.gpu_waited_ns()),
-                  Bytes(row.host_to_device_bytes()), Bytes(row.device_to_host_bytes()), Bytes(row.evicted_bytes()),
-                  Count(row.gpu_fault_entries()), Count(row.cpu_faults()), Printable(row.name()), Origin(row.origin())});
+    table.AddRow({FormatDuration(row.start_ns()), FormatDuration(row.end_ns()),
+                  row.count() > 1 ? Count(row.count()) : "", FormatDuration(duration_ns), Time(row.kernel_ns()),
+                  Time(row.gpu_waited_ns()), Bytes(row.host_to_device_bytes()), Bytes(row.device_to_host_bytes()),
+                  Bytes(row.evicted_bytes()), Count(row.gpu_fault_entries()), Count(row.cpu_faults()),
+                  Printable(row.name()), Origin(row.origin())});
   }
   writer->Add(table);
   More(writer, shown);

@@ -40,8 +40,10 @@ void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, bool
     constexpr size_t kPlaceColumn = 40;
     std::string left = head;
     const size_t wanted = std::max(kPlaceColumn, Columns(head) + 2);
-    if (wanted + Columns(place) + 2 + Columns(saving) <= width) left += std::string(wanted - Columns(head), ' ');
-    else left += "  ";
+    if (wanted + Columns(place) + 2 + Columns(saving) <= width)
+      left += std::string(wanted - Columns(head), ' ');
+    else
+      left += "  ";
     writer->Line(right(left + place));
   } else {
     writer->Line(right(head));
@@ -50,7 +52,8 @@ void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, bool
   if (brief) return;
   writer->Paragraph(row.sentence(), "     ", "     ");
   if (row.change().empty()) return;
-  writer->Paragraph(row.change() + "." + (row.try_it().empty() ? "" : " Try it: " + row.try_it()), "     > ", "       ");
+  writer->Paragraph(row.change() + "." + (row.try_it().empty() ? "" : " Try it: " + row.try_it()), "     > ",
+                    "       ");
 }
 
 void WriteChanges(TextWriter* writer) {

@@ -1,5 +1,5 @@
-// The first screen: what it cost, what to change, where, when, whether it fits, and how far to trust it. Two dozen lines
-// that are enough to act on. Everything else of the report stands below.
+// The first screen: what it cost, what to change, where, when, whether it fits, and how far to trust it. Two dozen
+// lines that are enough to act on. Everything else of the report stands below.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -192,8 +192,8 @@ std::string Fits(const Report& report) {
   for (const CapacityRow& row : report.capacity()) {
     const uint64_t taken = std::min(row.plain_bytes() + row.others_bytes(), row.total_bytes());
     const uint64_t room = row.total_bytes() - taken;
-    text += fmt::format("{}{} managed of {} free on {}", text.empty() ? "" : "; ", FormatBytes(row.managed_peak_bytes()),
-                        FormatBytes(room), evidence.DeviceName(row.device()));
+    text += fmt::format("{}{} managed of {} free on {}", text.empty() ? "" : "; ",
+                        FormatBytes(row.managed_peak_bytes()), FormatBytes(room), evidence.DeviceName(row.device()));
     if (row.managed_peak_bytes() <= room) {
       text += ": not oversubscribed";
     } else if (room > 0) {
@@ -239,7 +239,8 @@ std::string Tracing(const Report& report) {
   if (loss.empty() && missing.empty()) text += "; nothing was lost";
   const int not_seen = report.not_seen_size();
   if (not_seen == 0) return text + "; not seen: nothing that is known";
-  return text + fmt::format("; not seen: {} (--section not-seen)", not_seen == 1 ? "1 thing" : fmt::format("{} things", not_seen));
+  return text + fmt::format("; not seen: {} (--section not-seen)",
+                            not_seen == 1 ? "1 thing" : fmt::format("{} things", not_seen));
 }
 
 }  // namespace

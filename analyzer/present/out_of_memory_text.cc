@@ -17,7 +17,8 @@ void WriteOne(TextWriter* writer, const OutOfMemoryRow& row) {
   if (row.count() > 1) text += fmt::format(", {} times, first", FormatCount(row.count()));
   if (row.has_time_ns()) text += fmt::format(" {} after the start", FormatDuration(row.time_ns()));
   if (row.has_pid()) text += fmt::format(", in pid {}", row.pid());
-  if (row.has_asked_bytes() && row.asked_bytes() > 0) text += fmt::format(": it asked for {}", FormatBytes(row.asked_bytes()));
+  if (row.has_asked_bytes() && row.asked_bytes() > 0)
+    text += fmt::format(": it asked for {}", FormatBytes(row.asked_bytes()));
   if (!row.cause().empty()) text += ". " + Printable(row.cause());
   if (text.back() != '.') text += '.';
   writer->Paragraph(text, "  ! ", "    ");

@@ -51,11 +51,10 @@ class Tree {
       if (!writer_->Within(shown++)) break;
       // A chain of single callers stays at one depth: what branches is what matters.
       const bool chain = found->second.size() == 1;
-      table->AddRow({Bytes(row->bytes()), Count(row->allocations()), Bytes(row->host_to_device_bytes()),
-                     Bytes(row->device_to_host_bytes()),
-                     row->gpu_waited_ns() > 0 ? FormatDuration(row->gpu_waited_ns()) : "",
-                     Count(row->gpu_fault_entries()),
-                     std::string(depth * 2, ' ') + ShortName(Printable(row->frame()))});
+      table->AddRow(
+          {Bytes(row->bytes()), Count(row->allocations()), Bytes(row->host_to_device_bytes()),
+           Bytes(row->device_to_host_bytes()), row->gpu_waited_ns() > 0 ? FormatDuration(row->gpu_waited_ns()) : "",
+           Count(row->gpu_fault_entries()), std::string(depth * 2, ' ') + ShortName(Printable(row->frame()))});
       Add(row->id(), depth + (chain ? 0 : 1), table);
     }
   }
@@ -115,15 +114,14 @@ void WriteSites(TextWriter* writer) {
   for (const SiteRow* row : SitesByCost(report)) {
     if (!IsSum(*row) && !writer->Within(shown++)) continue;
     const bool estimated = row->estimated();
-    table.AddRow({row->has_pid() ? std::to_string(row->pid()) : "", Bytes(row->peak_bytes()),
-                  row->total_bytes() != row->peak_bytes() ? Bytes(row->total_bytes()) : "", Bytes(row->live_bytes()),
-                  Count(row->allocations()), Count(row->frees()),
-                  Estimated(Bytes(row->host_to_device_bytes()), estimated),
-                  Estimated(Bytes(row->device_to_host_bytes()), estimated),
-                  Estimated(Bytes(row->evicted_bytes()), estimated), Bytes(row->refaulted_bytes()),
-                  row->gpu_waited_ns() > 0 ? FormatDuration(row->gpu_waited_ns()) : "", Count(FaultCount(*row)),
-                  Count(row->cpu_faults()), UseCell(*row),
-                  IsUnattributed(*row) ? "(not known)" : Printable(PlaceOf(*row))});
+    table.AddRow(
+        {row->has_pid() ? std::to_string(row->pid()) : "", Bytes(row->peak_bytes()),
+         row->total_bytes() != row->peak_bytes() ? Bytes(row->total_bytes()) : "", Bytes(row->live_bytes()),
+         Count(row->allocations()), Count(row->frees()), Estimated(Bytes(row->host_to_device_bytes()), estimated),
+         Estimated(Bytes(row->device_to_host_bytes()), estimated), Estimated(Bytes(row->evicted_bytes()), estimated),
+         Bytes(row->refaulted_bytes()), row->gpu_waited_ns() > 0 ? FormatDuration(row->gpu_waited_ns()) : "",
+         Count(FaultCount(*row)), Count(row->cpu_faults()), UseCell(*row),
+         IsUnattributed(*row) ? "(not known)" : Printable(PlaceOf(*row))});
     if (!writer->options().stacks) continue;
     for (const std::string& frame : row->stack()) table.AddNote(Printable(frame));
   }
@@ -166,7 +164,8 @@ void WriteSharedPages(TextWriter* writer) {
   }
   writer->Add(table);
   writer->Paragraph(
-      "Faults are of the same page, whichever object was touched: a row of one object above may hold another's faults.");
+      "Faults are of the same page, whichever object was touched: a row of one object above may hold another's "
+      "faults.");
 }
 
 }  // namespace uvmtrace::analyzer

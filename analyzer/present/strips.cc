@@ -46,8 +46,7 @@ Strips MakeStrips(const Report& report, size_t widest) {
   std::array<std::vector<double>, 4> values;
   for (auto& series : values) series.resize(strips.columns, 0);
   for (const BandwidthRow& row : rows) {
-    const size_t column =
-        std::min(static_cast<size_t>(row.start_ns() / step_ns - first) / fold, strips.columns - 1);
+    const size_t column = std::min(static_cast<size_t>(row.start_ns() / step_ns - first) / fold, strips.columns - 1);
     values[0][column] += static_cast<double>(row.host_to_device_bytes());
     values[1][column] += static_cast<double>(row.device_to_host_bytes());
     values[2][column] += static_cast<double>(row.gpu_faults());
@@ -61,8 +60,8 @@ Strips MakeStrips(const Report& report, size_t widest) {
     const double rate = peak / seconds;
     strips.rows.push_back(
         {kNames[i], Bars(values[i], peak),
-         "up to " + (i < 2 ? FormatRate(rate)
-                           : FormatCount(static_cast<uint64_t>(std::min(rate, 1e18))) + " a second")});
+         "up to " +
+             (i < 2 ? FormatRate(rate) : FormatCount(static_cast<uint64_t>(std::min(rate, 1e18))) + " a second")});
   }
   return strips;
 }

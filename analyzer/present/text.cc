@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "analyzer/present/allocation_table.h"
-#include "analyzer/short_name.h"
 #include "analyzer/present/text_writer.h"
+#include "analyzer/short_name.h"
 #include "analyzer/units.h"
 
 namespace uvmtrace::analyzer {
@@ -92,7 +92,8 @@ void WriteMigrations(TextWriter* writer) {
     const Totals& totals = writer->report().totals();
     if (totals.host_to_device_bytes() + totals.device_to_host_bytes() > 0) {
       writer->Paragraph(fmt::format("As the driver counted, {} moved to the GPU and {} to the host.",
-                            FormatBytes(totals.host_to_device_bytes()), FormatBytes(totals.device_to_host_bytes())));
+                                    FormatBytes(totals.host_to_device_bytes()),
+                                    FormatBytes(totals.device_to_host_bytes())));
     }
     return;
   }
@@ -127,12 +128,12 @@ void WriteMigrations(TextWriter* writer) {
 }
 
 void WriteAllocations(TextWriter* writer) {
-  const bool anything =
-      std::any_of(writer->report().allocations().begin(), writer->report().allocations().end(), [](const AllocationRow& row) {
-        return row.gpu_fault_groups() + row.gpu_fault_entries() + row.cpu_faults() + row.host_to_device_bytes() +
-                   row.device_to_host_bytes() >
-               0;
-      });
+  const bool anything = std::any_of(writer->report().allocations().begin(), writer->report().allocations().end(),
+                                    [](const AllocationRow& row) {
+                                      return row.gpu_fault_groups() + row.gpu_fault_entries() + row.cpu_faults() +
+                                                 row.host_to_device_bytes() + row.device_to_host_bytes() >
+                                             0;
+                                    });
   if (writer->report().allocations_size() == 0) {
     writer->Heading("ALLOCATIONS");
     writer->Empty("allocations");

@@ -12,9 +12,9 @@ namespace uvmtrace::analyzer {
 struct TextOptions {
   size_t width = 0;  // of the terminal; 0: there is none, tables are not cut
   bool color = false;
-  bool stacks = false;  // under each allocation
-  size_t top = 20;      // rows of a table; 0: all
-  bool tree = false;    // call paths
+  bool stacks = false;                // under each allocation
+  size_t top = 20;                    // rows of a table; 0: all
+  bool tree = false;                  // call paths
   std::vector<std::string> sections;  // names of those to print; empty: the whole report
 };
 

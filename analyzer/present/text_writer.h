@@ -42,7 +42,6 @@ class TextWriter {
   size_t ParagraphWidth() const;
 
  private:
-
   const Report& report_;
   const TextOptions& options_;
   std::string text_;

@@ -79,11 +79,13 @@ void WriteTraffic(TextWriter* writer) {
   const Evidence evidence(report);
   const InPlace in_place = InPlaceOf(evidence);
   if (in_place.bytes > 0) {
-    writer->Paragraph(fmt::format(
-        "{} were read in place: no fault, no migration and no copy shows it. It is what the link's counters hold beyond "
-        "copies and migrations and their packet headers. Not told apart from it: traffic of other processes on this GPU, "
-        "command and instruction fetches, and peers.",
-        FormatBytes(in_place.bytes)));
+    writer->Paragraph(
+        fmt::format("{} were read in place: no fault, no migration and no copy shows it. It is what the link's "
+                    "counters hold beyond "
+                    "copies and migrations and their packet headers. Not told apart from it: traffic of other "
+                    "processes on this GPU, "
+                    "command and instruction fetches, and peers.",
+                    FormatBytes(in_place.bytes)));
   }
 }
 

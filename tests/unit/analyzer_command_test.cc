@@ -40,9 +40,9 @@ TEST(CommandTest, ReadableTraceGivesTheReportOnStdout) {
   EXPECT_EQ(outcome.status, 0);
   EXPECT_EQ(outcome.output.rfind("SIMULATED: ", 0), 0u) << outcome.output;
   size_t position = 0;
-  for (const char* section : {"WHAT TO CHANGE", "IN WORDS", "MEMORY BY KIND", "OVERSUBSCRIPTION", "FAULTS", "MIGRATIONS", "KERNELS",
-                              "ALLOCATIONS BY BYTES MIGRATED", "BOTTOM-HALF THREADS", "CALLS", "HAZARDS", "NOT SEEN",
-                              "CAPTURE"}) {
+  for (const char* section :
+       {"WHAT TO CHANGE", "IN WORDS", "MEMORY BY KIND", "OVERSUBSCRIPTION", "FAULTS", "MIGRATIONS", "KERNELS",
+        "ALLOCATIONS BY BYTES MIGRATED", "BOTTOM-HALF THREADS", "CALLS", "HAZARDS", "NOT SEEN", "CAPTURE"}) {
     const size_t found = outcome.output.find(std::string("\n\n") + section + "\n", position);
     EXPECT_NE(found, std::string::npos) << section;
     position = found;

@@ -54,10 +54,11 @@ TEST(CompletenessTest, WhatCuptiDidNotDeliverIsALossInBytes) {
   EXPECT_EQ(report.capture().lost(0).reason(), "bytes that moved and that CUPTI did not deliver");
   EXPECT_EQ(report.capture().lost(0).count(), kGiB / 2);
   EXPECT_DOUBLE_EQ(report.capture().delivered_share(), 612.0 / 1124.0);
-  EXPECT_NE(Verdict(report).find(
-                "CUPTI delivered only 54 % of the bytes that the driver moved: rows below miss 512 MiB. A blocking call, "
-                "such as cudaMemcpy, held up CUPTI while pages faulted; UVMTRACE_KERNELS=0 avoids most of it.\n"),
-            std::string::npos)
+  EXPECT_NE(
+      Verdict(report).find(
+          "CUPTI delivered only 54 % of the bytes that the driver moved: rows below miss 512 MiB. A blocking call, "
+          "such as cudaMemcpy, held up CUPTI while pages faulted; UVMTRACE_KERNELS=0 avoids most of it.\n"),
+      std::string::npos)
       << Verdict(report);
   EXPECT_EQ(Verdict(report).find("events were lost"), std::string::npos) << "bytes are no events";
   EXPECT_NE(NotSeen(report).find("161 ms"), std::string::npos);
@@ -73,9 +74,9 @@ TEST(CompletenessTest, ALossOfTheRecordersOwnIsNotBlamedOnCupti) {
   const Report report = ReportOf(trace);
   ASSERT_EQ(report.capture().lost_size(), 2);
   EXPECT_EQ(report.capture().lost(1).count(), kGiB / 2 + 100 * kMiB);  // both directions
-  EXPECT_NE(Verdict(report).find(
-                "The trace holds only 46 % of the bytes that the driver moved: rows below miss 612 MiB.\n"),
-            std::string::npos)
+  EXPECT_NE(
+      Verdict(report).find("The trace holds only 46 % of the bytes that the driver moved: rows below miss 612 MiB.\n"),
+      std::string::npos)
       << Verdict(report);
   EXPECT_NE(Verdict(report).find("10 events were lost"), std::string::npos) << Verdict(report);
 }

@@ -14,7 +14,8 @@ TEST(Findings, FaultsThatAPrefetchWouldSaveNameLineKernelCallAndGain) {
   ASSERT_NE(found, nullptr) << rows.Ids();
   EXPECT_EQ(found->place(), "weights.cc:12 in Make_weights(), used by Step<float>()");
   EXPECT_EQ(found->subject(), "weights");
-  EXPECT_TRUE(Has(found->change(), "cudaMemPrefetchAsync(ptr, 16.0 MiB, the GPU, stream) before the launch of Step<float>()"))
+  EXPECT_TRUE(
+      Has(found->change(), "cudaMemPrefetchAsync(ptr, 16.0 MiB, the GPU, stream) before the launch of Step<float>()"))
       << found->change();
   EXPECT_TRUE(Has(found->sentence(), "128 MiB came in because of faults (29,461 fault entries)")) << found->sentence();
   EXPECT_TRUE(Has(found->sentence(), "52.4 GB/s, by the prefetch calls of this run")) << found->sentence();
@@ -50,7 +51,8 @@ TEST(Findings, APrefetchOfTooFewBytesIsNamedByItsCall) {
   const FindingRow* found = rows.Finding("prefetch_incomplete");
   ASSERT_NE(found, nullptr) << rows.Ids();
   EXPECT_TRUE(Has(found->place(), "warm.cc:34")) << found->place();
-  EXPECT_TRUE(Has(found->sentence(), "64.0 MiB on average; memory of field.cc:12 is 256 MiB each")) << found->sentence();
+  EXPECT_TRUE(Has(found->sentence(), "64.0 MiB on average; memory of field.cc:12 is 256 MiB each"))
+      << found->sentence();
   EXPECT_EQ(rows.Finding("prefetch_before_launch"), nullptr) << "it is prefetched already";
   EXPECT_EQ(rows.Finding("prefetch_late"), nullptr);
 }

@@ -1,4 +1,5 @@
-// Rows of a Report, written by hand: what the findings, the headline and the verdict are tested with. No trace, no model.
+// Rows of a Report, written by hand: what the findings, the headline and the verdict are tested with. No trace, no
+// model.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -110,7 +111,7 @@ class ReportRows {
       call->set_target(target->key());
       call->set_target_site(target->site());
     }
-    if (operation == "copy") call->set_source("");
+    if (operation == "copy") call->set_other_end("");
     call->set_count(count);
     call->set_bytes(bytes);
     call->set_total_ns(total_ns);

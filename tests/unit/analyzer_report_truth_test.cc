@@ -12,7 +12,8 @@ TEST(Truth, ABusyThreadIsNotExplainedByFaultsThatTookATenthOfItsTime) {
   rows.Faulted(rows.Site("field", "managed", 64 * kMiB), 64 * kMiB, 74 * kMs);
   rows.Thread(900 * kMs);
   EXPECT_FALSE(Has(rows.Verdict(), "Explained by")) << rows.Verdict();
-  EXPECT_TRUE(Has(rows.Verdict(), "not explained by this program's faults, whose batches took 74.0 ms")) << rows.Verdict();
+  EXPECT_TRUE(Has(rows.Verdict(), "not explained by this program's faults, whose batches took 74.0 ms"))
+      << rows.Verdict();
   EXPECT_TRUE(Has(rows.Verdict(), "other processes on its GPU, access counters")) << rows.Verdict();
 }
 
@@ -50,7 +51,8 @@ TEST(Truth, TheCostOfRecordingIsNotTheThreadsOwn) {
   rows.Faulted(rows.Site("field", "managed", 64 * kMiB), 64 * kMiB, 74 * kMs);
   rows.Thread(80 * kMs);
   rows.report.mutable_capture()->mutable_tool_cost()->set_time_stamps_ns(30 * kMs);
-  EXPECT_TRUE(Has(rows.Verdict(), "used 50.0 ms of CPU of its own, and some 30.0 ms more for recording")) << rows.Verdict();
+  EXPECT_TRUE(Has(rows.Verdict(), "used 50.0 ms of CPU of its own, and some 30.0 ms more for recording"))
+      << rows.Verdict();
 }
 
 TEST(Truth, AThreadThatCannotBeSeenHasAnEstimateAndNotNothing) {
@@ -74,7 +76,8 @@ TEST(Truth, FaultsThatCuptiLostAreNotSilentlyMissing) {
   totals->set_gpu_faults(26'104);
   totals->set_fault_service_ns(5 * kMs);
   rows.Thread(68 * kMs);
-  EXPECT_TRUE(Has(rows.Verdict(), "CUPTI told of 72 fault groups, and the driver counted 26,104 faults")) << rows.Verdict();
+  EXPECT_TRUE(Has(rows.Verdict(), "CUPTI told of 72 fault groups, and the driver counted 26,104 faults"))
+      << rows.Verdict();
   EXPECT_TRUE(Has(rows.Text(), "most faults are missing")) << rows.Text();
   EXPECT_TRUE(Has(rows.Explained().headline(), "at least 5.00 ms")) << rows.Explained().headline();
   EXPECT_FALSE(Has(rows.Verdict(), "not explained by")) << rows.Verdict();
@@ -165,8 +168,9 @@ TEST(Truth, ThePrefetcherIsNotACauseOfItsOwn) {
   rows.report.mutable_totals()->set_device_to_host_bytes(256 * kMiB);
   rows.Migration("device_to_host", "coherence", 3 * kMiB, kMs);
   rows.Migration("device_to_host", "prefetch", 253 * kMiB, kMs);
-  EXPECT_TRUE(Has(rows.Verdict(), "256 MiB moved back to the host, all because the CPU touched it (3.00 MiB faulted, 253 MiB "
-                                  "brought along by the driver's prefetcher)"))
+  EXPECT_TRUE(Has(rows.Verdict(),
+                  "256 MiB moved back to the host, all because the CPU touched it (3.00 MiB faulted, 253 MiB "
+                  "brought along by the driver's prefetcher)"))
       << rows.Verdict();
   EXPECT_FALSE(Has(rows.Verdict(), "% by the driver's prefetcher")) << rows.Verdict();
 }
@@ -229,7 +233,8 @@ TEST(Truth, WhatTheLinksCountersMeasuredIsSaidInBytesOnce) {
       << rows.Explained().headline();
   EXPECT_TRUE(Has(rows.Explained().headline(), "UVM GPU1 BH: 0.1 % of a core, none of it for this program."))
       << rows.Explained().headline();
-  EXPECT_TRUE(Has(rows.Text(), "1.00 GiB were read in place: no fault, no migration and no copy shows it")) << rows.Text();
+  EXPECT_TRUE(Has(rows.Text(), "1.00 GiB were read in place: no fault, no migration and no copy shows it"))
+      << rows.Text();
 }
 
 // A hazard that is an error stood in its section alone.
