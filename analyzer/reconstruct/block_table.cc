@@ -52,6 +52,13 @@ void BlockTable::RemoveRange(uint64_t address, uint64_t end) {
   }
 }
 
+void BlockTable::Clear() {
+  ranges_.clear();
+  blocks_.clear();
+  owners_.clear();
+  last_ = nullptr;
+}
+
 void BlockTable::Forget(uint64_t address, uint64_t end) {
   for (uint64_t base = address / kBlockBytes * kBlockBytes; base < end; base += kBlockBytes) {
     const auto it = blocks_.find(base);
@@ -83,7 +90,8 @@ void BlockTable::Split(uint64_t address) {
   TrackedBlock* const high = owner.get();
   static_cast<uvm_model::Block&>(*high) = *low;
   for (uvm_model::DeviceState& state : high->devices) {
-    state.list = uvm_model::ChunkList::kNone;
+    state.list = uvm_model::ChunkList::kNone;  // it enters when it moves next
+    state.chunk_bytes = 0;
     state.previous = state.next = nullptr;
   }
   const int page = static_cast<int>((address - low->base) / kPageBytes);

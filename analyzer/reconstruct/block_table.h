@@ -41,6 +41,8 @@ class BlockTable {
   // [address, end) of whole pages. What was known about them is forgotten.
   void AddRange(uint64_t address, uint64_t end);
   void RemoveRange(uint64_t address, uint64_t end);
+  // Forgets everything, without a call of OnRemove.
+  void Clear();
   bool InRange(uint64_t address) const { return RangeAt(address) != ranges_.end(); }
 
   TrackedBlock* At(uint64_t address);

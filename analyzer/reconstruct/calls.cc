@@ -144,8 +144,8 @@ void Reconstructor::Apply(const KernelStart& kernel) {
 void Reconstructor::Migrate(uint64_t begin, uint64_t end, int32_t destination, uint64_t time_ns) {
   blocks_.ForEach(begin, end, [&](TrackedBlock* block, const PageMask& pages) {
     uvm_model::MigratePages(block, destination, pages, &transfers_);
-    if (destination != kCpu) Brought(block, destination, pages);
     Moved(block, time_ns, 0);
+    if (destination != kCpu) Brought(block, destination, pages, time_ns);
   });
 }
 

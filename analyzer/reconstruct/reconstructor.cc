@@ -31,12 +31,10 @@ Reconstructor::Reconstructor(const Options& options, Sink sink)
       blocks_(
           [](void* context, TrackedBlock* block) {
             auto* const self = static_cast<Reconstructor*>(context);
-            for (int device = 0; device < kMaxDevices; ++device) {
-              if (block->devices[device].list != uvm_model::ChunkList::kNone) self->used_[device].Remove(block);
-            }
+            for (int device = 0; device < kMaxDevices; ++device) self->FreeChunk(block, device);
           },
           this) {
-  for (int device = 0; device < kMaxDevices; ++device) used_.emplace_back(device, uvm_model::ChunkList::kUsed);
+  for (int device = 0; device < kMaxDevices; ++device) memory_.emplace_back(device);
 }
 
 std::vector<Reconstructor::Event> Reconstructor::OrderEvents() {
@@ -114,33 +112,58 @@ std::vector<Reconstructor::Event> Reconstructor::OrderEvents() {
 
 void Reconstructor::Finish() {
   const std::vector<Event> events = OrderEvents();
-  for (const Event& event : events) {
-    switch (event.kind) {
-      case EventKind::kFree:
-      case EventKind::kCall:
-        Apply(calls_[event.index], event.time_ns);
-        break;
-      case EventKind::kKernel:
-        Apply(kernels_[event.index]);
-        break;
-      case EventKind::kService:
-        Apply(service_rows_[event.index]);
-        break;
-      case EventKind::kCpuFault: {
-        CpuFault fault = cpu_faults_[event.index];
-        fault.time_ns = event.time_ns;
-        Apply(fault);
-        break;
-      }
-      case EventKind::kRareEvent:
-        Apply(rare_events_[event.index]);
-        break;
-      case EventKind::kCounter:
-        Apply(counters_[event.index]);
-        break;
-    }
-  }
+  calibrating_ = true;
+  FindCapacity(events);
+  Forget();
+  calibrating_ = false;
+  for (const Event& event : events) Apply(event);
   DoPending(pending_.size(), events.empty() ? 0 : events.back().time_ns);
+}
+
+void Reconstructor::Apply(const Event& event) {
+  switch (event.kind) {
+    case EventKind::kFree:
+    case EventKind::kCall:
+      Apply(calls_[event.index], event.time_ns);
+      break;
+    case EventKind::kKernel:
+      Apply(kernels_[event.index]);
+      break;
+    case EventKind::kService:
+      Apply(service_rows_[event.index]);
+      break;
+    case EventKind::kCpuFault: {
+      CpuFault fault = cpu_faults_[event.index];
+      fault.time_ns = event.time_ns;
+      Apply(fault);
+      break;
+    }
+    case EventKind::kRareEvent:
+      Apply(rare_events_[event.index]);
+      break;
+    case EventKind::kCounter:
+      Apply(counters_[event.index]);
+      break;
+  }
+}
+
+// Everything but the rows and the capacities.
+void Reconstructor::Forget() {
+  blocks_.Clear();
+  std::vector<uint64_t> capacities;
+  for (const DeviceMemory& memory : memory_) capacities.push_back(memory.capacity_bytes);
+  memory_.clear();
+  for (int device = 0; device < kMaxDevices; ++device) {
+    memory_.emplace_back(device);
+    memory_.back().capacity_bytes = capacities[static_cast<size_t>(device)];
+  }
+  allocations_.clear();
+  slabs_.clear();
+  attached_.clear();
+  pending_.clear();
+  last_batch_ = {};
+  to_host_bytes_ = to_device_bytes_ = 0;
+  statistics_ = {};
 }
 
 uint64_t Reconstructor::EndOfBatch(const Service& service) const {
@@ -156,15 +179,14 @@ const uvm_model::ThrashingView& Reconstructor::Thrashing(TrackedBlock* block, ui
 }
 
 // Pages came to a GPU, or were mapped there: stale faults on them may follow until the next batch is over.
-void Reconstructor::Brought(TrackedBlock* block, int32_t device, const PageMask& pages) {
+void Reconstructor::Brought(TrackedBlock* block, int32_t device, const PageMask& pages, uint64_t time_ns) {
   TrackedBlock::Fresh& fresh = block->fresh[device];
   if (!fresh.any || fresh.batch != last_batch_[device]) fresh.pages = {};
   fresh.any = true;
   fresh.batch = last_batch_[device];
   fresh.pages |= pages;
-  if (block->devices[device].resident.Empty()) return;
-  if (block->devices[device].list != uvm_model::ChunkList::kNone) used_[device].Remove(block);
-  used_[device].Append(block);
+  MarkUsed(block, device);
+  MakeRoom(block, device, time_ns);
 }
 
 // Tells of the transfers of the service that just ended, and forgets them.
@@ -172,6 +194,9 @@ void Reconstructor::Moved(TrackedBlock* block, uint64_t time_ns, uint32_t batch)
   for (const uvm_model::Transfer& transfer : transfers_) {
     if (transfer.destination == kCpu) to_host_bytes_ += Bytes(transfer.pages);
     if (block->thrashing != nullptr) block->thrashing->Moved(transfer.pages, time_ns, options_.thrashing);
+    if (transfer.source == kCpu) to_device_bytes_ += Bytes(transfer.pages);
+    if (transfer.source != kCpu) MarkUnusedIfEmpty(block, transfer.source);
+    if (calibrating_) continue;
     Migration row;
     row.time_ns = time_ns;
     row.source = transfer.source;
@@ -220,8 +245,8 @@ void Reconstructor::Apply(const Service& service) {
     const PageMask served = uvm_model::ServeGpuFaults(block, device, faults, Thrashing(block, service.first_ns),
                                                       options_.service, &transfers_);
     if (served.Empty()) continue;
-    Brought(block, device, served);
     Moved(block, last_ns + kGpuSettleNs, service.batch);
+    Brought(block, device, served, last_ns + kGpuSettleNs);
   }
 }
 
@@ -256,55 +281,6 @@ void Reconstructor::Apply(const RareEvent& event) {
   } else if (event.processor == kCpu || IsDevice(event.processor)) {
     block->thrashing->Pin(page, event.processor, event.time_ns, options_.thrashing);
   }
-}
-
-// The driver counted more bytes to the host than faults and calls explain: evictions, in the order of the last moves.
-void Reconstructor::Apply(const CounterSample& sample) {
-  if (sample.device != -1) return;
-  if (std::any_of(pending_.begin(), pending_.end(), [](const Pending& call) { return call.destination == kCpu; }))
-    return;
-  for (int device = 0; device < kMaxDevices; ++device) {
-    while (sample.to_host_bytes > to_host_bytes_ && used_[device].head() != nullptr) {
-      auto* const block = static_cast<TrackedBlock*>(used_[device].head());
-      if (Bytes(block->devices[device].resident - block->cpu_resident) > sample.to_host_bytes - to_host_bytes_) break;
-      Evict(block, device, sample.time_ns);
-    }
-  }
-}
-
-void Reconstructor::Evict(TrackedBlock* block, int32_t device, uint64_t time_ns) {
-  used_[device].Remove(block);
-  ++statistics_.evicted_blocks;
-  uvm_model::EvictPages(block, device, &transfers_);
-  Moved(block, time_ns, 0);
-}
-
-// This block was evicted, so those that were moved before it were too. False: it cannot have been.
-bool Reconstructor::EvictUntil(TrackedBlock* block, int32_t device, uint64_t time_ns) {
-  if (block->devices[device].list == uvm_model::ChunkList::kNone) {
-    ++statistics_.unexplained_faults;
-    return false;
-  }
-  uint64_t bytes = 0;
-  for (const uvm_model::Block* older = used_[device].head();; older = older->devices[device].next) {
-    bytes += Bytes(older->devices[device].resident - older->cpu_resident);
-    if (older == block) break;
-  }
-  // The driver's counter must have room for it, at the next sample.
-  const auto later = std::upper_bound(counters_.begin(), counters_.end(), time_ns,
-                                      [](uint64_t time, const CounterSample& sample) { return time < sample.time_ns; });
-  for (auto sample = later; sample != counters_.end(); ++sample) {
-    if (sample->device != -1) continue;
-    if (sample->to_host_bytes < to_host_bytes_ + bytes) {
-      ++statistics_.unexplained_faults;
-      return false;
-    }
-    break;
-  }
-  while (block->devices[device].list != uvm_model::ChunkList::kNone) {
-    Evict(static_cast<TrackedBlock*>(used_[device].head()), device, time_ns);
-  }
-  return true;
 }
 
 }  // namespace uvmtrace::reconstruct

@@ -71,6 +71,11 @@ class Reconstructor {
   };
 
   std::vector<Event> OrderEvents();
+  // Replays events until the driver's counters show evictions that the model does not have. That tells how much memory
+  // the managed blocks of a GPU had together; false if there are none.
+  bool FindCapacity(const std::vector<Event>& events);
+  void Apply(const Event& event);
+  void Forget();
   void Apply(const Service& service);
   void Apply(const CpuFault& fault);
   void Apply(const RareEvent& event);
@@ -86,12 +91,17 @@ class Reconstructor {
   void MatchStreams();
   void Migrate(uint64_t begin, uint64_t end, int32_t destination, uint64_t time_ns);
   void DoPending(size_t count, uint64_t time_ns);
+  void CatchUp(const CounterSample& sample);
   void CatchUp(TrackedBlock* block, const uvm_model::PageMask& faulted, int32_t faulter, uint64_t time_ns);
 
   uint64_t EndOfBatch(const Service& service) const;
   const uvm_model::ThrashingView& Thrashing(TrackedBlock* block, uint64_t time_ns);
   void Moved(TrackedBlock* block, uint64_t time_ns, uint32_t batch);
-  void Brought(TrackedBlock* block, int32_t device, const uvm_model::PageMask& pages);
+  void Brought(TrackedBlock* block, int32_t device, const uvm_model::PageMask& pages, uint64_t time_ns);
+  void MarkUsed(TrackedBlock* block, int32_t device);
+  void MarkUnusedIfEmpty(TrackedBlock* block, int32_t device);
+  void FreeChunk(TrackedBlock* block, int32_t device);
+  void MakeRoom(const TrackedBlock* keep, int32_t device, uint64_t time_ns);
   void Evict(TrackedBlock* block, int32_t device, uint64_t time_ns);
   bool EvictUntil(TrackedBlock* block, int32_t device, uint64_t time_ns);
 
@@ -112,13 +122,25 @@ class Reconstructor {
   BlockTable blocks_;
   std::unordered_map<uint64_t, uint64_t> allocations_;         // address to bytes
   std::unordered_map<uint64_t, std::vector<uint64_t>> slabs_;  // 2 MiB number to the small allocations in it
-  std::vector<uvm_model::BlockList> used_;                     // by device: least recently moved first
+  // Blocks with memory on a GPU, in the driver's order of eviction: first those with nothing resident, then the others
+  // from the one that was moved least recently.
+  struct DeviceMemory {
+    explicit DeviceMemory(int index)
+        : unused(index, uvm_model::ChunkList::kUnused), used(index, uvm_model::ChunkList::kUsed) {}
+    uvm_model::BlockList unused;
+    uvm_model::BlockList used;
+    uint64_t chunk_bytes = 0;
+    uint64_t capacity_bytes = ~uint64_t{0};  // not known: nothing is evicted for want of room
+  };
+  std::vector<DeviceMemory> memory_;
   std::array<uint32_t, uvm_model::kMaxDevices> last_batch_{};
   std::vector<Pending> pending_;
-  std::unordered_map<uint64_t, uint64_t> streams_;   // the tools' numbers of streams to the program's handles
-  std::map<uint64_t, uint64_t> attached_;  // allocation to handle
+  std::unordered_map<uint64_t, uint64_t> streams_;  // the tools' numbers of streams to the program's handles
+  std::map<uint64_t, uint64_t> attached_;           // allocation to handle
   std::vector<uvm_model::Transfer> transfers_;
   uint64_t to_host_bytes_ = 0;
+  uint64_t to_device_bytes_ = 0;
+  bool calibrating_ = false;
   bool driver_calls_ = false;  // the trace tells of the driver's own calls
   Statistics statistics_;
 };
