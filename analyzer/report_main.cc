@@ -40,6 +40,8 @@ struct Arguments {
   std::string format = "text";
   size_t top = 20;
   bool stacks = false;
+  bool tree = false;
+  std::vector<std::string> sections;
   std::string bottom_half_flame;
   SymbolOptions symbols;
   ReadOptions read;
@@ -214,6 +216,8 @@ int Report(Arguments arguments) {
   text.color = WantsColor();
   text.stacks = arguments.stacks;
   text.top = arguments.top;
+  text.tree = arguments.tree;
+  text.sections = arguments.sections;
   return WriteAll(RenderText(report, text)) ? 0 : kExitFailure;
 }
 
@@ -230,6 +234,11 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--top", arguments.top, "Rows of long tables; 0 for all")->capture_default_str();
   app.add_flag("--stacks", arguments.stacks, "Print the call stack under each allocation");
+  app.add_flag("--tree", arguments.tree, "Print the tree of call paths that allocated");
+  app.add_option("--section", arguments.sections, "Print this section alone; may be repeated")
+      ->type_name("NAME")
+      ->check(CLI::IsMember(SectionNames()))
+      ->allow_extra_args(false);
   app.add_option("--sysroot", arguments.symbols.sysroot, "Where the files of the traced machine are")->type_name("DIR");
   app.add_option("--debug-dir", arguments.symbols.debug_dirs, "Where separate debug files are; may be repeated")
       ->type_name("DIR")

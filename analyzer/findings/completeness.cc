@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "analyzer/explain/capture_words.h"
 #include "analyzer/findings/sections.h"
 #include "analyzer/units.h"
 
@@ -90,8 +91,6 @@ bool HasCounters(const ProcessModel& process) {
   return process.counters.samples > 0 && (state == nullptr || state->state == State::kActive);
 }
 
-bool IsMissingBytes(const LostRow& row) { return row.reason().rfind("bytes that ", 0) == 0; }
-
 ExactSums SumExactCounters(const Run& run) {
   ExactSums sums;
   sums.all_processes = true;
@@ -143,38 +142,6 @@ void AddCompleteness(const Run& run, Report* report) {
                            "they are among the other losses"
                          : "bytes that moved and that CUPTI did not deliver");
   row->set_count(missing);
-}
-
-std::string CompletenessSentence(const Report& report) {
-  const Capture& capture = report.capture();
-  const LostRow* missing = MissingBytesOf(capture);
-  if (missing == nullptr) return "";
-  // Of the missing bytes: a surplus of the other direction makes up for none of them.
-  const uint64_t exact = capture.exact_host_to_device_bytes() + capture.exact_device_to_host_bytes();
-  const double share = 1 - static_cast<double>(missing->count()) / static_cast<double>(exact);
-  if (capture.has_reconstruction()) {
-    return fmt::format(
-        "The recorded faults explain only {:.2f} % of the bytes that the driver moved: the totals below are off by {}.",
-        100 * capture.reconstruction().explained_share(), FormatBytes(missing->count()));
-  }
-  const bool queue = missing->source() == "driver_queue";
-  if (queue && (share >= kCompleteShare || missing->count() <= kNegligibleBytes)) return "";
-  const bool ours = queue || LostOnTheWayToTheFile(capture);
-  std::string sentence = fmt::format("{} only {} of the bytes that the driver moved: the totals below miss {}.",
-                                     ours ? "The trace holds" : "CUPTI delivered",
-                                     share < 0.99 ? FormatPercent(share) : fmt::format("{:.2f} %", 100 * share),
-                                     FormatBytes(missing->count()));
-  if (queue) return sentence + " The driver's event queue ran over: a larger UVMTRACE_BUFFER_MB holds more.";
-  if (ours) return sentence;
-  if (SourceOf(capture, "cupti.flush", "active") != nullptr) {
-    sentence += " A blocking call, such as cudaMemcpy, held up CUPTI while pages faulted";
-  } else {
-    sentence +=
-        " Its queue in the driver ran over; most often a blocking call, such as cudaMemcpy, holds up CUPTI while "
-        "pages fault";
-  }
-  const bool kernels_off = SourceOf(capture, "cupti.kernels", "disabled") != nullptr;
-  return sentence + (kernels_off ? "." : "; UVMTRACE_KERNELS=0 avoids most of it.");
 }
 
 void AddCompletenessNotSeen(const Run& run, const Report& report, std::vector<std::string>* lines) {

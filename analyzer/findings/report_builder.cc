@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "analyzer/explain/explain.h"
 #include "analyzer/findings/sections.h"
 
 namespace uvmtrace::analyzer {
@@ -87,7 +88,7 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   AddCapacity(run, known, &report);
   AddHazards(run, options, &symbolizer, &report);
   AddNotSeen(run, symbolizer, &report);
-  AddVerdict(&report);
+  Explain(&report);
   MakeStringsUtf8(&report);
   return report;
 }

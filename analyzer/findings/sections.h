@@ -71,9 +71,6 @@ struct ExactSums {
   uint64_t delivered_device_to_host_bytes = 0;
 };
 ExactSums SumExactCounters(const Run& run);
-// Whether the row counts bytes that no record tells; other rows count events.
-bool IsMissingBytes(const LostRow& row);
-std::string CompletenessSentence(const Report& report);
 void AddCompletenessNotSeen(const Run& run, const Report& report, std::vector<std::string>* lines);
 
 // Why there are no unified-memory events: the first reason that applies.
@@ -116,7 +113,6 @@ void AddFatalFaults(const Run& run, Symbolizer* symbolizer, Report* report);
 void AddBottomHalfTime(const Run& run, Report* report);
 void AddHazards(const Run& run, const ReportOptions& options, Symbolizer* symbolizer, Report* report);
 void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report);
-void AddVerdict(Report* report);  // after everything else
 
 void AddEmptySection(const std::string& section, const std::string& reason, Report* report);
 

@@ -1,4 +1,5 @@
-// What moved over time, as small bars.
+#include "analyzer/present/strips.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -13,7 +14,7 @@ namespace {
 constexpr size_t kWidestChart = 64;
 constexpr size_t kNarrowestChart = 3;  // less has no shape
 
-// One character for each value: a space is nothing, a full block the peak. Anything above nothing is seen.
+// Anything above nothing is seen.
 std::string Bars(const std::vector<double>& values, double peak) {
   static constexpr std::array kBlocks = {"▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"};
   std::string bars;
@@ -30,39 +31,53 @@ std::string Bars(const std::vector<double>& values, double peak) {
 
 }  // namespace
 
-void WriteBandwidth(TextWriter* writer) {
-  const auto& rows = writer->report().bandwidth();
-  if (rows.empty()) return;
+Strips MakeStrips(const Report& report, size_t widest) {
+  Strips strips;
+  const auto& rows = report.bandwidth();
+  if (rows.empty() || widest == 0) return strips;
   const uint64_t step_ns = std::max<uint64_t>(rows[0].duration_ns(), 1);
   const uint64_t first = rows[0].start_ns() / step_ns;
   const auto steps = static_cast<size_t>(rows[rows.size() - 1].start_ns() / step_ns - first + 1);
-  const size_t fold = (steps + kWidestChart - 1) / kWidestChart;
-  const size_t columns = (steps + fold - 1) / fold;
-  if (columns < kNarrowestChart) return;
+  const size_t fold = (steps + widest - 1) / widest;
+  strips.columns = (steps + fold - 1) / fold;
+  strips.start_ns = first * step_ns;
+  strips.column_ns = step_ns * fold;
+  if (strips.columns < kNarrowestChart) return strips;
   std::array<std::vector<double>, 4> values;
-  for (auto& series : values) series.resize(columns, 0);
+  for (auto& series : values) series.resize(strips.columns, 0);
   for (const BandwidthRow& row : rows) {
-    const size_t column = std::min(static_cast<size_t>(row.start_ns() / step_ns - first) / fold, columns - 1);
+    const size_t column = std::min(static_cast<size_t>(row.start_ns() / step_ns - first) / fold, strips.columns - 1);
     values[0][column] += static_cast<double>(row.host_to_device_bytes());
     values[1][column] += static_cast<double>(row.device_to_host_bytes());
     values[2][column] += static_cast<double>(row.gpu_faults());
     values[3][column] += static_cast<double>(row.cpu_faults());
   }
-  writer->Heading("OVER TIME");
-  const double seconds = static_cast<double>(step_ns * fold) / 1e9;
-  static constexpr std::array kNames = {"to GPU    ", "to host   ", "GPU faults", "CPU faults"};
+  static constexpr std::array kNames = {"to GPU", "to host", "GPU faults", "CPU faults"};
+  const double seconds = static_cast<double>(strips.column_ns) / 1e9;
   for (size_t i = 0; i < values.size(); ++i) {
     const double peak = *std::max_element(values[i].begin(), values[i].end());
     if (peak <= 0) continue;
     const double rate = peak / seconds;
-    writer->Line(
-        fmt::format("  {}  |{}|  up to {}", kNames[i], Bars(values[i], peak),
-                    i < 2 ? FormatRate(rate) : FormatCount(static_cast<uint64_t>(std::min(rate, 1e18))) + " a second"));
+    strips.rows.push_back(
+        {kNames[i], Bars(values[i], peak),
+         "up to " +
+             (i < 2 ? FormatRate(rate) : FormatCount(static_cast<uint64_t>(std::min(rate, 1e18))) + " a second")});
+  }
+  return strips;
+}
+
+void WriteBandwidth(TextWriter* writer) {
+  const Strips strips = MakeStrips(writer->report(), kWidestChart);
+  if (strips.rows.empty()) return;
+  writer->Heading("OVER TIME");
+  for (const Strip& strip : strips.rows) {
+    writer->Line(fmt::format("  {:<10}  |{}|  {}", strip.name, strip.bars, strip.peak));
   }
   writer->Paragraph(fmt::format(
       "From {} to {} after the start, a column for each {}, from the driver's own counters: exact, migrations recorded "
       "or not.",
-      FormatDuration(first * step_ns), FormatDuration((first + steps) * step_ns), FormatDuration(step_ns * fold)));
+      FormatDuration(strips.start_ns), FormatDuration(strips.start_ns + strips.columns * strips.column_ns),
+      FormatDuration(strips.column_ns)));
 }
 
 }  // namespace uvmtrace::analyzer

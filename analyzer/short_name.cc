@@ -1,4 +1,4 @@
-#include "analyzer/present/short_name.h"
+#include "analyzer/short_name.h"
 
 namespace uvmtrace::analyzer {
 namespace {
