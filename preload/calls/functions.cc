@@ -18,6 +18,8 @@ constexpr FunctionRow kRows[kFunctionsEnd] = {
     {kGraphAllocation, Layer::kUnknown, Operation::kAllocate},
 #define UVMTRACE_LOOKUP(layer, symbol, ...) {#symbol, Layer::k##layer, Operation::kOther},
 #include "preload/doors/lookups.inc"
+    {"__cudaRegisterManagedVar", Layer::kRuntime, Operation::kOther},
+    {"__cudaInitModule", Layer::kRuntime, Operation::kOther},
 };
 
 constexpr FunctionDefinition kDefinitions[] = {

@@ -14,9 +14,10 @@
 
 #include <algorithm>
 
-#include "preload/calls/hook.h"
+#include "preload/base/hooked_thread.h"
 #include "preload/calls/managed_memory.h"
 #include "preload/doors/resolve.h"
+#include "preload/doors/slots.h"
 #include "preload/doors/visibility.h"
 #include "preload/session/audit.h"
 #include "preload/session/config.h"
@@ -120,11 +121,12 @@ void ForgetParent() {
   managed_memory.Forget();
   ForgetOwnCost();
   ForgetPythonStacks();
+  ForgetSlotScan();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
   session.calls_while_starting.store(0, std::memory_order_relaxed);
-  thread_state = {};
+  hooked_thread = {};
 }
 
 void AfterForkInChild() {
@@ -218,12 +220,12 @@ bool StartRecording() {
 // Keeps what is done here out of the duration of the call in which it is done.
 class OwnWorkTimer {
  public:
-  OwnWorkTimer() : start_ns_(NowNs()), before_ns_(thread_state.own_work_ns) {}
+  OwnWorkTimer() : start_ns_(NowNs()), before_ns_(hooked_thread.own_work_ns) {}
   ~OwnWorkTimer() {
     const uint64_t spent_ns = NowNs() - start_ns_;
-    const uint64_t beneath_ns = thread_state.own_work_ns - before_ns_;  // told by timers within this one
+    const uint64_t beneath_ns = hooked_thread.own_work_ns - before_ns_;  // told by timers within this one
     start_cost_ns.fetch_add(spent_ns - beneath_ns, std::memory_order_relaxed);
-    thread_state.own_work_ns = before_ns_ + spent_ns;
+    hooked_thread.own_work_ns = before_ns_ + spent_ns;
   }
   OwnWorkTimer(const OwnWorkTimer&) = delete;
   OwnWorkTimer& operator=(const OwnWorkTimer&) = delete;
@@ -266,7 +268,8 @@ bool EnsureSession() {
     if (owner != 0 && owner != pid) {  // made by clone, past the fork handler
       ForgetForkGuard();
       ForgetParent();
-      thread_state.depth = 1;  // ours, see InternalWork
+      hooked_thread.depth = 1;  // this function is at work, see InternalWork
+      hooked_thread.outermost_frame = UINTPTR_MAX;
     }
     const OwnWorkTimer timer;
     session.pid.store(pid, std::memory_order_relaxed);

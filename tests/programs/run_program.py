@@ -316,8 +316,6 @@ CASES = {
     "registers_12": ("plain_host", ["registers_12"], registers, {}),
     "registers_13": ("plain_host", ["registers_13"], registers, {}),
     "missing_library": ("plain_host", ["missing_library"], no_file, {}),
-    "missing_driver": ("plain_host", ["missing_driver"], both(warned("cuMemAlloc_v2", "cudaMalloc was"), no_file),
-                       {"stderr": True}),
     "protobuf_host": ("protobuf_host", [], nothing, {}),
     "python": (PYTHON, ["-c", PYTHON_DRIVER], python_ctypes, {}),
     "injected": (PYTHON, ["-c", INJECT], injected, {"inject": True}),

@@ -8,7 +8,7 @@ function per case. A list of cases is a dictionary:
 program      in the build's folder of test programs, or PYTHON with a script of python/ or -c as the first argument
 expectation  called with the traced Run; raises Failure
 options
-  env        more variables; {fake} is the stand-ins' folder; UVMTRACE_SIM_PROFILE runs on the simulator instead of them
+  env        more variables; {fake} is the stand-ins' folder, in arguments {libraries} that of the test libraries; UVMTRACE_SIM_PROFILE runs on the simulator instead of them
   stderr     the library may print there: the expectation says what
   partner    another library is preloaded as well, behind ours: its name
   before     the same, before ours
@@ -63,12 +63,13 @@ class Run:
                      os.path.join(args.fake, "11")]
         if "UVMTRACE_SIM_PROFILE" in environment:
             libraries = [args.simulator]
-        variables["LD_LIBRARY_PATH"] = ":".join(libraries)
+        variables["LD_LIBRARY_PATH"] = ":".join([*libraries, args.libraries])
         variables.update({name: value.replace("{fake}", args.fake) for name, value in environment.items()})
         variables.update(args.sanitizer.environment(self.findings_folder))
         preload = args.sanitizer.preload() + preload
         if preload:
             variables["LD_PRELOAD"] = ":".join(preload)
+        command = [word.replace("{libraries}", args.libraries) for word in command]
         limit = RUN_LIMIT_SECONDS * (4 if args.sanitizer else 1)
         start = time.monotonic()
         self.process = subprocess.run(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
