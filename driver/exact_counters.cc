@@ -11,6 +11,7 @@
 #include <atomic>
 
 #include "driver/proc_file.h"
+#include "driver/tools_advice.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
 
@@ -46,27 +47,21 @@ ExactTotals LastExactTotals() {
 // A tracker that refused an address space is no good for another one: each attempt has its own descriptor.
 bool ExactCounters::OpenTracker(int va_space, size_t page, Refusal* refusal) {
   *refusal = Refusal();
+  ToolsAnswer& answer = refusal->answer;
   if (tracker_count_ == kMaxTrackers) return false;
   ToolsDescriptor& descriptor = trackers_[tracker_count_];
   if (!descriptor.Open(*calls_)) {
-    refusal->error = errno;
+    answer.error = errno;
     refusal->no_device = true;
     return false;
   }
-  ToolsTracker tracker;
-  tracker.control = reinterpret_cast<uint64_t>(pages_[page].words);
-  tracker.va_space_descriptor = static_cast<uint32_t>(va_space);
-  tracker.all_processors = page == 0;
-  if (page > 0) memcpy(tracker.processor, devices_[page - 1].bytes, sizeof tracker.processor);
-  refusal->error = calls_->control(descriptor.number(), kToolsInitEventTracker, &tracker) == 0 ? 0 : errno;
-  refusal->status = tracker.status;
-  if (refusal->error == 0 && refusal->status == 0) {
-    ToolsFlags counters;
-    counters.flags = kToolsCounterFlags;
-    refusal->error = calls_->control(descriptor.number(), kToolsEnableCounters, &counters) == 0 ? 0 : errno;
-    refusal->status = counters.status;
-  }
-  if (refusal->error != 0 || refusal->status != 0) {
+  ToolsTrackerRequest request;
+  request.control = pages_[page].words;
+  request.gpu = page > 0 ? &devices_[page - 1] : nullptr;
+  request.va_space = va_space;
+  answer = InitTracker(*calls_, descriptor.number(), request);
+  if (answer.ok()) answer = EnableCounters(*calls_, descriptor.number(), kToolsCounterFlags);
+  if (!answer.ok()) {
     descriptor.Close();
     return false;
   }
@@ -133,9 +128,9 @@ void ExactCounters::Open(const ToolsCalls& calls, const DeviceUuid* devices, siz
     if (count == 0) {
       DescribeNoVaSpace(reason, sizeof reason);
     } else if (refusal.no_device) {
-      DescribeNoDevice(refusal.error, reason, sizeof reason);
+      DescribeNoDevice(refusal.answer.error, reason, sizeof reason);
     } else {
-      DescribeRefusal("a counters tracker", refusal.error, refusal.status, reason, sizeof reason);
+      DescribeRefusal(calls, "a counters tracker", refusal.answer, reason, sizeof reason);
     }
     return TellUnavailable(reason);
   }
@@ -143,9 +138,8 @@ void ExactCounters::Open(const ToolsCalls& calls, const DeviceUuid* devices, siz
     uint64_t values[kToolsCounterCount];
     if (!Read(pages_[i], values)) {
       Close();
-      return TellUnavailable(
-          "the driver's first values cannot be counters: its interface is another one; use a driver "
-          "from 515 to 595, or a later uvmtrace");
+      DescribeUnknownInterface(calls, "the driver's first values cannot be counters", reason, sizeof reason);
+      return TellUnavailable(reason);
     }
     memcpy(pages_[i].last, values, sizeof values);
   }
@@ -159,8 +153,7 @@ void ExactCounters::TellActive() const {
     snprintf(reason, sizeof reason, "of %zu address spaces together", va_spaces_.count());
   } else if (refused_device_ >= 0) {
     char refusal[300];
-    DescribeRefusal("a tracker of a single GPU", device_refusal_.error, device_refusal_.status, refusal,
-                    sizeof refusal);
+    DescribeRefusal(*calls_, "a tracker of a single GPU", device_refusal_.answer, refusal, sizeof refusal);
     snprintf(reason, sizeof reason, "of the process; not of GPU %d: %s", refused_device_, refusal);
   }
   Recorder::Get().SetSourceState(kSource, SourceStateKind::kActive, reason);

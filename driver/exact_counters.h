@@ -14,6 +14,7 @@
 
 #include "driver/tools_device.h"
 #include "driver/tools_interface.h"
+#include "driver/tools_requests.h"
 
 namespace uvmtrace {
 
@@ -47,8 +48,7 @@ class ExactCounters {
     bool counted = false;  // the driver accepted a tracker for it
   };
   struct Refusal {
-    int error = 0;
-    uint32_t status = 0;
+    ToolsAnswer answer;
     bool no_device = false;
   };
 

@@ -6,19 +6,13 @@
 #include <algorithm>
 
 namespace uvmtrace {
-namespace {
 
-// More than any driver writes, see ToolsProcessorTable.
-constexpr size_t kTableEntries = 512;
-
-}  // namespace
-
-int ReadProcessorTable(const ToolsCalls& calls, int va_space, const DeviceUuid* devices, size_t device_count,
-                       ProcessorTable* table) {
-  DeviceUuid processors[kTableEntries];
-  ToolsProcessorTable request;
-  request.table = reinterpret_cast<uint64_t>(processors);
-  if (calls.control(va_space, kToolsGetProcessorTable, &request) != 0) return -1;
+ToolsAnswer ReadProcessorTable(const ToolsCalls& calls, int va_space, const DeviceUuid* devices, size_t device_count,
+                               ProcessorTable* table, int* gpus) {
+  DeviceUuid processors[kToolsProcessors];
+  *gpus = 0;
+  const ToolsAnswer answer = ReadProcessorUuids(calls, va_space, processors);
+  if (!answer.ok()) return answer;
   ProcessorTable found;
   const DeviceUuid none;
   bool matched[kMaxDevices] = {};
@@ -45,7 +39,8 @@ int ReadProcessorTable(const ToolsCalls& calls, int va_space, const DeviceUuid* 
     found.device[stranger] = static_cast<int16_t>(left - matched);
   }
   *table = found;
-  return static_cast<int>(known + strangers);
+  *gpus = static_cast<int>(known + strangers);
+  return answer;
 }
 
 }  // namespace uvmtrace

@@ -9,6 +9,7 @@
 
 #include "driver/memory_left.h"
 #include "driver/processor_table.h"
+#include "driver/tools_advice.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {
@@ -44,17 +45,16 @@ void QueueLanes::Prepare(const ToolsCalls& calls, const DeviceUuid* devices, siz
   recorded_at_once_ = recorded_at_once;
 }
 
-bool QueueLanes::FlushLane(size_t lane) {
+ToolsAnswer QueueLanes::FlushLane(size_t lane) {
   const int va_space = va_spaces_.descriptor(lane);
-  if (va_space < 0) return false;
-  ToolsFlush flush;
-  return calls_.control(va_space, kToolsFlushEvents, &flush) == 0 && flush.status == 0;
+  return va_space < 0 ? ToolsAnswer{EBADF, 0} : FlushEvents(calls_, va_space);
 }
 
 void QueueLanes::ReadProcessors(size_t lane) {
   ProcessorTable table;
   const int va_space = va_spaces_.descriptor(lane);
-  if (va_space >= 0) ReadProcessorTable(calls_, va_space, devices_, device_count_, &table);
+  int gpus = 0;
+  if (va_space >= 0) ReadProcessorTable(calls_, va_space, devices_, device_count_, &table, &gpus);
   lanes_[lane].queue.reader().SetProcessors(table);
 }
 
@@ -78,30 +78,32 @@ bool QueueLanes::OpenLane(int va_space, uint32_t entries, uint64_t events, char*
 bool QueueLanes::TestFirst(char* reason, size_t reason_size) {
   const int va_space = va_spaces_.descriptor(0);
   ProcessorTable table;
-  const int gpus = va_space < 0 ? -1 : ReadProcessorTable(calls_, va_space, devices_, device_count_, &table);
-  if (gpus < 0) {
-    DescribeRefusal("the table of its processors", errno, 0, reason, reason_size);
+  int gpus = 0;
+  ToolsAnswer answer{EBADF, 0};
+  if (va_space >= 0) answer = ReadProcessorTable(calls_, va_space, devices_, device_count_, &table, &gpus);
+  if (!answer.ok()) {
+    DescribeRefusal(calls_, "the table of its processors", answer, reason, reason_size);
     return false;
   }
   // A GPU is in it once it has a context; none at all is no contradiction.
   if (gpus > 0 && device_count_ > 0 &&
       std::none_of(table.device + 1, table.device + kToolsProcessors, [](int16_t device) { return device >= 0; })) {
-    snprintf(
-        reason, reason_size,
-        "the driver's table of processors has none of CUDA's devices: its interface is another one, or the devices "
-        "are virtual; use a driver from 515 to 595, or a later uvmtrace");
+    DescribeUnknownInterface(calls_,
+                             "the driver's table of processors has none of CUDA's devices (virtual GPUs are not in it)",
+                             reason, reason_size);
     return false;
   }
   lanes_[0].queue.reader().SetProcessors(table);
-  if (!FlushLane(0)) {
-    DescribeRefusal("to flush its events", errno, 0, reason, reason_size);
+  answer = FlushLane(0);
+  if (!answer.ok()) {
+    DescribeRefusal(calls_, "to flush its events", answer, reason, reason_size);
     return false;
   }
   // Indices and counts of what was dropped; the entries themselves are looked at when they are read.
   QueueReader& reader = lanes_[0].queue.reader();
   reader.Drain(MonotonicRawNs(), 0, sink_);
   if (reader.insane() != nullptr) {
-    snprintf(reason, reason_size, "the driver's queue is not what is known of it: %s", reader.insane());
+    DescribeStrangeQueue(calls_, reader.insane(), reason, reason_size);
     return false;
   }
   return true;
@@ -193,7 +195,7 @@ uint64_t QueueLanes::Drain(const char** insane) {
 
 bool QueueLanes::Flush() {
   bool accepted = true;
-  for (size_t i = 0; i < count_; ++i) accepted = FlushLane(i) && accepted;
+  for (size_t i = 0; i < count_; ++i) accepted = FlushLane(i).ok() && accepted;
   return accepted;
 }
 
@@ -201,13 +203,19 @@ bool QueueLanes::SetEvents(uint64_t events, bool on) {
   bool accepted = true;
   for (size_t i = 0; i < count_; ++i) {
     ToolsQueue& queue = lanes_[i].queue;
-    accepted = (on ? queue.Enable(events) : queue.Disable(events)) && accepted;
+    accepted = (on ? queue.Enable(events) : queue.Disable(events)).ok() && accepted;
   }
   return accepted;
 }
 
 void QueueLanes::FinishReading() {
-  for (size_t i = 0; i < count_; ++i) lanes_[i].queue.reader().Finish(sink_);
+  for (size_t i = 0; i < count_; ++i) {
+    QueueReader& reader = lanes_[i].queue.reader();
+    reader.Finish(sink_);
+    const uint32_t waiting = reader.Waiting();
+    if (waiting > 0)
+      Recorder::Get().CountLoss(kQueueSourceName, "entries still in the queue when it was closed", waiting);
+  }
 }
 
 uint64_t QueueLanes::MigrationsRead() const {

@@ -43,7 +43,7 @@ class QueueLanes {
   // Makes the driver deliver what it holds back. False if it refused for one of the address spaces.
   bool Flush();
   bool SetEvents(uint64_t events, bool on);
-  // What is kept back to be joined with what follows.
+  // Call before Close. Records what was kept back to be joined with what follows, and counts entries that still wait.
   void FinishReading();
 
   uint64_t MigrationsRead() const;
@@ -58,7 +58,7 @@ class QueueLanes {
 
   bool OpenLane(int va_space, uint32_t entries, uint64_t events, char* reason, size_t reason_size);
   bool TestFirst(char* reason, size_t reason_size);
-  bool FlushLane(size_t lane);
+  ToolsAnswer FlushLane(size_t lane);
   void ReadProcessors(size_t lane);
   static void TellLosses(Lane& lane);
 

@@ -22,6 +22,24 @@ constexpr uint8_t kLargestEnumeration = 63;
 // One bad entry in 16, after a few: this is no queue.
 constexpr uint64_t kFlawsForgiven = 2;
 constexpr uint64_t kEntriesPerFlaw = 16;
+// A store becomes visible to other processors within microseconds.
+constexpr uint64_t kLongestMissingNs = 100'000'000;
+// Where an entry of each type has its time, which is never 0.
+constexpr uint8_t kTimeAt[kToolsEventCount] = {0,
+                                               offsetof(ToolsCpuFaultEntry, time_ns),
+                                               offsetof(ToolsMigrationEntry, begin_ns),
+                                               offsetof(ToolsGpuFaultEntry, time_ns),
+                                               offsetof(ToolsReplayEntry, time_ns),
+                                               0,
+                                               offsetof(ToolsFatalFaultEntry, time_ns),
+                                               offsetof(ToolsMaskEntry, time_ns),
+                                               offsetof(ToolsInvalidateEntry, time_ns),
+                                               0,
+                                               offsetof(ToolsMaskEntry, time_ns),
+                                               offsetof(ToolsThrottlingEntry, time_ns),
+                                               offsetof(ToolsThrottlingEntry, time_ns),
+                                               offsetof(ToolsRemoteMapEntry, time_ns),
+                                               0};
 
 template <typename Entry>
 Entry As(const uint8_t* bytes) {
@@ -42,8 +60,9 @@ void Store(uint32_t& word, uint32_t value) { std::atomic_ref<uint32_t>(word).sto
 }  // namespace
 
 const char* QueueReader::FlawText(int flaw) {
-  static constexpr const char* kTexts[] = {"an unknown type", "a time that is not near now", "an impossible size",
-                                           "an impossible address", "an impossible cause or access"};
+  static constexpr const char* kTexts[] = {
+      "an unknown type",       "a time that is not near now",   "an impossible size",
+      "an impossible address", "an impossible cause or access", "no contents"};
   return kTexts[flaw];
 }
 
@@ -66,7 +85,7 @@ const char* QueueReader::EventText(int type) {
   return type > 0 && type < kToolsEventCount ? kTexts[type] : "event of an unknown type";
 }
 
-void QueueReader::Attach(const uint8_t* ring, uint32_t entries, ToolsControl* control, uint64_t oldest_ns) {
+void QueueReader::Attach(uint8_t* ring, uint32_t entries, ToolsControl* control, uint64_t oldest_ns) {
   *this = QueueReader();
   ring_ = ring;
   mask_ = entries - 1;
@@ -95,10 +114,17 @@ uint32_t QueueReader::Drain(uint64_t now_ns, uint32_t limit, const QueueSink& si
   const uint32_t count = stranger() ? 0 : std::min((put - get_) & mask_, limit);
   uint32_t done = 0;
   for (uint32_t i = 0; i < count; ++i) {
+    uint8_t* const place = ring_ + size_t{get_} * kToolsEntryBytes;
     uint8_t entry[kToolsEntryBytes];
-    memcpy(entry, ring_ + size_t{get_} * kToolsEntryBytes, sizeof entry);
-    const int flaw = Decode(entry, sink);
+    memcpy(entry, place, sizeof entry);
+    int flaw = Decode(entry, sink);
     if (flaw == kStranger) break;
+    if (flaw == kNotThereYet) {
+      if (!Overdue(now_ns)) break;
+      flaw = kEmpty;
+    }
+    missing_since_ns_ = 0;
+    memset(place, 0, kToolsEntryBytes);  // before the driver gets the place back
     get_ = (get_ + 1) & mask_;
     ++done;
     ++read_total_;
@@ -163,9 +189,18 @@ void QueueReader::SetProcessors(const ProcessorTable& table) {
   stranger_ = -1;
 }
 
+bool QueueReader::Overdue(uint64_t now_ns) {
+  if (missing_since_ns_ == 0) missing_since_ns_ = now_ns;
+  return now_ns - missing_since_ns_ > kLongestMissingNs;
+}
+
 int QueueReader::Decode(const uint8_t* entry, const QueueSink& sink) {
   const uint8_t type = entry[0];
-  if (type == 0 || type >= kToolsEventCount) return kType;
+  if (type == 0) return kNotThereYet;
+  if (type >= kToolsEventCount) return kType;
+  uint64_t time_ns = 0;
+  memcpy(&time_ns, entry + kTimeAt[type], sizeof time_ns);
+  if (time_ns == 0) return kNotThereYet;
   const auto event = static_cast<ToolsEvent>(type);
   if (event != ToolsEvent::kReadDuplicate && event != ToolsEvent::kReadDuplicateInvalidate) EndRegion(sink);
   switch (event) {

@@ -2,7 +2,11 @@
 //
 // Nothing in the ring is trusted. The driver's interface has no version, the pages are shared, and a stray pointer of
 // the program may have hit them: each entry is copied before it is looked at, and an entry whose type, time, size or
-// cause cannot be is counted and left out. Ask sane() after each Drain: a ring that is no ring is given up.
+// cause cannot be is counted and left out. Ask insane() after each Drain: a ring that is no ring is given up.
+//
+// The driver writes an entry and then moves its index by a plain store, without a barrier. x86 keeps that order; ARM
+// need not. So each entry is set to zeros once it is read, and an entry whose type or time is 0 is not there yet: Drain
+// stops before it and looks again the next time.
 #pragma once
 
 #include <cstddef>
@@ -36,13 +40,13 @@ struct QueueSink {
 class QueueReader {
  public:
   // What was wrong with entries that were left out.
-  enum Flaw { kType, kTime, kSize, kAddress, kEnumeration, kFlawCount };
+  enum Flaw { kType, kTime, kSize, kAddress, kEnumeration, kEmpty, kFlawCount };
   static const char* FlawText(int flaw);
   // "migration", for the text of a loss.
   static const char* EventText(int type);
 
-  // `ring` has `entries` (a power of two) of 64 bytes. Events before `oldest_ns` are not ours.
-  void Attach(const uint8_t* ring, uint32_t entries, ToolsControl* control, uint64_t oldest_ns);
+  // `ring` has `entries` (a power of two) of 64 zero bytes. Events before `oldest_ns` are not ours.
+  void Attach(uint8_t* ring, uint32_t entries, ToolsControl* control, uint64_t oldest_ns);
   // After Attach, and again when stranger() asks for it.
   void SetProcessors(const ProcessorTable& table);
   // The next entry names a processor that the table does not know: it may be a GPU that was registered since. Drain
@@ -60,7 +64,7 @@ class QueueReader {
   // Null, or why the ring cannot be what the driver says it is.
   const char* insane() const { return insane_; }
 
-  // So far, by event type. `dropped` is the driver's count, for the ring was full.
+  // Totals by event type. `dropped` counts events the driver dropped because its ring was full.
   uint64_t read(ToolsEvent type) const { return read_[static_cast<int>(type)]; }
   uint64_t read_total() const { return read_total_; }
   uint64_t flawed(int flaw) const { return flawed_[flaw]; }
@@ -79,8 +83,9 @@ class QueueReader {
 
   static constexpr int kGood = kFlawCount;
   static constexpr int kStranger = kFlawCount + 1;
+  static constexpr int kNotThereYet = kFlawCount + 2;
 
-  // The flaw of the entry, kGood, or kStranger.
+  // The flaw of the entry, kGood, kStranger or kNotThereYet.
   int Decode(const uint8_t* entry, const QueueSink& sink);
   int DecodeMigration(const uint8_t* entry, const QueueSink& sink);
   int DecodeGpuFault(const uint8_t* entry, const QueueSink& sink);
@@ -96,15 +101,18 @@ class QueueReader {
   void EndRegion(const QueueSink& sink);
 
   bool TimeIsGood(uint64_t time_ns) const { return time_ns >= oldest_ns_ && time_ns <= newest_ns_; }
+  // Whether the next entry has been missing for so long that it will not come.
+  bool Overdue(uint64_t now_ns);
   int16_t Device(uint8_t processor);
   void ReadDropped();
 
-  const uint8_t* ring_ = nullptr;
+  uint8_t* ring_ = nullptr;
   uint32_t mask_ = 0;
   ToolsControl* control_ = nullptr;
   uint32_t get_ = 0;
   uint64_t oldest_ns_ = 0;
   uint64_t newest_ns_ = 0;
+  uint64_t missing_since_ns_ = 0;  // the next entry is not there yet; 0: it is
   const char* insane_ = nullptr;
   ProcessorTable processors_;
   bool asked_[kToolsProcessors] = {};  // the table was read for it, and does not have it

@@ -12,6 +12,7 @@
 #include "driver/exact_counters.h"
 #include "driver/migration_windows.h"
 #include "driver/queue_lanes.h"
+#include "driver/tools_advice.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
 #include "record/source_thread.h"
@@ -163,10 +164,8 @@ void GiveUp(const char* reason) {
 }
 
 void GiveUpInsane(const char* insane) {
-  char reason[300];
-  snprintf(reason, sizeof reason,
-           "given up, for its contents cannot be the driver's: %s; use a driver from 515 to 595, or a later uvmtrace",
-           insane);
+  char reason[400];
+  DescribeStrangeQueue(*g.options.tools, insane, reason, sizeof reason);
   GiveUp(reason);
 }
 

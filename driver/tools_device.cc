@@ -41,9 +41,22 @@ size_t FindVaSpaces(int* descriptors, size_t capacity) {
 
 int Control(int descriptor, unsigned long number, void* data) { return ioctl(descriptor, number, data); }
 
+// "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  580.95.05  Release Build ...": the first number with a dot.
+size_t DriverVersion(char* text, size_t size) {
+  char file[512];
+  if (ReadSmallFile("/proc/driver/nvidia/version", file, sizeof file) <= 0) return 0;
+  char* rest = nullptr;
+  for (char* word = strtok_r(file, " \t\n", &rest); word != nullptr; word = strtok_r(nullptr, " \t\n", &rest)) {
+    if (word[0] < '0' || word[0] > '9' || strchr(word, '.') == nullptr) continue;
+    snprintf(text, size, "%s", word);
+    return strlen(text);
+  }
+  return 0;
+}
+
 }  // namespace
 
-const ToolsCalls kKernelTools = {&OpenToolsDevice, &FindVaSpaces, &Control};
+const ToolsCalls kKernelTools = {&OpenToolsDevice, &FindVaSpaces, &Control, &DriverVersion};
 
 bool ToolsDescriptor::Keep(int descriptor) {
   struct stat status;
@@ -142,27 +155,6 @@ void VaSpaces::Close() {
   for (size_t i = 0; i < count_; ++i) known_[i].copy.Close();
   count_ = 0;
   refused_count_ = 0;
-}
-
-void DescribeNoDevice(int error, char* text, size_t size) {
-  snprintf(text, size, "%s cannot be opened: %s; %s", kToolsDevice, ErrorText(error).text,
-           error == ENOENT || error == ENXIO || error == ENODEV
-               ? "create it with nvidia-modprobe -u -c=0, and give it to the container if there is one (--device)"
-               : "give the user, or the container, read and write access to it");
-}
-
-void DescribeNoVaSpace(char* text, size_t size) {
-  snprintf(text, size,
-           "this process has no descriptor of %s: its CUDA library reaches the driver in another way (a remote or "
-           "virtual GPU); record on the machine that has the GPU",
-           kVaSpaceDevice);
-}
-
-void DescribeRefusal(const char* what, int error, uint32_t status, char* text, size_t size) {
-  snprintf(text, size,
-           "the driver refused %s (%s, status 0x%x): this driver's interface is another one; use a driver from 515 to "
-           "595, or a later uvmtrace",
-           what, error != 0 ? ErrorText(error).text : "no error", status);
 }
 
 }  // namespace uvmtrace

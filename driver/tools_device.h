@@ -80,9 +80,4 @@ class VaSpaces {
   size_t refused_count_ = 0;
 };
 
-// What a refusal means, in words: for a device that cannot be opened (errno), and for a tracker.
-void DescribeNoDevice(int error, char* text, size_t size);
-void DescribeNoVaSpace(char* text, size_t size);
-void DescribeRefusal(const char* what, int error, uint32_t status, char* text, size_t size);
-
 }  // namespace uvmtrace

@@ -2,8 +2,9 @@
 //
 // A "tracker" is an open descriptor of the device that was bound to one address space of the driver (a descriptor of
 // /dev/nvidia-uvm that this process holds). It is either a page of counters or a ring of events; the driver pins our
-// memory and writes into it. The interface has no version, so whoever uses it checks every answer.
-// Source: uvm_ioctl.h, uvm_types.h and uvm_tools.c of NVIDIA/open-gpu-kernel-modules, the same from 515 to 595.
+// memory and writes into it. Two arguments differ between the driver's branches: use tools_requests.h, which knows how.
+// Source: uvm_ioctl.h, uvm_types.h and uvm_tools.c of NVIDIA/open-gpu-kernel-modules; scripts/check_driver_abi
+// compares.
 #pragma once
 
 #include <cstddef>
@@ -29,8 +30,8 @@ struct ToolsTracker {
   uint8_t processor[16] = {};  // counters: of this GPU, unless all_processors
   uint32_t all_processors = 0;
   uint32_t va_space_descriptor = 0;
-  uint32_t status = 0;  // out
-  uint32_t padding = 0;
+  uint32_t status_or_version = 0;  // see InitTracker
+  uint32_t version_or_status = 0;
   uint8_t room[72] = {};  // a driver whose argument is longer than 56 bytes copies all of its own back
 };
 static_assert(sizeof(ToolsTracker) == 128);
@@ -48,14 +49,15 @@ struct ToolsThreshold {
   uint32_t status = 0;   // out
 };
 
-// The driver writes up to 33 UUIDs (one for each processor, the CPU first), drivers from 530 to 565 perhaps more.
+// The driver writes the UUIDs of its processors, the CPU first.
 struct ToolsProcessorTable {
   uint64_t table = 0;
-  uint32_t count_or_status = 0;  // out; which of both depends on the driver
-  uint32_t status = 0;           // out
-  uint32_t version = 0;          // out
-  uint32_t padding = 0;
+  uint32_t count_version_or_status = 0;  // see ReadProcessorUuids
+  uint32_t status = 0;                   // out
+  uint32_t version = 0;                  // out
+  uint32_t padding[9] = {};
 };
+static_assert(sizeof(ToolsProcessorTable) == 56);
 inline constexpr size_t kToolsProcessors = 256;  // an entry names a processor by 8 bits; 0 is the CPU
 
 struct ToolsFlush {
@@ -192,6 +194,8 @@ struct ToolsCalls {
   int (*open_device)();                                              // a descriptor, or -1 with errno
   size_t (*find_va_spaces)(int* descriptors, size_t capacity);       // this process's descriptors of /dev/nvidia-uvm
   int (*control)(int descriptor, unsigned long number, void* data);  // ioctl
+  // The driver's version as text, "560.35.03"; 0 if it is not known. May be null.
+  size_t (*driver_version)(char* text, size_t size);
 };
 extern const ToolsCalls kKernelTools;
 

@@ -12,21 +12,15 @@
 #include <new>
 
 #include "driver/proc_file.h"
+#include "driver/tools_advice.h"
 
 namespace uvmtrace {
 namespace {
 
-// NV_STATUS values: NV_ERR_NO_MEMORY, NV_ERR_INSUFFICIENT_RESOURCES.
-constexpr uint32_t kNoMemory = 0x51;
-constexpr uint32_t kInsufficientResources = 0x1a;
 // Events of the ten seconds before the queue was opened cannot be in it; more would be a clock of another kind.
 constexpr uint64_t kOldestNs = 10'000'000'000;
 // A poll wakes the reader when this much of the ring is filled, if its period has not done so before.
 constexpr uint32_t kThresholdDivisor = 64;
-
-bool ShortOfMemory(int error, uint32_t status) {
-  return error == ENOMEM || error == EAGAIN || status == kNoMemory || status == kInsufficientResources;
-}
 
 }  // namespace
 
@@ -63,15 +57,13 @@ bool ToolsQueue::Open(const ToolsCalls& calls, int va_space, uint32_t most_entri
                       size_t reason_size, bool* wrong_va_space) {
   *wrong_va_space = false;
   calls_ = &calls;
-  int error = 0;
-  uint32_t status = 0;
   for (uint32_t entries = most_entries; entries >= kFewestEntries; entries /= 4) {
     if (!descriptor_.Open(calls)) {
       DescribeNoDevice(errno, reason, reason_size);
       return false;
     }
     if (!Map(entries)) {
-      error = errno;
+      const int error = errno;
       descriptor_.Close();
       snprintf(reason, reason_size, "no memory for a queue: %s; raise the limit of address space (ulimit -v)",
                ErrorText(error).text);
@@ -79,38 +71,35 @@ bool ToolsQueue::Open(const ToolsCalls& calls, int va_space, uint32_t most_entri
     }
     uint8_t* const ring = static_cast<uint8_t*>(memory_) + page_bytes_;
     ToolsControl* const control = new (memory_) ToolsControl;
-    ToolsTracker tracker;
-    tracker.queue = reinterpret_cast<uint64_t>(ring);
-    tracker.queue_entries = entries;
-    tracker.control = reinterpret_cast<uint64_t>(control);
-    tracker.all_processors = 1;
-    tracker.va_space_descriptor = static_cast<uint32_t>(va_space);
-    error = calls.control(descriptor_.number(), kToolsInitEventTracker, &tracker) == 0 ? 0 : errno;
-    status = tracker.status;
-    if (error != 0 || status != 0) {
-      DescribeRefusal("an event queue", error, status, reason, reason_size);
+    ToolsTrackerRequest request;
+    request.queue = ring;
+    request.entries = entries;
+    request.control = control;
+    request.va_space = va_space;
+    ToolsAnswer answer = InitTracker(calls, descriptor_.number(), request);
+    if (!answer.ok()) {
+      DescribeRefusal(calls, "an event queue", answer, reason, reason_size);
       descriptor_.Close();
       Unmap();
-      if (ShortOfMemory(error, status)) continue;
+      if (answer.short_of_memory()) continue;
       *wrong_va_space = true;
       return false;
     }
     reader_.Attach(ring, entries, control, MonotonicRawNs() - kOldestNs);
     if (reader_.insane() != nullptr) {
-      snprintf(reason, reason_size, "the driver's queue is not what is known of it: %s", reader_.insane());
+      DescribeStrangeQueue(calls, reader_.insane(), reason, reason_size);
       Close();
       return false;
     }
-    ToolsThreshold threshold;
-    threshold.entries = entries / kThresholdDivisor;
-    error = calls.control(descriptor_.number(), kToolsSetNotificationThreshold, &threshold) == 0 ? 0 : errno;
-    if (error != 0 || threshold.status != 0) {
-      DescribeRefusal("a threshold for its event queue", error, threshold.status, reason, reason_size);
+    answer = SetThreshold(calls, descriptor_.number(), entries / kThresholdDivisor);
+    if (!answer.ok()) {
+      DescribeRefusal(calls, "a threshold for its event queue", answer, reason, reason_size);
       Close();
       return false;
     }
-    if (!Enable(events)) {
-      DescribeRefusal("to put events into its queue", errno, 0, reason, reason_size);
+    answer = Enable(events);
+    if (!answer.ok()) {
+      DescribeRefusal(calls, "to put events into its queue", answer, reason, reason_size);
       Close();
       return false;
     }
@@ -119,17 +108,14 @@ bool ToolsQueue::Open(const ToolsCalls& calls, int va_space, uint32_t most_entri
   return false;
 }
 
-bool ToolsQueue::SetEvents(unsigned long number, uint64_t events) {
-  if (events == 0) return true;
-  if (!descriptor_.StillOurs()) {
-    errno = EBADF;
-    return false;
-  }
-  ToolsFlags flags;
-  flags.flags = events;
-  if (calls_->control(descriptor_.number(), number, &flags) != 0) return false;
-  errno = EINVAL;
-  return flags.status == 0;
+ToolsAnswer ToolsQueue::Enable(uint64_t events) {
+  if (!descriptor_.StillOurs()) return {EBADF, 0};
+  return events == 0 ? ToolsAnswer() : EnableEvents(*calls_, descriptor_.number(), events);
+}
+
+ToolsAnswer ToolsQueue::Disable(uint64_t events) {
+  if (!descriptor_.StillOurs()) return {EBADF, 0};
+  return events == 0 ? ToolsAnswer() : DisableEvents(*calls_, descriptor_.number(), events);
 }
 
 void ToolsQueue::Close() {

@@ -10,6 +10,7 @@
 #include "driver/queue_reader.h"
 #include "driver/tools_device.h"
 #include "driver/tools_interface.h"
+#include "driver/tools_requests.h"
 
 namespace uvmtrace {
 
@@ -32,9 +33,9 @@ class ToolsQueue {
   QueueReader& reader() { return reader_; }
   const QueueReader& reader() const { return reader_; }
 
-  // Switches events on or off. False if the driver refused.
-  bool Enable(uint64_t events) { return SetEvents(kToolsEnableEvents, events); }
-  bool Disable(uint64_t events) { return SetEvents(kToolsDisableEvents, events); }
+  // Switches events on or off.
+  ToolsAnswer Enable(uint64_t events);
+  ToolsAnswer Disable(uint64_t events);
 
   // The descriptor, then the memory. What has not been read is gone.
   void Close();
@@ -44,7 +45,6 @@ class ToolsQueue {
  private:
   bool Map(uint32_t entries);
   void Unmap();
-  bool SetEvents(unsigned long number, uint64_t events);
 
   const ToolsCalls* calls_ = nullptr;
   ToolsDescriptor descriptor_;

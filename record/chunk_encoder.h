@@ -1,15 +1,30 @@
 // Turns events into the column messages of one chunk. The writer thread's own.
 //
-// One set of columns for each event kind, or for each (source, clock) of the kinds that have them, in the order of
-// proto/uvmtrace.proto. Definitions are not its business: it is told a stack's id.
+// The kinds and their columns are those of proto/events.inc. Definitions are not its business: it is told a stack's id.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "record/columns.h"
 #include "record/event.h"
 
 namespace uvmtrace {
+
+#define EVENT(kind, message, rows, number, clocked) \
+  struct kind##Columns {                            \
+    enum Index : size_t {
+#define COLUMN(field, name, index, coding, value) index,
+#define END_EVENT(rows) \
+  kCount                \
+  }                     \
+  ;                     \
+  }                     \
+  ;
+#include "proto/events.inc"
+
+// The name of an event kind in a Loss: its field in Chunk.
+const char* LossSource(EventType type);
 
 class ChunkEncoder {
  public:
@@ -34,43 +49,21 @@ class ChunkEncoder {
   void AppendAndClear(WireBuffer& out);
 
  private:
-  static constexpr int kSources = 3;
-  static constexpr int kClocks = 4;
-  static constexpr int kGroups = kSources * kClocks;
+  // A kind has one set of columns, or one for each (source, clock).
+  static constexpr size_t kSources = 3;
+  static constexpr size_t kClocks = 4;
 
-  // -1: a source or clock that the schema does not have.
-  static int Group(EventSource source, TimeBase clock);
+  template <typename Event, size_t columns, size_t groups>
+  static size_t AddRow(ColumnSet<columns> (&sets)[groups], const void* bytes, size_t event_bytes, uint32_t stack);
+  template <size_t columns, size_t groups>
+  static void Append(ColumnSet<columns> (&sets)[groups], uint32_t chunk_field, WireBuffer& out);
 
-  // Bytes added to the columns, 0 if the event could not be added.
-  size_t AddApiCall(const ApiCallEvent& event, uint32_t stack);
-  size_t AddGpuFault(const GpuFaultEvent& event);
-  size_t AddCpuFault(const CpuFaultEvent& event);
-  size_t AddMigration(const MigrationEvent& event);
-  size_t AddRegion(const RegionEvent& event);
-  size_t AddKernel(const KernelEvent& event);
-  size_t AddThreadSample(const ThreadSampleEvent& event);
-  size_t AddProcessSample(const ProcessSampleEvent& event);
-  size_t AddCounterSample(const CounterSampleEvent& event);
-  size_t AddClockSample(const ClockSampleEvent& event);
-  size_t AddReplay(const ReplayEvent& event);
-  size_t AddMigrationWindow(const MigrationWindowEvent& event);
-  size_t AddToolSample(const ToolSampleEvent& event);
-  size_t AddBottomHalfSample(const BottomHalfSampleEvent& event);
+#define EVENT(kind, message, rows, number, clocked) \
+  ColumnSet<kind##Columns::kCount> kind##_[(clocked) ? kSources * kClocks : 1];
+#define COLUMN(field, name, index, coding, value)
+#define END_EVENT(rows)
+#include "proto/events.inc"
 
-  ColumnSet<4> clock_samples_;
-  ColumnSet<15> api_calls_;
-  ColumnSet<11> gpu_faults_[kGroups];
-  ColumnSet<4> replays_[kGroups];
-  ColumnSet<5> cpu_faults_[kGroups];
-  ColumnSet<7> migrations_[kGroups];
-  ColumnSet<8> region_events_[kGroups];
-  ColumnSet<5> kernels_[kGroups];
-  ColumnSet<4> thread_samples_;
-  ColumnSet<4> process_samples_;
-  ColumnSet<6> counter_samples_;
-  ColumnSet<2> migration_windows_;
-  ColumnSet<9> tool_samples_;
-  ColumnSet<4> bottom_half_samples_;
   RowCounts rows_;
   size_t data_bytes_ = 0;
 };

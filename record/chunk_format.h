@@ -32,7 +32,7 @@ inline constexpr size_t kChunkFrameBytes = 38;
 inline constexpr size_t kTargetChunkBytes = 256 * 1024;
 inline constexpr uint64_t kDefinitionsRestartBytes = 64ull * 1024 * 1024;
 
-// Chunk.*
+// Chunk.*, without the event kinds: these are in proto/events.inc.
 namespace chunk_field {
 inline constexpr uint32_t kWrittenNs = 5;
 inline constexpr uint32_t kDefinitionsRestart = 6;
@@ -52,20 +52,6 @@ inline constexpr uint32_t kDetailChange = 19;
 inline constexpr uint32_t kKernelStack = 20;
 inline constexpr uint32_t kCode = 21;
 inline constexpr uint32_t kAuditCount = 22;
-inline constexpr uint32_t kClockSamples = 31;
-inline constexpr uint32_t kApiCalls = 32;
-inline constexpr uint32_t kGpuFaults = 33;
-inline constexpr uint32_t kCpuFaults = 34;
-inline constexpr uint32_t kMigrations = 35;
-inline constexpr uint32_t kRegionEvents = 36;
-inline constexpr uint32_t kKernels = 37;
-inline constexpr uint32_t kThreadSamples = 38;
-inline constexpr uint32_t kProcessSamples = 39;
-inline constexpr uint32_t kCounterSamples = 40;
-inline constexpr uint32_t kReplays = 41;
-inline constexpr uint32_t kMigrationWindows = 42;
-inline constexpr uint32_t kToolSamples = 43;
-inline constexpr uint32_t kBottomHalfSamples = 44;
 }  // namespace chunk_field
 
 // Writes the fixed part over the first kChunkFrameBytes of an encoded chunk of `size` bytes. The CRC comes last.

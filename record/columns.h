@@ -34,8 +34,11 @@ class ColumnSet {
     return row_bytes_;
   }
 
-  // Each column once in each row.
-  void Unsigned(size_t column, uint64_t value) { Put(columns_[column], value, value); }
+  // Each column once in each row. Values are integers or enums.
+  template <typename Value>
+  void Unsigned(size_t column, Value value) {
+    Put(columns_[column], static_cast<uint64_t>(value), static_cast<uint64_t>(value));
+  }
   void Signed(size_t column, int64_t value) { Put(columns_[column], ZigZag(value), static_cast<uint64_t>(value)); }
   // The difference to the row before, modulo 2^64: every pair of values has one.
   void Delta(size_t column, uint64_t value) {
@@ -44,23 +47,24 @@ class ColumnSet {
     target.previous = value;
   }
 
-  // Appends the message and empties the columns. `clock` and `source` (fields 1 and 2) are left out where the kind has
-  // none.
-  void Append(WireBuffer& out, uint32_t chunk_field, const std::array<uint8_t, N>& fields, uint32_t clock,
-              uint32_t source) {
+  // Appends the message and empties the columns, which are the fields from first_field on. `clock` and `source` (fields
+  // 1 and 2) are left out where the kind has none.
+  void Append(WireBuffer& out, uint32_t chunk_field, uint32_t first_field, uint32_t clock, uint32_t source) {
     if (rows_ == 0) return;
     size_t body_bytes = 0;
     if (clock != 0) body_bytes += 1 + VarintBytes(clock);
     if (source != 0) body_bytes += 1 + VarintBytes(source);
     for (size_t i = 0; i < N; ++i) {
-      if (Present(i)) body_bytes += 1 + VarintBytes(columns_[i].bytes.size()) + columns_[i].bytes.size();
+      const size_t tag_bytes = VarintBytes(WireTag(first_field + static_cast<uint32_t>(i), WireType::kLength));
+      if (Present(i)) body_bytes += tag_bytes + VarintBytes(columns_[i].bytes.size()) + columns_[i].bytes.size();
     }
     out.AppendTag(chunk_field, WireType::kLength);
     out.AppendVarint(body_bytes);
     out.Unsigned(1, clock);
     out.Unsigned(2, source);
     for (size_t i = 0; i < N; ++i) {
-      if (Present(i)) out.Bytes(fields[i], columns_[i].bytes.data(), columns_[i].bytes.size());
+      if (Present(i))
+        out.Bytes(first_field + static_cast<uint32_t>(i), columns_[i].bytes.data(), columns_[i].bytes.size());
     }
     Clear();
   }

@@ -7,80 +7,20 @@
 
 #include <cstdint>
 
+#include "proto/schema.h"
+
 namespace uvmtrace {
 
+// The kinds of proto/events.inc, in its order. A ring holds these numbers, the file does not.
 enum class EventType : uint8_t {
-  kApiCall = 1,
-  kGpuFault = 2,
-  kCpuFault = 3,
-  kMigration = 4,
-  kRegion = 5,
-  kKernel = 6,
-  kThreadSample = 7,
-  kProcessSample = 8,
-  kClockSample = 9,
-  kCounterSample = 10,
-  kReplay = 11,
-  kMigrationWindow = 12,
-  kToolSample = 13,
-  kBottomHalfSample = 14,
+  kFiller,
+#define EVENT(kind, message, rows, number, clocked) k##kind,
+#define COLUMN(field, name, index, coding, value)
+#define END_EVENT(rows)
+#include "proto/events.inc"
+  kEnd
 };
-inline constexpr int kEventTypeCount = 15;  // one past the last
-
-// The values of the enums below are those of proto/uvmtrace.proto: a test compares them.
-enum class TimeBase : uint8_t { kMonotonic = 0, kRealtime = 1, kMonotonicRaw = 2, kCupti = 3 };
-enum class EventSource : uint8_t { kUnknown = 0, kCupti = 1, kDriverQueue = 2 };
-enum class Door : uint8_t { kUnknown = 0, kRuntimeSymbol = 1, kDriverSymbol = 2, kGetProcAddress = 3, kCupti = 4 };
-enum class Layer : uint8_t { kUnknown = 0, kRuntime = 1, kDriver = 2 };
-enum class Operation : uint8_t {
-  kOther = 0,
-  kAllocate = 1,
-  kFree = 2,
-  kCopy = 3,
-  kSet = 4,
-  kPrefetch = 5,
-  kAdvise = 6,
-  kRegister = 7,
-  kUnregister = 8,
-  kReserve = 9,
-  kUnreserve = 10,
-  kCreate = 11,
-  kRelease = 12,
-  kMap = 13,
-  kUnmap = 14,
-  kSetAccess = 15,
-  kInitialize = 16,
-  kReset = 17,
-};
-enum class MemoryKind : uint8_t {
-  kUnknown = 0,
-  kDevice = 1,
-  kManaged = 2,
-  kPinned = 3,
-  kRegistered = 4,
-  kPool = 5,
-  kPhysical = 6,
-  kReserved = 7,
-  kImported = 8,
-};
-enum class SourceStateKind : uint8_t {
-  kUnknown = 0,
-  kActive = 1,
-  kUnavailable = 2,
-  kDisabled = 3,
-  kIdle = 4,
-  kStopped = 5,
-};
-enum class RegionKind : uint8_t {
-  kUnknown = 0,
-  kThrashing = 1,
-  kThrottling = 2,
-  kRemoteMap = 3,
-  kReadDuplicate = 4,
-  kReadDuplicateInvalidate = 5,
-  kFatalFault = 6,
-};
-enum class ThreadRole : uint8_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
+inline constexpr int kEventTypeCount = static_cast<int>(EventType::kEnd);
 
 inline constexpr int32_t kCpu = -1;  // as a device
 inline constexpr int32_t kUnknownDevice = -2;

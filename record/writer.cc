@@ -25,13 +25,6 @@
 namespace uvmtrace {
 namespace {
 
-// The name of an event kind in a Loss: its field in Chunk.
-constexpr const char* kLossSource[kEventTypeCount] = {
-    "recorder",        "api_calls", "gpu_faults",        "cpu_faults",      "migrations",
-    "region_events",   "kernels",   "thread_samples",    "process_samples", "clock_samples",
-    "counter_samples", "replays",   "migration_windows", "tool_samples",    "bottom_half_samples",
-};
-
 constexpr const char* kRingLossReason[Ring::kLossReasonCount] = {
     "the thread's ring was full: the writer could not keep up",
     "recorded by a signal handler that interrupted a recording",
@@ -164,14 +157,14 @@ void Writer::OnRecord(EventType type, const void* event, size_t event_bytes, con
     has_program_counters_ = true;
   }
   if (!encoder_.Add(type, event, event_bytes, stack)) {
-    session_.losses.Count(kLossSource[static_cast<int>(type)], kNoChunkMemoryReason, 1);
+    session_.losses.Count(LossSource(type), kNoChunkMemoryReason, 1);
   }
   if (encoder_.DataBytes() + new_stack_bytes_ >= kTargetChunkBytes - 8 * 1024) WriteChunk(false);
 }
 
 void Writer::CollectLosses() {
   for (int type = 1; type < kEventTypeCount; ++type) {
-    const char* source = kLossSource[type];
+    const char* source = LossSource(static_cast<EventType>(type));
     session_.losses.Count(source, kNoRingReason,
                           session_.lost_without_ring[type].exchange(0, std::memory_order_relaxed));
     for (ThreadRing* ring = rings_; ring != nullptr; ring = ring->next) {
@@ -203,7 +196,7 @@ void Writer::SampleClocks() {
     sample.monotonic_raw_ns = raw_ns;
   }
   if (!encoder_.Add(EventType::kClockSample, &sample, sizeof(sample), 0)) {
-    session_.losses.Count(kLossSource[static_cast<int>(EventType::kClockSample)], kNoChunkMemoryReason, 1);
+    session_.losses.Count(LossSource(EventType::kClockSample), kNoChunkMemoryReason, 1);
   }
 }
 
@@ -263,7 +256,9 @@ void Writer::AppendEnd() {
 }
 
 void Writer::OnChunkFailed(const ChunkEncoder::RowCounts& rows, const char* reason) {
-  for (int type = 1; type < kEventTypeCount; ++type) session_.losses.Count(kLossSource[type], reason, rows.of[type]);
+  for (int type = 1; type < kEventTypeCount; ++type) {
+    session_.losses.Count(LossSource(static_cast<EventType>(type)), reason, rows.of[type]);
+  }
   // Its definitions went with it.
   everything_ = true;
   retry_ns_ = now_ns_ + kHousekeepingNs;

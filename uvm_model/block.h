@@ -7,7 +7,7 @@
 #include "uvm_model/outcome.h"
 #include "uvm_model/page_mask.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 inline constexpr int kMaxDevices = 4;
 inline constexpr int kNoProcessor = -2;
@@ -31,6 +31,7 @@ struct DeviceState {
   PageMask writable;
   uint64_t chunk_bytes = 0;  // physical memory that the block holds on the GPU, even if nothing is resident in it
   bool dma_mapped = false;
+  bool evicted = false;  // and not back yet
   ChunkList list = ChunkList::kNone;
   Block* previous = nullptr;
   Block* next = nullptr;
@@ -89,4 +90,4 @@ class BlockList {
   Block* tail_ = nullptr;
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -7,7 +7,7 @@
 #include "uvm_model/prefetch_tree.h"
 #include "uvm_model/recorder.h"
 
-namespace uvmsim {
+namespace uvm_model {
 namespace {
 
 uint64_t RoundDown(uint64_t value, uint64_t to) { return value / to * to; }
@@ -299,4 +299,4 @@ Policy Model::PolicyAt(uint64_t address) const {
   return block == nullptr ? Policy() : block->policy;
 }
 
-}  // namespace uvmsim
+}  // namespace uvm_model

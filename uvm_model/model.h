@@ -17,7 +17,7 @@
 #include "uvm_model/block.h"
 #include "uvm_model/outcome.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 enum class EvictionOrder : uint8_t {
   kLastMigration,  // the driver's
@@ -125,4 +125,4 @@ class Model {
   std::vector<Device> devices_;
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

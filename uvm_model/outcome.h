@@ -6,7 +6,7 @@
 
 #include "uvm_model/cost_model.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 inline constexpr int kCpu = -1;  // as a processor; devices count from 0
 
@@ -93,4 +93,4 @@ struct Outcome {
   }
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -9,7 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 
-namespace uvmsim {
+namespace uvm_model {
 
 inline constexpr uint64_t kPageBytes = 4096;
 inline constexpr uint64_t kBigPageBytes = uint64_t{64} * 1024;
@@ -91,4 +91,4 @@ class PageMask {
   std::array<uint64_t, kPagesPerBlock / 64> words_ = {};
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-namespace uvmsim {
+namespace uvm_model {
 namespace {
 
 struct Region {
@@ -51,4 +51,4 @@ PageMask PrefetchPages(int first_page, int page_count, const PageMask& resident,
   return prefetch - faulted;
 }
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -7,7 +7,7 @@
 
 #include "uvm_model/page_mask.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 // The pages to move besides `faulted`. `first_page` and `page_count` are the part of the block that belongs to the
 // allocation; nodes are clipped to it. `resident` is what the destination already has. Pages that are already resident
@@ -15,4 +15,4 @@ namespace uvmsim {
 PageMask PrefetchPages(int first_page, int page_count, const PageMask& resident, const PageMask& faulted,
                        int threshold);
 
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -3,7 +3,7 @@
 
 #include "uvm_model/model.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 class Model::Recorder {
  public:
@@ -27,6 +27,18 @@ class Model::Recorder {
   ServiceTime& time() { return batch().time; }
   const CostModel& cost() const { return cost_; }
   Outcome* outcome() { return outcome_; }
+
+  // What the driver itself does for blocks and pages. A prefetch hides it behind its copies.
+  void ChargeArrival(bool was_evicted, bool is_first_use) {
+    if (was_evicted) time().return_ns += prefetches() ? cost_.refetch_ns : cost_.refault_ns;
+    if (is_first_use && !prefetches()) time().first_touch_ns += cost_.first_touch_ns;
+  }
+  void ChargePages(int mapped, int others) {
+    if (!prefetches()) time().page_ns += mapped * cost_.mapped_page_ns + others * cost_.page_ns;
+  }
+  void ChargeEviction() {
+    if (!prefetches()) time().evict_ns += cost_.evict_ns;
+  }
 
   void Fault(EventKind kind, int processor, uint64_t address, Access access) {
     Event event = Make(kind, address, kPageBytes);
@@ -52,7 +64,7 @@ class Model::Recorder {
     event.destination = static_cast<int8_t>(processor);
     outcome_->events.push_back(event);
   }
-  // Accounts the copy's time under eviction or copies.
+  // Accounts the copy's time under evictions' copies or copies.
   void Migration(int source, int destination, uint64_t address, uint64_t bytes, MigrationCause cause) {
     const double bandwidth = source == kCpu        ? cost_.host_to_device_bytes_per_ns
                              : destination == kCpu ? cost_.device_to_host_bytes_per_ns
@@ -63,7 +75,7 @@ class Model::Recorder {
     event.destination = static_cast<int8_t>(destination);
     event.duration_ns = cost_.copy_ns + static_cast<double>(bytes) / bandwidth;
     outcome_->events.push_back(event);
-    (cause == MigrationCause::kEviction ? time().evict_ns : time().copy_ns) += event.duration_ns;
+    (cause == MigrationCause::kEviction ? time().evict_copy_ns : time().copy_ns) += event.duration_ns;
   }
 
  private:
@@ -77,8 +89,10 @@ class Model::Recorder {
     return event;
   }
 
+  bool prefetches() const { return outcome_->batches.back().kind == BatchKind::kPrefetch; }
+
   const CostModel& cost_;
   Outcome* outcome_;
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

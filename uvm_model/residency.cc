@@ -1,7 +1,7 @@
 // How pages become resident on a processor, what that moves, maps and unmaps, and which block has to leave for it.
 #include "uvm_model/recorder.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 // Makes the pages resident and mapped on `destination`: uvm_va_block_make_resident, and the mapping that follows it.
 // With `duplicate` other processors keep their copies, and everybody can only read. False if device memory ran out.
@@ -13,14 +13,15 @@ bool Model::MakeResident(Block* block, int destination, const PageMask& faulted,
   if (destination != kCpu) {
     DeviceState& state = block->devices[destination];
     if (!EnsureChunk(block, destination, recorder)) return false;
-    if (!state.dma_mapped && !block->cpu_resident.Empty()) recorder->time().first_touch_ns += cost.first_touch_ns;
+    recorder->ChargeArrival(state.evicted, !state.dma_mapped && !block->cpu_resident.Empty());
     state.dma_mapped = true;
+    state.evicted = false;
   }
   PageMask& resident = destination == kCpu ? block->cpu_resident : block->devices[destination].resident;
   const PageMask missing = pages - resident;
   const PageMask duplicated = Duplicated(*block);
   const PageMask was_mapped = missing & block->cpu_readable;
-  recorder->time().page_ns += was_mapped.Count() * cost.mapped_page_ns + (missing - was_mapped).Count() * cost.page_ns;
+  recorder->ChargePages(was_mapped.Count(), (missing - was_mapped).Count());
   recorder->time().copy_ns +=
       static_cast<double>(static_cast<uint64_t>((missing - block->populated).Count()) * kPageBytes) /
       cost.zero_bytes_per_ns;
@@ -178,7 +179,8 @@ void Model::Evict(Block* block, int device, Recorder* recorder) {
   DeviceState& state = block->devices[device];
   if (!state.resident.Empty()) {
     const PageMask duplicated = Duplicated(*block);
-    recorder->time().evict_ns += recorder->cost().evict_ns;
+    recorder->ChargeEviction();
+    state.evicted = true;
     ++recorder->outcome()->evicted_blocks;
     Copy(block, device, kCpu, state.resident - block->cpu_resident, MigrationCause::kEviction, recorder);
     const PageMask evicted = state.resident;
@@ -265,4 +267,4 @@ void Model::ReportProtection(Block* block, Recorder* recorder) {
   block->shown_writable = block->cpu_writable;
 }
 
-}  // namespace uvmsim
+}  // namespace uvm_model

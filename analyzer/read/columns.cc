@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <protozero/pbf_reader.hpp>
 
+#include "proto/schema.h"
+
 namespace uvmtrace::analyzer {
 namespace {
 
@@ -10,25 +12,17 @@ namespace {
 // absent column costs the file nothing and us eight bytes a row.
 constexpr size_t kMaximumRows = size_t{1} << 21;
 
-constexpr Coding P = Coding::kPlain;
-constexpr Coding Z = Coding::kZigZag;
-constexpr Coding D = Coding::kDelta;
-
 constexpr std::array<ColumnLayout, kEventKindCount> kLayouts = {{
-    {31, 1, false, {D, D, D, D}, 4},                                    // ClockSamples
-    {32, 1, false, {D, P, P, P, P, P, Z, D, P, D, P, P, Z, P, P}, 15},  // ApiCalls
-    {33, 3, true, {D, P, D, Z, P, P, P, P, P, P, P}, 11},               // GpuFaults
-    {34, 3, true, {D, D, D, P, P}, 5},                                  // CpuFaults
-    {35, 3, true, {D, P, D, P, Z, Z, P}, 7},                            // Migrations
-    {36, 3, true, {D, P, D, P, P, Z, Z, P}, 8},                         // RegionEvents
-    {37, 3, true, {D, P, Z, P, P}, 5},                                  // Kernels
-    {38, 1, false, {D, P, P, P}, 4},                                    // ThreadSamples
-    {39, 1, false, {D, P, P, P}, 4},                                    // ProcessSamples
-    {40, 1, false, {D, P, P, P, P, P}, 6},                              // CounterSamples
-    {41, 3, true, {D, Z, P, P}, 4},                                     // Replays
-    {42, 1, false, {D, P}, 2},                                          // MigrationWindows
-    {43, 1, false, {D, P, P, P, P, P, P, P, P}, 9},                     // ToolSamples
-    {44, 1, false, {D, P, P, P}, 4},                                    // BottomHalfSamples
+#define EVENT(kind, message, rows, number, clocked) \
+  {                                                 \
+    number, (clocked) ? 3 : 1, clocked, {
+#define COLUMN(field, name, index, coding, value) Coding::k##coding,
+#define END_EVENT(rows) \
+  }                     \
+  , rows::kColumns      \
+  }                     \
+  ,
+#include "proto/events.inc"
 }};
 
 uint64_t ZigZag(uint64_t value) { return (value >> 1) ^ (~(value & 1) + 1); }
@@ -64,7 +58,7 @@ void AppendPacked(std::string_view bytes, Coding coding, std::vector<uint64_t>* 
         shift += 7;
       }
     }
-    if (coding != Coding::kPlain) {
+    if (coding != Coding::kUnsigned) {
       value = ZigZag(value);
       if (coding == Coding::kDelta) value = previous += value;
     }
@@ -129,7 +123,7 @@ void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch)
       [&](size_t index, std::string_view bytes) { AppendPacked(bytes, layout.coding[index], &batch->columns[index]); },
       [&](size_t index, uint64_t value) {
         auto& column = batch->columns[index];
-        if (layout.coding[index] != Coding::kPlain) value = ZigZag(value);
+        if (layout.coding[index] != Coding::kUnsigned) value = ZigZag(value);
         if (layout.coding[index] == Coding::kDelta && !column.empty()) value += column.back();
         column.push_back(value);
       },

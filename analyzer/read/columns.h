@@ -17,90 +17,34 @@ namespace uvmtrace::analyzer {
 enum class TimeBase : uint8_t { kMonotonic = 0, kRealtime = 1, kMonotonicRaw = 2, kCupti = 3, kUnknown = 4 };
 inline constexpr int kTimeBaseCount = 4;  // those that a trace can name
 
+// The kinds of proto/events.inc, in its order.
 enum class EventKind : uint8_t {
-  kClockSamples,
-  kApiCalls,
-  kGpuFaults,
-  kCpuFaults,
-  kMigrations,
-  kRegionEvents,
-  kKernels,
-  kThreadSamples,
-  kProcessSamples,
-  kCounterSamples,
-  kReplays,
-  kMigrationWindows,
-  kToolSamples,
-  kBottomHalfSamples,
+#define EVENT(kind, message, rows, number, clocked) k##message,
+#define COLUMN(field, name, index, coding, value)
+#define END_EVENT(rows)
+#include "proto/events.inc"
+  kEnd
 };
-inline constexpr size_t kEventKindCount = 14;
+inline constexpr size_t kEventKindCount = static_cast<size_t>(EventKind::kEnd);
 
-// Indexes of columns, in the order of their field numbers.
-namespace clock_samples {
-enum Column { kMonotonic, kRealtime, kMonotonicRaw, kCupti };
-}
-namespace api_calls {
-enum Column {
-  kStart,
-  kDuration,
-  kTid,
-  kFunction,
-  kDriverFunction,
-  kDoor,
-  kResult,
-  kAddress,
-  kBytes,
-  kOtherAddress,
-  kFlags,
-  kStream,
-  kLocation,
-  kMemoryKind,
-  kStack
-};
-}
-namespace gpu_faults {
-enum Column { kStart, kDuration, kAddress, kDevice, kAccess, kGroups, kBatch, kType, kClientType, kGpc, kClient };
-}
-namespace cpu_faults {
-enum Column { kStart, kAddress, kPc, kAccess, kTid };
-}
-namespace migrations {
-enum Column { kStart, kDuration, kAddress, kBytes, kSourceDevice, kDestinationDevice, kCause };
-}
-namespace region_events {
-enum Column { kStart, kDuration, kAddress, kBytes, kKind, kSourceDevice, kDestinationDevice, kCause };
-}
-namespace kernels {
-enum Column { kStart, kDuration, kDevice, kStream, kName };
-}
-namespace thread_samples {
-enum Column { kTime, kKernelThread, kCpu, kWait };
-}
-namespace process_samples {
-enum Column { kTime, kUser, kSystem, kTool };
-}
-namespace counter_samples {
-enum Column { kTime, kHostToDeviceBytes, kDeviceToHostBytes, kCpuFaults, kGpuFaults, kProcessor };
-}
-namespace replays {
-enum Column { kTime, kDevice, kBatch, kClientType };
-}
-namespace migration_windows {
-enum Column { kStart, kDuration };
-}
-namespace tool_samples {
-enum Column { kTime, kCalls, kStart, kWriter, kCupti, kQueue, kSampler, kProfiler, kBytesWritten };
-}
-namespace bottom_half_samples {
-enum Column { kTime, kKernelThread, kKernelStack, kWeight };
-}
+// Indexes of a kind's columns: api_calls::kStart is the first of ApiCalls.
+#define EVENT(kind, message, rows, number, clocked) \
+  namespace rows {                                  \
+  enum Column {
+#define COLUMN(field, name, index, coding, value) index,
+#define END_EVENT(rows) \
+  kColumns              \
+  }                     \
+  ;                     \
+  }
+#include "proto/events.inc"
 
-inline constexpr size_t kMaximumColumns = 15;
+inline constexpr size_t kMaximumColumns = 16;
 
 enum class Coding : uint8_t {
-  kPlain,   // varint
-  kZigZag,  // sint
-  kDelta,   // sint, difference to the row before
+  kUnsigned,  // varint
+  kSigned,    // zigzag varint
+  kDelta,     // zigzag varint, the difference to the row before
 };
 
 struct ColumnLayout {

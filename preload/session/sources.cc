@@ -61,7 +61,7 @@ const ToolsCalls* Tools() {
   const auto* const host = static_cast<const UvmsimHost*>(DriverSymbol("uvmsim_host"));
   if (host == nullptr) return &kKernelTools;
   if (host->version < 2 || host->tools == nullptr) return nullptr;
-  simulator_calls = {host->tools->open_device, host->tools->find_va_spaces, host->tools->control};
+  simulator_calls = {host->tools->open_device, host->tools->find_va_spaces, host->tools->control, nullptr};
   return &simulator_calls;
 }
 

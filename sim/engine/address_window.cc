@@ -6,7 +6,7 @@
 
 #include <iterator>
 
-#include "uvm_model/page_mask.h"
+#include "sim/engine/paging_model.h"
 
 namespace uvmsim {
 

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <map>
 
-#include "uvm_model/outcome.h"
+#include "sim/engine/paging_model.h"
 
 namespace uvmsim {
 

@@ -1,8 +1,9 @@
 // The binary interface of /dev/nvidia-uvm-tools, as the simulated driver speaks it: ioctl numbers, arguments, the
 // 64-byte queue entries ("V1") and the control page.
 //
-// Facts of uvm_ioctl.h, uvm_types.h and uvm_tools.c in NVIDIA/open-gpu-kernel-modules, the same in the tags 515 to 595.
-// The definitions are the simulator's own, and not those of the profiler, so that a mistake in one of them shows.
+// Facts of uvm_ioctl.h, uvm_types.h and uvm_tools.c in NVIDIA/open-gpu-kernel-modules. The simulator plays a driver of
+// 565 or later; docs/driver_branches.md tells how earlier ones differ. The definitions are the simulator's own, and not
+// those of the profiler, so that a mistake in one of them shows.
 #pragma once
 
 #include <cstddef>

@@ -20,12 +20,12 @@
 #include "sim/engine/bottom_half.h"
 #include "sim/engine/device_queue.h"
 #include "sim/engine/driver_tools.h"
+#include "sim/engine/paging_model.h"
 #include "sim/engine/proc_root.h"
 #include "sim/engine/profile.h"
 #include "sim/engine/tables.h"
 #include "sim/engine/thread.h"
 #include "sim/engine/tools_queue.h"
-#include "uvm_model/model.h"
 
 namespace uvmsim {
 

@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "uvm_model/model.h"
+#include "sim/engine/paging_model.h"
 
 namespace uvmsim {
 

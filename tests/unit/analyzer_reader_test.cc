@@ -304,8 +304,8 @@ TEST(ChunkTest, EveryColumnStandsWhereTheSchemaSaysIt) {
       const bool zigzag = column->type() == google::protobuf::FieldDescriptor::TYPE_SINT64 ||
                           column->type() == google::protobuf::FieldDescriptor::TYPE_SINT32;
       const analyzer::Coding expected = delta    ? analyzer::Coding::kDelta
-                                        : zigzag ? analyzer::Coding::kZigZag
-                                                 : analyzer::Coding::kPlain;
+                                        : zigzag ? analyzer::Coding::kSigned
+                                                 : analyzer::Coding::kUnsigned;
       EXPECT_EQ(layout.coding[columns], expected) << message->name() << "." << column->name();
       ++columns;
     }

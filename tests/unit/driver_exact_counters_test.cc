@@ -29,6 +29,7 @@ void SleepMs(int milliseconds) { usleep(static_cast<useconds_t>(milliseconds) * 
 
 // The driver, as a test scripts it. The functions of ToolsCalls carry no pointer, so there is one.
 struct FakeDriver {
+  FakeBranch branch = FakeBranch::k565;
   int open_error = 0;
   std::vector<int> va_spaces = {7};
   int accepted = 7;       // this descriptor is of the address space
@@ -40,7 +41,7 @@ struct FakeDriver {
 
   int opened = 0;
   int tracker_descriptor = -1;
-  ToolsTracker tracker;
+  FakeTrackerCommon tracker = {};
   uint64_t flags = 0;
   std::atomic<uint64_t>* page = nullptr;  // as the kernel writes it
 };
@@ -65,18 +66,17 @@ size_t FakeVaSpaces(int* descriptors, size_t capacity) {
 
 int FakeControl(int descriptor, unsigned long number, void* data) {
   if (number == kToolsInitEventTracker) {
-    auto* tracker = static_cast<ToolsTracker*>(data);
-    const int va_space = static_cast<int>(tracker->va_space_descriptor);
-    if (va_space != g_driver->accepted && va_space != g_driver->also_accepted) {
-      errno = g_driver->init_error;
-      if (g_driver->init_error != 0) return -1;
-      tracker->status = g_driver->init_status;
-      return 0;
-    }
-    g_driver->tracker = *tracker;
-    g_driver->tracker_descriptor = descriptor;
-    g_driver->page = reinterpret_cast<std::atomic<uint64_t>*>(tracker->control);
-    g_driver->page[kHostToDeviceBytesIndex] = g_driver->first_bytes;
+    errno = g_driver->init_error;
+    if (g_driver->init_error != 0) return -1;
+    AnswerTracker(g_driver->branch, data, [&](const FakeTrackerCommon& tracker, uint32_t) {
+      const int va_space = static_cast<int>(tracker.va_space_descriptor);
+      if (va_space != g_driver->accepted && va_space != g_driver->also_accepted) return g_driver->init_status;
+      g_driver->tracker = tracker;
+      g_driver->tracker_descriptor = descriptor;
+      g_driver->page = reinterpret_cast<std::atomic<uint64_t>*>(tracker.control);
+      g_driver->page[kHostToDeviceBytesIndex] = g_driver->first_bytes;
+      return 0u;
+    });
     return 0;
   }
   if (number == kToolsEnableCounters && descriptor == g_driver->tracker_descriptor) {
@@ -89,11 +89,14 @@ int FakeControl(int descriptor, unsigned long number, void* data) {
   return -1;
 }
 
-constexpr ToolsCalls kFakeTools = {&FakeOpen, &FakeVaSpaces, &FakeControl};
+constexpr ToolsCalls kFakeTools = {&FakeOpen, &FakeVaSpaces, &FakeControl, nullptr};
 
-class ExactCountersTest : public testing::Test {
+class ExactCountersTest : public testing::TestWithParam<FakeBranch> {
  protected:
-  void SetUp() override { g_driver = &driver_; }
+  void SetUp() override {
+    g_driver = &driver_;
+    driver_.branch = GetParam();
+  }
   void TearDown() override { g_driver = nullptr; }
 
   // Runs the sampler with `driver_`, and `script` while managed memory lives.
@@ -118,7 +121,7 @@ class ExactCountersTest : public testing::Test {
   FakeDriver driver_;
 };
 
-TEST_F(ExactCountersTest, TheCountersAreOpenWhenTheStartReturnsAndTheirLastValueIsRecorded) {
+TEST_P(ExactCountersTest, TheCountersAreOpenWhenTheStartReturnsAndTheirLastValueIsRecorded) {
   const TraceContents trace = Record([&]() -> std::string {
     // No byte that moves from here on may be missed: without waiting for the sampler's thread.
     if (driver_.page == nullptr) return "not open yet";
@@ -154,7 +157,7 @@ TEST_F(ExactCountersTest, TheCountersAreOpenWhenTheStartReturnsAndTheirLastValue
   }
 }
 
-TEST_F(ExactCountersTest, AnUnchangedCounterHasARowAtTheStartAndOneAtTheEnd) {
+TEST_P(ExactCountersTest, AnUnchangedCounterHasARowAtTheStartAndOneAtTheEnd) {
   const TraceContents trace = Record([] {
     SleepMs(60);
     return std::string();
@@ -162,7 +165,7 @@ TEST_F(ExactCountersTest, AnUnchangedCounterHasARowAtTheStartAndOneAtTheEnd) {
   EXPECT_EQ(trace.counter_samples.size(), 2u);
 }
 
-TEST_F(ExactCountersTest, EachDescriptorOfTheDriverIsTriedWithATrackerOfItsOwn) {
+TEST_P(ExactCountersTest, EachDescriptorOfTheDriverIsTriedWithATrackerOfItsOwn) {
   driver_.va_spaces = {5, 6, 7};
   const TraceContents trace =
       Record([&]() -> std::string { return driver_.opened == 3 ? "" : "opened " + std::to_string(driver_.opened); });
@@ -170,7 +173,7 @@ TEST_F(ExactCountersTest, EachDescriptorOfTheDriverIsTriedWithATrackerOfItsOwn) 
 }
 
 // Such a duplicate is that of another source of ours. Two trackers would count every byte twice.
-TEST_F(ExactCountersTest, ADuplicateOfADescriptorIsTheSameAddressSpace) {
+TEST_P(ExactCountersTest, ADuplicateOfADescriptorIsTheSameAddressSpace) {
   const int va_space = memfd_create("va_space", MFD_CLOEXEC);
   const int duplicate = dup(va_space);
   driver_.va_spaces = {va_space, duplicate};
@@ -185,7 +188,7 @@ TEST_F(ExactCountersTest, ADuplicateOfADescriptorIsTheSameAddressSpace) {
   close(va_space);
 }
 
-TEST_F(ExactCountersTest, WhatCannotBeHadIsToldWithItsCure) {
+TEST_P(ExactCountersTest, WhatCannotBeHadIsToldWithItsCure) {
   struct Case {
     const char* name;
     FakeDriver driver;
@@ -209,6 +212,7 @@ TEST_F(ExactCountersTest, WhatCannotBeHadIsToldWithItsCure) {
   cases[6].driver.first_bytes = 0x7f1122334455'6677;
   for (const Case& one : cases) {
     driver_ = one.driver;
+    driver_.branch = GetParam();
     const TraceContents trace = Record([&]() -> std::string {
       SleepMs(20);
       for (int descriptor = 400; descriptor < 500; ++descriptor) {
@@ -229,7 +233,7 @@ TEST_F(ExactCountersTest, WhatCannotBeHadIsToldWithItsCure) {
   }
 }
 
-TEST_F(ExactCountersTest, AValueThatRunsBackwardsEndsTheCounters) {
+TEST_P(ExactCountersTest, AValueThatRunsBackwardsEndsTheCounters) {
   const TraceContents trace = Record([&]() -> std::string {
     driver_.page[kHostToDeviceBytesIndex] = 1 << 20;
     SleepMs(50);
@@ -243,7 +247,7 @@ TEST_F(ExactCountersTest, AValueThatRunsBackwardsEndsTheCounters) {
   EXPECT_EQ(trace.counter_samples.back().host_to_device_bytes, 1u << 20);
 }
 
-TEST_F(ExactCountersTest, AProgramThatClosesTheDescriptorIsToldAndKeepsItsOwn) {
+TEST_P(ExactCountersTest, AProgramThatClosesTheDescriptorIsToldAndKeepsItsOwn) {
   const TraceContents trace = Record([&]() -> std::string {
     SleepMs(20);
     // As closefrom does; then a file of the program's has the number.
@@ -262,7 +266,7 @@ TEST_F(ExactCountersTest, AProgramThatClosesTheDescriptorIsToldAndKeepsItsOwn) {
   EXPECT_NE(trace.states.at("exact_counters").reason.find("closed"), std::string::npos);
 }
 
-TEST_F(ExactCountersTest, AForkedChildHasNeitherThePageNorTheDescriptor) {
+TEST_P(ExactCountersTest, AForkedChildHasNeitherThePageNorTheDescriptor) {
   const TraceContents trace = Record([&]() -> std::string {
     const pid_t child = fork();
     if (child == 0) {
@@ -285,8 +289,10 @@ TEST_F(ExactCountersTest, AForkedChildHasNeitherThePageNorTheDescriptor) {
 }
 
 // Scripted by driver_fake_tools.h: several devices and address spaces.
-class ExactCountersOfDevices : public testing::Test {
+class ExactCountersOfDevices : public testing::TestWithParam<FakeBranch> {
  protected:
+  ExactCountersOfDevices() { tools_.branch = GetParam(); }
+
   template <size_t kCount>
   DriverSamplerOptions Options(const DeviceUuid (&devices)[kCount]) const {
     DriverSamplerOptions options;
@@ -302,7 +308,7 @@ class ExactCountersOfDevices : public testing::Test {
   ProcRoot root_;
 };
 
-TEST_F(ExactCountersOfDevices, EachDeviceHasItsOwnAndAllAddressSpacesAddUp) {
+TEST_P(ExactCountersOfDevices, EachDeviceHasItsOwnAndAllAddressSpacesAddUp) {
   DeviceUuid devices[2] = {FakeTools::Gpu(0), FakeTools::Gpu(1)};
   const TraceContents trace = RecordInChild([&]() -> std::string {
     StartDriverSampler(Options(devices));
@@ -331,7 +337,7 @@ TEST_F(ExactCountersOfDevices, EachDeviceHasItsOwnAndAllAddressSpacesAddUp) {
   EXPECT_EQ(trace.states.at("exact_counters").reason, "of 2 address spaces together");
 }
 
-TEST_F(ExactCountersOfDevices, TheOnlyDeviceHasTheProcesssWithoutATrackerOfItsOwn) {
+TEST_P(ExactCountersOfDevices, TheOnlyDeviceHasTheProcesssWithoutATrackerOfItsOwn) {
   DeviceUuid devices[1] = {FakeTools::Gpu(0)};
   const TraceContents trace = RecordInChild([&]() -> std::string {
     StartDriverSampler(Options(devices));
@@ -353,7 +359,7 @@ TEST_F(ExactCountersOfDevices, TheOnlyDeviceHasTheProcesssWithoutATrackerOfItsOw
   EXPECT_EQ(cpu_faults[1], 0u) << "no device has faults of the CPU";
 }
 
-TEST_F(ExactCountersOfDevices, ADeviceThatTheDriverRefusesCostsNotTheOthers) {
+TEST_P(ExactCountersOfDevices, ADeviceThatTheDriverRefusesCostsNotTheOthers) {
   tools_.refused_processor = FakeTools::Gpu(0);
   DeviceUuid devices[2] = {FakeTools::Gpu(0), FakeTools::Gpu(1)};
   const TraceContents trace = RecordInChild([&]() -> std::string {
@@ -367,7 +373,7 @@ TEST_F(ExactCountersOfDevices, ADeviceThatTheDriverRefusesCostsNotTheOthers) {
     EXPECT_NE(sample.processor, 1u) << "a row of zeroes that was not read";
 }
 
-TEST_F(ExactCountersTest, UnderTheSimulatorThereAreNone) {
+TEST_P(ExactCountersTest, UnderTheSimulatorThereAreNone) {
   const TraceContents trace = RecordInChild([&]() -> std::string {
     DriverSamplerOptions options;
     options.root = root_.path();
@@ -379,7 +385,7 @@ TEST_F(ExactCountersTest, UnderTheSimulatorThereAreNone) {
   EXPECT_EQ(trace.states.at("exact_counters").reason, "the simulator has no driver counters");
 }
 
-TEST_F(ExactCountersTest, NotWantedIsDisabledAndOpensNothing) {
+TEST_P(ExactCountersTest, NotWantedIsDisabledAndOpensNothing) {
   const TraceContents trace = RecordInChild([&]() -> std::string {
     DriverSamplerOptions options;
     options.root = root_.path();
@@ -394,7 +400,7 @@ TEST_F(ExactCountersTest, NotWantedIsDisabledAndOpensNothing) {
 }
 
 // The kernel's own answer, on a machine without the driver and on one with it: this process has no address space there.
-TEST_F(ExactCountersTest, TheRealDeviceIsAbsentOrRefuses) {
+TEST_P(ExactCountersTest, TheRealDeviceIsAbsentOrRefuses) {
   const TraceContents trace = RecordInChild([]() -> std::string {
     StartDriverSampler({});
     FinishDriverSampler(2000);
@@ -404,6 +410,9 @@ TEST_F(ExactCountersTest, TheRealDeviceIsAbsentOrRefuses) {
   EXPECT_NE(trace.states.at("exact_counters").reason, "");
   EXPECT_TRUE(trace.counter_samples.empty());
 }
+
+INSTANTIATE_TEST_SUITE_P(EachBranch, ExactCountersTest, testing::ValuesIn(kFakeBranches), FakeBranchName);
+INSTANTIATE_TEST_SUITE_P(EachBranch, ExactCountersOfDevices, testing::ValuesIn(kFakeBranches), FakeBranchName);
 
 }  // namespace
 }  // namespace uvmtrace

@@ -1,4 +1,5 @@
-// The driver's tools interface as a test scripts it: trackers, rings, events that are held back until a flush.
+// The driver's tools interface as a test scripts it: trackers, rings, events that are held back until a flush. It
+// speaks as the driver of one branch does.
 //
 // The functions of ToolsCalls carry no pointer, so there is one FakeTools at a time. Descriptors are real ones: they
 // are told by device and inode, duplicated and polled.
@@ -6,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -20,6 +22,7 @@
 #include <vector>
 
 #include "driver/tools_interface.h"
+#include "tests/unit/driver_fake_branches.h"
 
 namespace uvmtrace {
 
@@ -81,6 +84,8 @@ class FakeTools {
   };
 
   // How it answers.
+  FakeBranch branch = FakeBranch::k565;
+  std::string version;  // what it says that it is; empty: the version of its branch
   int open_error = 0;
   std::map<unsigned long, Answer> refusals;
   uint32_t most_entries = 1u << 30;    // larger rings find no memory
@@ -209,7 +214,11 @@ class FakeTools {
     }
     switch (number) {
       case kToolsInitEventTracker:
-        return Initialize(descriptor, static_cast<ToolsTracker*>(data), answer.status);
+        AnswerTracker(branch, data, [&](const FakeTrackerCommon& argument, uint32_t entry_version) {
+          if (answer.status != 0) return answer.status;
+          return entry_version == 1 ? Initialize(descriptor, argument) : kFakeInvalidArgument;
+        });
+        return 0;
       case kToolsSetNotificationThreshold:
         threshold = static_cast<ToolsThreshold*>(data)->entries;
         static_cast<ToolsThreshold*>(data)->status = answer.status;
@@ -232,8 +241,7 @@ class FakeTools {
       }
       case kToolsGetProcessorTable:
         if (!IsVaSpace(descriptor)) break;
-        memcpy(reinterpret_cast<void*>(static_cast<ToolsProcessorTable*>(data)->table), processors.data(),
-               processors.size() * sizeof(DeviceUuid));
+        AnswerTable(branch, data, processors, answer.status);
         return 0;
       case kToolsFlushEvents: {
         if (!IsVaSpace(descriptor)) break;
@@ -256,38 +264,30 @@ class FakeTools {
     return false;
   }
 
-  int Initialize(int descriptor, ToolsTracker* argument, uint32_t status) {
-    argument->status = status;
-    if (status != 0) return 0;
-    if (!IsVaSpace(static_cast<int>(argument->va_space_descriptor))) {
-      argument->status = 0x16;
-      return 0;
-    }
+  // The status.
+  uint32_t Initialize(int descriptor, const FakeTrackerCommon& argument) {
+    if (!IsVaSpace(static_cast<int>(argument.va_space_descriptor))) return 0x16;
     const DeviceUuid none;
     if (memcmp(&refused_processor, &none, sizeof none) != 0 &&
-        memcmp(argument->processor, &refused_processor, sizeof none) == 0) {
-      argument->status = 0x1f;
-      return 0;
+        memcmp(argument.processor, &refused_processor, sizeof none) == 0) {
+      return kFakeInvalidArgument;
     }
-    if (argument->queue_entries > most_entries) {
-      argument->status = 0x51;
-      return 0;
-    }
+    if (argument.queue_entries > most_entries) return 0x51;
     Tracker tracker;
     for (size_t i = 0; i < va_spaces.size(); ++i) {
-      if (SameFile(va_spaces[i], static_cast<int>(argument->va_space_descriptor)))
+      if (SameFile(va_spaces[i], static_cast<int>(argument.va_space_descriptor)))
         tracker.va_space = static_cast<int>(i);
     }
-    tracker.is_queue = argument->queue_entries != 0;
-    tracker.ring = reinterpret_cast<uint8_t*>(argument->queue);
-    tracker.entries = static_cast<uint32_t>(argument->queue_entries);
+    tracker.is_queue = argument.queue_entries != 0;
+    tracker.ring = reinterpret_cast<uint8_t*>(argument.queue);
+    tracker.entries = static_cast<uint32_t>(argument.queue_entries);
     if (tracker.is_queue) {
-      tracker.control = reinterpret_cast<ToolsControl*>(argument->control);
+      tracker.control = reinterpret_cast<ToolsControl*>(argument.control);
       if (descriptor_of_queue < 0) descriptor_of_queue = descriptor;
     } else {
-      tracker.counters = reinterpret_cast<std::atomic<uint64_t>*>(argument->control);
+      tracker.counters = reinterpret_cast<std::atomic<uint64_t>*>(argument.control);
     }
-    tracker.all_processors = argument->all_processors != 0;
+    tracker.all_processors = argument.all_processors != 0;
     struct stat file;
     fstat(descriptor, &file);
     files_.push_back({file.st_dev, file.st_ino, trackers.size()});
@@ -325,9 +325,20 @@ class FakeTools {
   std::vector<Held> held_;
 };
 
+// The name of a test on a driver of this branch.
+inline std::string FakeBranchName(const testing::TestParamInfo<FakeBranch>& info) {
+  static constexpr const char* kNames[] = {"Driver515", "Driver550", "Driver560", "Driver565"};
+  return kNames[static_cast<int>(info.param)];
+}
+
 inline const ToolsCalls FakeTools::kCalls = {
     [] { return current_->OpenDevice(); },
     [](int* descriptors, size_t capacity) { return current_->FindVaSpaces(descriptors, capacity); },
-    [](int descriptor, unsigned long number, void* data) { return current_->Control(descriptor, number, data); }};
+    [](int descriptor, unsigned long number, void* data) { return current_->Control(descriptor, number, data); },
+    [](char* text, size_t size) -> size_t {
+      const std::string& set = current_->version;
+      snprintf(text, size, "%s", set.empty() ? FakeVersion(current_->branch) : set.c_str());
+      return strlen(text);
+    }};
 
 }  // namespace uvmtrace

@@ -17,7 +17,7 @@ namespace {
 
 using sources_test::TraceContents;
 
-TEST_F(QueueSourceTest, LightAsksForNoMigrations) {
+TEST_P(QueueOfBranch, LightAsksForNoMigrations) {
   const TraceContents trace = Record(Options(QueueDetail::kLight), [&]() -> std::string {
     if (driver_.Asks(ToolsEvent::kMigration) || driver_.Asks(ToolsEvent::kReadDuplicate)) return "asks for copies";
     for (const ToolsEvent event : {ToolsEvent::kGpuFault, ToolsEvent::kReplay, ToolsEvent::kCpuFault,
@@ -34,7 +34,7 @@ TEST_F(QueueSourceTest, LightAsksForNoMigrations) {
   EXPECT_TRUE(trace.migrations.empty());
 }
 
-TEST_F(QueueSourceTest, SampledRecordsWholeWindowsAndNothingBetweenThem) {
+TEST_P(QueueOfBranch, SampledRecordsWholeWindowsAndNothingBetweenThem) {
   const TraceContents trace = Record(Options(QueueDetail::kSampled), [&]() -> std::string {
     const uint64_t end_ns = RawNs() + 1'500'000'000;
     while (RawNs() < end_ns) {
@@ -64,7 +64,7 @@ TEST_F(QueueSourceTest, SampledRecordsWholeWindowsAndNothingBetweenThem) {
 }
 
 // A prefetch queues its copies at once; the driver tells of each when it is over, which may be long after the window.
-TEST_F(QueueSourceTest, AWindowWaitsForTheCopiesThatWereQueuedInIt) {
+TEST_P(QueueOfBranch, AWindowWaitsForTheCopiesThatWereQueuedInIt) {
   const TraceContents trace = Record(Options(QueueDetail::kSampled), [&]() -> std::string {
     std::deque<ToolsMigrationEntry> queued;
     const uint64_t end_ns = RawNs() + 1'200'000'000;
@@ -85,14 +85,14 @@ TEST_F(QueueSourceTest, AWindowWaitsForTheCopiesThatWereQueuedInIt) {
   EXPECT_GE(trace.migrations.size(), 8 * trace.windows.size());
 }
 
-TEST_F(QueueSourceTest, AutoGoesOnAsSampledWhenMigrationsCostTooMuch) {
+TEST_P(QueueOfBranch, AutoGoesOnAsSampledWhenMigrationsCostTooMuch) {
   QueueSourceOptions options = Options();
   options.max_overhead_percent = 10;
   const TraceContents trace = Record(options, [&]() -> std::string {
-    // As many in a second as would take 30 % of it.
-    const uint64_t end_ns = RawNs() + 2'500'000'000;
+    // Far more in a second than a tenth of it pays for, on a busy machine as well.
+    const uint64_t end_ns = RawNs() + 10'000'000'000;
     while (RawNs() < end_ns && driver_.Asks(ToolsEvent::kMigration)) {
-      for (int i = 0; i < 200; ++i) driver_.Send(Migration());
+      for (int i = 0; i < 400; ++i) driver_.Send(Migration());
       SleepMs(1);
     }
     return "";
@@ -100,11 +100,11 @@ TEST_F(QueueSourceTest, AutoGoesOnAsSampledWhenMigrationsCostTooMuch) {
   ASSERT_EQ(trace.detail_changes.size(), 1u);
   EXPECT_EQ(trace.detail_changes[0].detail, "sampled");
   EXPECT_NE(trace.detail_changes[0].reason.find("UVMTRACE_MAX_OVERHEAD allows 10 %"), std::string::npos);
-  EXPECT_LT(trace.migrations.size(), 70'000u) << "48,000 cost what a second may: it is not over yet";
+  EXPECT_LT(trace.migrations.size(), 120'000u) << "48,000 cost what a second may: it is not over yet";
   EXPECT_TRUE(trace.losses.empty());
 }
 
-TEST_F(QueueSourceTest, AutoStaysFullWhileMigrationsAreFew) {
+TEST_P(QueueOfBranch, AutoStaysFullWhileMigrationsAreFew) {
   QueueSourceOptions options = Options();
   options.max_overhead_percent = 10;
   const TraceContents trace = Record(options, [&]() -> std::string {

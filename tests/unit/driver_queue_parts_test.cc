@@ -99,7 +99,7 @@ int AnswerTable(int, unsigned long number, void* data) {
 }
 
 TEST(ProcessorTable, DevicesAreMatchedByTheirUuid) {
-  const ToolsCalls calls = {nullptr, nullptr, &AnswerTable};
+  const ToolsCalls calls = {nullptr, nullptr, &AnswerTable, nullptr};
   DeviceUuid devices[3];
   for (int i = 0; i < 3; ++i) devices[i].bytes[0] = static_cast<uint8_t>(10 + i);
   for (DeviceUuid& one : g_table) one = DeviceUuid();
@@ -108,23 +108,27 @@ TEST(ProcessorTable, DevicesAreMatchedByTheirUuid) {
   g_table[3] = devices[0];
   g_table_result = 0;
   ProcessorTable table;
-  EXPECT_EQ(ReadProcessorTable(calls, 5, devices, 3, &table), 2);
+  int gpus = 0;
+  EXPECT_TRUE(ReadProcessorTable(calls, 5, devices, 3, &table, &gpus).ok());
+  EXPECT_EQ(gpus, 2);
   EXPECT_EQ(table.device[0], -1);
   EXPECT_EQ(table.device[1], 2);
   EXPECT_EQ(table.device[2], -2);
   EXPECT_EQ(table.device[3], 0);
 
   g_table[2].bytes[0] = 99;  // one GPU and one device are left: a slice of it
-  EXPECT_EQ(ReadProcessorTable(calls, 5, devices, 3, &table), 3);
+  EXPECT_TRUE(ReadProcessorTable(calls, 5, devices, 3, &table, &gpus).ok());
+  EXPECT_EQ(gpus, 3);
   EXPECT_EQ(table.device[2], 1);
   g_table[4].bytes[0] = 98;  // two GPUs are left: no guess
-  EXPECT_EQ(ReadProcessorTable(calls, 5, devices, 3, &table), 4);
+  EXPECT_TRUE(ReadProcessorTable(calls, 5, devices, 3, &table, &gpus).ok());
+  EXPECT_EQ(gpus, 4);
   EXPECT_EQ(table.device[2], -2);
   EXPECT_EQ(table.device[4], -2);
 
   g_table_result = -1;
   table.device[1] = 55;
-  EXPECT_EQ(ReadProcessorTable(calls, 5, devices, 3, &table), -1);
+  EXPECT_FALSE(ReadProcessorTable(calls, 5, devices, 3, &table, &gpus).ok());
   EXPECT_EQ(table.device[1], 55);
 }
 

@@ -94,4 +94,10 @@ class QueueSourceTest : public testing::Test {
   int descriptors_before_ = 0;
 };
 
+// The same on a driver of each branch.
+class QueueOfBranch : public QueueSourceTest, public testing::WithParamInterface<FakeBranch> {
+ protected:
+  QueueOfBranch() { driver_.branch = GetParam(); }
+};
+
 }  // namespace uvmtrace

@@ -26,7 +26,7 @@ namespace {
 using sources_test::RecordInChild;
 using sources_test::TraceContents;
 
-TEST_F(QueueSourceTest, IsOpenWhenTheStartReturnsAndGivesEveryEvent) {
+TEST_P(QueueOfBranch, IsOpenWhenTheStartReturnsAndGivesEveryEvent) {
   const TraceContents trace = Record(Options(), [&]() -> std::string {
     FakeTools::Tracker* const queue = driver_.queue();
     if (queue == nullptr) return "no queue";
@@ -70,7 +70,7 @@ TEST_F(QueueSourceTest, AFloodLargerThanOurOwnRingLosesNothing) {
   EXPECT_TRUE(trace.losses.empty());
 }
 
-TEST_F(QueueSourceTest, AFullQueueIsALossWithTheDriversCounts) {
+TEST_P(QueueOfBranch, AFullQueueIsALossWithTheDriversCounts) {
   driver_.most_entries = ToolsQueue::kFewestEntries;
   int sent = 0;
   const TraceContents trace = RecordInChild([&]() -> std::string {
@@ -90,7 +90,7 @@ TEST_F(QueueSourceTest, AFullQueueIsALossWithTheDriversCounts) {
   EXPECT_NE(trace.states.at("driver_queue").reason.find("no memory for 1048576"), std::string::npos);
 }
 
-TEST_F(QueueSourceTest, WithLittleAddressSpaceTheRingIsSmaller) {
+TEST_P(QueueOfBranch, WithLittleAddressSpaceTheRingIsSmaller) {
   const TraceContents trace = RecordInChild([&]() -> std::string {
     // Room for what is there, the recorder, a thread's stack and some MiB.
     long pages = 0;
@@ -119,11 +119,19 @@ class QueueRefusal : public QueueSourceTest, public testing::WithParamInterface<
 
 TEST_P(QueueRefusal, IsToldAndLeavesNothingBehind) {
   driver_.refusals[GetParam().number] = GetParam().answer;
-  const TraceContents trace = Record(
-      Options(), [&]() -> std::string { return OpenToolsDescriptors() == 0 ? "" : "a descriptor stays open"; }, false);
-  EXPECT_EQ(trace.states.at("driver_queue").state, sources_test::kUnavailable);
-  EXPECT_NE(trace.states.at("driver_queue").reason.find(GetParam().expected), std::string::npos)
-      << trace.states.at("driver_queue").reason;
+  for (const FakeBranch branch : kFakeBranches) {
+    driver_.branch = branch;
+    const TraceContents trace = Record(
+        Options(), [&]() -> std::string { return OpenToolsDescriptors() == 0 ? "" : "a descriptor stays open"; },
+        false);
+    EXPECT_EQ(trace.states.at("driver_queue").state, sources_test::kUnavailable);
+    const std::string& reason = trace.states.at("driver_queue").reason;
+    EXPECT_NE(reason.find(GetParam().expected), std::string::npos) << reason;
+    // Nobody is told to install the driver that he has.
+    EXPECT_NE(reason.find(FakeVersion(branch)), std::string::npos) << reason;
+    EXPECT_NE(reason.find("report this line"), std::string::npos) << reason;
+    EXPECT_EQ(reason.find("use a"), std::string::npos) << reason;
+  }
 }
 INSTANTIATE_TEST_SUITE_P(
     Each, QueueRefusal,
@@ -135,10 +143,29 @@ INSTANTIATE_TEST_SUITE_P(
                     Refusal{kToolsEnableEvents, {EINVAL, 0}, "events into its queue"},
                     Refusal{kToolsEnableEvents, {0, 0x56}, "events into its queue"},
                     Refusal{kToolsGetProcessorTable, {EINVAL, 0}, "table of its processors"},
+                    Refusal{kToolsGetProcessorTable, {0, 0x57}, "table of its processors (no error, status 0x57)"},
                     Refusal{kToolsFlushEvents, {EINVAL, 0}, "to flush"},
                     Refusal{kToolsFlushEvents, {0, 0x1f}, "to flush"}));
 
-TEST_F(QueueSourceTest, WithoutADeviceOrAnAddressSpaceTheCureIsTold) {
+TEST_F(QueueSourceTest, ARefusalOfAnUnknownDriverSaysWhichAreKnown) {
+  struct Case {
+    const char* version;
+    const char* expected;
+  };
+  driver_.refusals[kToolsInitEventTracker] = {0, 0x1f};
+  for (const Case& one :
+       {Case{"470.256.02", "the driver is 470.256.02, and uvmtrace needs 515 or later"},
+        Case{"610.10", "the driver is 610.10, and this uvmtrace knows drivers up to 595: use a later"},
+        Case{"595.45.04", "report this line as a fault of uvmtrace"}}) {
+    driver_.version = one.version;
+    const TraceContents trace = Record(
+        Options(), [] { return std::string(); }, false);
+    const std::string& reason = trace.states.at("driver_queue").reason;
+    EXPECT_NE(reason.find(one.expected), std::string::npos) << reason;
+  }
+}
+
+TEST_P(QueueOfBranch, WithoutADeviceOrAnAddressSpaceTheCureIsTold) {
   driver_.open_error = EACCES;
   TraceContents trace = Record(
       Options(), [] { return std::string(); }, false);
@@ -150,7 +177,7 @@ TEST_F(QueueSourceTest, WithoutADeviceOrAnAddressSpaceTheCureIsTold) {
   EXPECT_NE(trace.states.at("driver_queue").reason.find("no descriptor of /dev/nvidia-uvm"), std::string::npos);
 }
 
-TEST_F(QueueSourceTest, ATableOfStrangersIsNoTable) {
+TEST_P(QueueOfBranch, ATableOfStrangersIsNoTable) {
   driver_.processors[1].bytes[0] = 0x11;
   driver_.processors[2].bytes[0] = 0x22;
   const TraceContents trace = Record(
@@ -158,7 +185,7 @@ TEST_F(QueueSourceTest, ATableOfStrangersIsNoTable) {
   EXPECT_NE(trace.states.at("driver_queue").reason.find("none of CUDA's devices"), std::string::npos);
 }
 
-TEST_F(QueueSourceTest, AGpuThatComesLaterIsKnownByItsFirstFault) {
+TEST_P(QueueOfBranch, AGpuThatComesLaterIsKnownByItsFirstFault) {
   DeviceUuid devices[2] = {FakeTools::Gpu(0), FakeTools::Gpu(1)};
   driver_.processors[1] = DeviceUuid();  // no context yet, on either
   QueueSourceOptions options = Options();
@@ -180,7 +207,7 @@ TEST_F(QueueSourceTest, AGpuThatComesLaterIsKnownByItsFirstFault) {
 
 std::atomic<int> g_given_up{0};
 
-TEST_F(QueueSourceTest, ARingThatIsNoneIsGivenUp) {
+TEST_P(QueueOfBranch, ARingThatIsNoneIsGivenUp) {
   QueueSourceOptions options = Options();
   options.given_up = [](const char*) { ++g_given_up; };
   const TraceContents trace = Record(options, [&]() -> std::string {
@@ -205,7 +232,7 @@ TEST_F(QueueSourceTest, ARingThatIsNoneIsGivenUp) {
   EXPECT_GE(trace.losses.at("driver_queue: entries left in a queue that was given up"), 5u);
 }
 
-TEST_F(QueueSourceTest, AQueueThatIsDeafIsGivenUp) {
+TEST_P(QueueOfBranch, AQueueThatIsDeafIsGivenUp) {
   ProcRoot root;
   QueueSourceOptions options = Options();
   options.given_up = [](const char*) { ++g_given_up; };
@@ -230,7 +257,7 @@ TEST_F(QueueSourceTest, AQueueThatIsDeafIsGivenUp) {
   EXPECT_NE(trace.states.at("driver_queue").reason.find("no migration comes"), std::string::npos);
 }
 
-TEST_F(QueueSourceTest, AProgramThatClosesTheDescriptorKeepsItsOwnAndTheQueueIsOpenedAgain) {
+TEST_P(QueueOfBranch, AProgramThatClosesTheDescriptorKeepsItsOwnAndTheQueueIsOpenedAgain) {
   const TraceContents trace = Record(Options(), [&]() -> std::string {
     driver_.Send(GpuFault());
     SleepMs(30);
@@ -253,7 +280,7 @@ TEST_F(QueueSourceTest, AProgramThatClosesTheDescriptorKeepsItsOwnAndTheQueueIsO
       trace.losses.at("driver_queue: the program closed the queue's descriptor: events until it was opened again"), 1u);
 }
 
-TEST_F(QueueSourceTest, AProgramThatClosesItAgainAndAgainIsLeftAlone) {
+TEST_P(QueueOfBranch, AProgramThatClosesItAgainAndAgainIsLeftAlone) {
   QueueSourceOptions options = Options();
   options.given_up = [](const char*) { ++g_given_up; };
   const TraceContents trace = Record(options, [&]() -> std::string {
@@ -267,7 +294,7 @@ TEST_F(QueueSourceTest, AProgramThatClosesItAgainAndAgainIsLeftAlone) {
   EXPECT_NE(trace.states.at("driver_queue").reason.find("closed"), std::string::npos);
 }
 
-TEST_F(QueueSourceTest, AForkedChildHasNeitherTheRingNorTheDescriptors) {
+TEST_P(QueueOfBranch, AForkedChildHasNeitherTheRingNorTheDescriptors) {
   const TraceContents trace = Record(Options(), [&]() -> std::string {
     SleepMs(20);
     const pid_t child = fork();
@@ -290,7 +317,7 @@ TEST_F(QueueSourceTest, AForkedChildHasNeitherTheRingNorTheDescriptors) {
   EXPECT_EQ(trace.states.at("driver_queue").state, sources_test::kActive);
 }
 
-TEST_F(QueueSourceTest, ASecondAddressSpaceIsFoundAndItsReplaysAreNotDoubled) {
+TEST_P(QueueOfBranch, ASecondAddressSpaceIsFoundAndItsReplaysAreNotDoubled) {
   driver_.other_kinds.push_back(memfd_create("another_kind", MFD_CLOEXEC));
   const TraceContents trace = Record(Options(), [&]() -> std::string {
     SleepMs(20);
@@ -314,7 +341,7 @@ TEST_F(QueueSourceTest, ASecondAddressSpaceIsFoundAndItsReplaysAreNotDoubled) {
   EXPECT_NE(trace.states.at("driver_queue").reason.find("2 address spaces"), std::string::npos);
 }
 
-TEST_F(QueueSourceTest, WithoutManagedMemoryItSleeps) {
+TEST_P(QueueOfBranch, WithoutManagedMemoryItSleeps) {
   TraceContents trace = RecordInChild([&]() -> std::string {
     if (!StartQueueSource(Options())) return "did not open";
     SleepMs(300);
@@ -330,7 +357,7 @@ TEST_F(QueueSourceTest, WithoutManagedMemoryItSleeps) {
 }
 
 // A descriptor that poll calls ready for ever must not make the thread go round and round.
-TEST_F(QueueSourceTest, APollThatLiesCostsNoCpu) {
+TEST_P(QueueOfBranch, APollThatLiesCostsNoCpu) {
   driver_.tools_are_files = true;
   const TraceContents trace = Record(Options(), [&]() -> std::string {
     SleepMs(500);
@@ -349,6 +376,9 @@ TEST_F(QueueSourceTest, TheRealDeviceIsAbsentOrRefuses) {
   EXPECT_EQ(trace.states.at("driver_queue").state, sources_test::kUnavailable);
   EXPECT_NE(trace.states.at("driver_queue").reason, "");
 }
+
+// For the tests of driver_queue_detail_test.cc as well.
+INSTANTIATE_TEST_SUITE_P(EachBranch, QueueOfBranch, testing::ValuesIn(kFakeBranches), FakeBranchName);
 
 }  // namespace
 }  // namespace uvmtrace

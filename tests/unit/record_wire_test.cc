@@ -165,16 +165,40 @@ TEST(ChunkFields, AreThoseOfTheSchema) {
   EXPECT_EQ(chunk_field::kParameter, number("parameter"));
   EXPECT_EQ(chunk_field::kSourceState, number("source_state"));
   EXPECT_EQ(chunk_field::kLoss, number("loss"));
-  EXPECT_EQ(chunk_field::kClockSamples, number("clock_samples"));
-  EXPECT_EQ(chunk_field::kApiCalls, number("api_calls"));
-  EXPECT_EQ(chunk_field::kGpuFaults, number("gpu_faults"));
-  EXPECT_EQ(chunk_field::kCpuFaults, number("cpu_faults"));
-  EXPECT_EQ(chunk_field::kMigrations, number("migrations"));
-  EXPECT_EQ(chunk_field::kRegionEvents, number("region_events"));
-  EXPECT_EQ(chunk_field::kKernels, number("kernels"));
-  EXPECT_EQ(chunk_field::kThreadSamples, number("thread_samples"));
-  EXPECT_EQ(chunk_field::kProcessSamples, number("process_samples"));
-  EXPECT_EQ(chunk_field::kCounterSamples, number("counter_samples"));
+}
+
+std::string CodingOf(const google::protobuf::FieldDescriptor& field) {
+  if (field.name().find("_delta") != std::string::npos) return "Delta";
+  const bool is_signed = field.type() == google::protobuf::FieldDescriptor::TYPE_SINT64 ||
+                         field.type() == google::protobuf::FieldDescriptor::TYPE_SINT32;
+  return is_signed ? "Signed" : "Unsigned";
+}
+
+TEST(RecordSchema, EveryRowOfTheTableIsAFieldOfTheSchema) {
+  const google::protobuf::FileDescriptor* file = pb::Chunk::descriptor()->file();
+  const google::protobuf::Descriptor* message = nullptr;
+  int columns = 0;
+#define EVENT(kind, type, rows, field_number, clocked)                            \
+  message = file->FindMessageTypeByName(#type);                                   \
+  ASSERT_NE(message, nullptr) << #type;                                           \
+  {                                                                               \
+    const auto* field = pb::Chunk::descriptor()->FindFieldByNumber(field_number); \
+    ASSERT_NE(field, nullptr) << #rows;                                           \
+    EXPECT_EQ(field->name(), #rows);                                              \
+    EXPECT_EQ(field->message_type(), message);                                    \
+  }                                                                               \
+  columns = (clocked) ? 2 : 0;
+#define COLUMN(number, label, index, coding, value)                           \
+  {                                                                           \
+    const auto* field = message->FindFieldByNumber(number);                   \
+    ASSERT_NE(field, nullptr) << message->name() << "." << #label;            \
+    EXPECT_EQ(field->name(), #label);                                         \
+    EXPECT_EQ(CodingOf(*field), #coding) << message->name() << "." << #label; \
+    EXPECT_EQ(number, columns + 1) << "columns are consecutive";              \
+    ++columns;                                                                \
+  }
+#define END_EVENT(rows) EXPECT_EQ(columns, message->field_count()) << #rows;
+#include "proto/events.inc"
 }
 
 TEST(ChunkEncoder, RefusesWhatTheSchemaCannotHold) {

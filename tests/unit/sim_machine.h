@@ -10,7 +10,7 @@
 
 #include "uvm_model/model.h"
 
-namespace uvmsim {
+namespace uvm_model {
 
 inline constexpr uint64_t kBase = uint64_t{1} << 40;
 
@@ -99,4 +99,4 @@ class Machine {
   std::map<uint64_t, CpuProtection> shown_;
 };
 
-}  // namespace uvmsim
+}  // namespace uvm_model

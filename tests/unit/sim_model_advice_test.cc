@@ -5,7 +5,7 @@
 
 #include "tests/unit/sim_machine.h"
 
-namespace uvmsim {
+namespace uvm_model {
 namespace {
 
 TEST(ModelAdvice, ReadMostlyDuplicatesAndAWriteCollapses) {
@@ -106,4 +106,4 @@ TEST(ModelAdvice, PartOfABlockGetsItsOwnPolicy) {
 }
 
 }  // namespace
-}  // namespace uvmsim
+}  // namespace uvm_model

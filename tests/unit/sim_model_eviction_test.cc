@@ -7,7 +7,7 @@
 
 #include "tests/unit/sim_machine.h"
 
-namespace uvmsim {
+namespace uvm_model {
 namespace {
 
 // m chunks in a circle, room for k, N cycles.
@@ -184,4 +184,4 @@ TEST(ModelEviction, RemovedRangesGiveTheirMemoryBack) {
 }
 
 }  // namespace
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -7,7 +7,7 @@
 
 #include "tests/unit/sim_machine.h"
 
-namespace uvmsim {
+namespace uvm_model {
 namespace {
 
 TEST(Model, SequentialWalkOfOneBlockGivesSixServicesAndTwelveTransfers) {
@@ -156,4 +156,4 @@ TEST(ModelProtection, ChangesAreToldOnceAndOnlyWhereSomethingChanged) {
 }
 
 }  // namespace
-}  // namespace uvmsim
+}  // namespace uvm_model

@@ -7,7 +7,7 @@
 
 #include "uvm_model/prefetch_tree.h"
 
-namespace uvmsim {
+namespace uvm_model {
 namespace {
 
 // Faults the pages of a whole block one at a time in the given order; the KiB that each service moves.
@@ -118,4 +118,4 @@ TEST(PageMask, RangesRunsAndSearches) {
 }
 
 }  // namespace
-}  // namespace uvmsim
+}  // namespace uvm_model
