@@ -3,10 +3,10 @@
 if(NOT DEFINED CUDAToolkit_ROOT AND DEFINED ENV{CUDA_HOME})
   set(CUDAToolkit_ROOT $ENV{CUDA_HOME})
 endif()
-find_package(CUDAToolkit 12.0 QUIET)
+find_package(CUDAToolkit 13.0 QUIET)
 if(NOT CUDAToolkit_FOUND)
   message(FATAL_ERROR
-    "The CUDA Toolkit (12.0 or later, with CUPTI headers) was not found.\n"
+    "The CUDA Toolkit (13.0 or later, with CUPTI headers) was not found.\n"
     "Install it from https://developer.nvidia.com/cuda-downloads, or point to it: cmake -DCUDAToolkit_ROOT=/usr/local/cuda")
 endif()
 find_path(UVMTRACE_CUPTI_INCLUDE_DIR cupti.h

@@ -44,6 +44,10 @@ inline bool MayBeInList(const char* name) {
   return name[0] == '_' && name[1] == '_' && name[2] == 'c' && name[3] == 'u';
 }
 
+// Whether an exported name of the driver is one that the list would have if it knew it: a later version of a listed
+// function, or a function of a family that is listed as a whole.
+bool IsNewerThanTheList(std::string_view symbol);
+
 // The calls as the trace defines them.
 std::span<const FunctionDefinition> FunctionDefinitions();
 

@@ -99,7 +99,13 @@ void* RouteDriverPointer(const char* name, void* pointer) {
   if (IsOwnAddress(pointer)) return pointer;
   const FunctionId id = FindDriverPointer(name, pointer);
   if (id != kNoFunction) return HandOut(id, Way::kGetProcAddress, pointer);
-  return KindOfAddress(pointer) == FileKind::kDriver ? pointer : nullptr;
+  Dl_info info;
+  if (dladdr(pointer, &info) == 0 || KindOfFile(info.dli_fname) != FileKind::kDriver) return nullptr;
+  if (info.dli_sname != nullptr && info.dli_saddr == pointer && IsNewerThanTheList(info.dli_sname)) {
+    NoteNewFunction(info.dli_sname);
+    TellVisibilityIfNew();
+  }
+  return pointer;
 }
 
 void* RouteToolPointer(const char* name, const void* meant, void* pointer) {
@@ -173,6 +179,17 @@ void* FindNext(const char* name, const void* caller) {
   return walk.found;
 }
 
+template <typename Find>
+void NoteIfNew(const char* name, const Find& find, const void* caller) {
+  const int host_errno = errno;
+  void* const real = find();
+  if (real != nullptr && KindOfAddress(real) == FileKind::kDriver && KindOfAddress(caller) == FileKind::kOther) {
+    NoteNewFunction(name);
+    TellVisibilityIfNew();
+  }
+  errno = host_errno;
+}
+
 // What the host is to get for a name of the lists, or null to leave the request to the real function, as most are left:
 // those of the driver and of CUPTI, whose own calls are not the program's, and our own. `find` makes the host's look-up
 // by what comes behind us, `find_in_libc` by the C library. An answer of null is looked up once more, by the host, so
@@ -181,7 +198,11 @@ template <typename Find, typename FindInLibc>
 void* FilterLookup(void* handle, const char* name, const void* caller, const Find& find,
                    const FindInLibc& find_in_libc) {
   const FunctionId id = FindFunction(name);
-  if (id == kNoFunction || IsOwnAddress(caller)) return nullptr;
+  if (IsOwnAddress(caller)) return nullptr;
+  if (id == kNoFunction) {
+    if (name[2] != 'd' && IsNewerThanTheList(name)) NoteIfNew(name, find_in_libc, caller);
+    return nullptr;
+  }
   const int host_errno = errno;
   void* answer = nullptr;
   const FileKind caller_kind = KindOfAddress(caller);

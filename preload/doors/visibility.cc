@@ -26,6 +26,12 @@ class Names {
     strncpy(names_[index], name != nullptr ? name : "the program", kNameBytes - 1);
     ready_[index].store(true, std::memory_order_release);
   }
+  bool Has(const char* name) const {
+    for (int i = 0; i < kKept; ++i) {
+      if (ready_[i].load(std::memory_order_acquire) && strncmp(names_[i], name, kNameBytes - 1) == 0) return true;
+    }
+    return false;
+  }
   int count() const { return count_.load(std::memory_order_relaxed); }
   // "libone.so, libtwo.so and 3 more"
   void Print(char* text, size_t bytes) const {
@@ -51,6 +57,7 @@ class Names {
 constinit Names deep_bound;
 constinit Names other_namespaces;
 constinit Names unpatched;
+constinit Names new_functions;
 constinit std::atomic<const void*> two_runtimes[2] = {};
 constinit std::atomic<const void*> third_target{nullptr};
 constinit std::atomic<bool> is_new{false};
@@ -85,6 +92,12 @@ void Note(Names* names, const char* file) {
 void NoteDeepBind(const char* file) { Note(&deep_bound, file); }
 void NoteNamespace(const char* file) { Note(&other_namespaces, file); }
 
+void NoteNewFunction(const char* symbol) {
+  if (new_functions.Has(symbol)) return;
+  new_functions.Add(symbol);
+  is_new.store(true, std::memory_order_release);
+}
+
 void NoteUnpatchedFile(const char* file) {
   unpatched.Add(file);
   is_new.store(true, std::memory_order_release);
@@ -108,6 +121,13 @@ void TellVisibility() {
   Tell("doors.namespace", other_namespaces, "loaded into a namespace of its own (dlmopen)");
   Tell("doors.read_only", unpatched, "has pointers to CUDA's functions that cannot be written");
   char reason[300];
+  if (new_functions.count() != 0) {
+    char list[220];
+    new_functions.Print(list, sizeof(list));
+    snprintf(reason, sizeof(reason), "%s: newer than this uvmtrace, so its calls are not seen; use a newer uvmtrace",
+             list);
+    Recorder::Get().SetSourceState("doors.new_function", SourceStateKind::kUnavailable, reason);
+  }
   const void* const other = two_runtimes[1].load(std::memory_order_acquire);
   const void* const one = two_runtimes[0].load(std::memory_order_relaxed);
   if (other != nullptr && IsRuntimeAddress(one) && IsRuntimeAddress(other)) {

@@ -18,6 +18,8 @@ void NoteNamespace(const char* file);
 void NoteTwoRuntimes(const void* one, const void* other);
 // A third address of one function: what is called there passes no hook.
 void NoteThirdTarget(const void* function);
+// A function of the driver that the list does not know and should.
+void NoteNewFunction(const char* symbol);
 // A file whose slots could not be written.
 void NoteUnpatchedFile(const char* file);
 

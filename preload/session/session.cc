@@ -198,6 +198,7 @@ bool StartRecording() {
       .buffer_bytes = session.config.buffer_bytes,
       .functions = FunctionDefinitions(),
       .detail = DetailName(session.config.detail),
+      .max_file_bytes = session.config.max_file_bytes,
       .end_for_host = &FinishSession,
   };
   if (!recorder.Start(options)) return false;

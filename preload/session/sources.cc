@@ -124,6 +124,7 @@ void StartCuptiBeside(const Config& config, bool queue, bool simulated) {
   CuptiOptions options;
   options.cudart_path = RuntimePath();
   options.drain_period_us = config.drain_period_us;
+  options.buffer_bytes = config.buffer_bytes;
   options.simulated = simulated;
   options.kernels = config.kernels;
   options.activity = &UnifiedMemoryActivity;

@@ -14,7 +14,7 @@ options
   before     the same, before ours
   twice      two copies of libuvmtrace.so are preloaded
   slow_disk  milliseconds that every write to the trace takes
-  launcher   run by uvmtrace run
+  launcher   run by uvmtrace run; a name: installed in a folder of that name
   inject     loaded by the program, as CUDA_INJECTION64_PATH does, instead of preloaded
   prepare    called with the folder of each run before it
   sanitized  variables that make less of it where a sanitizer makes everything slow
@@ -178,7 +178,8 @@ def run_once(args, name, command, expectation, options):
         if without.process.returncode == SKIP:
             raise Skipped("not permitted here")
         if options.get("launcher"):
-            traced = Run(args, folders[1], [args.launcher, "run", "--"] + command, environment, before + behind)
+            traced = Run(args, folders[1], [launcher_in(args, base, options["launcher"]), "run", "--"] + command,
+                         environment, before + behind)
         elif options.get("inject"):
             traced = Run(args, folders[1], command, {**environment, "TEST_LIBRARY": args.library}, before + behind)
         else:
@@ -195,6 +196,16 @@ def run_once(args, name, command, expectation, options):
     finally:
         if not args.keep:
             shutil.rmtree(base)
+
+
+def launcher_in(args, base, folder):
+    """The launcher as it is, or, with a name, installed in a folder of that name."""
+    if folder is True:
+        return args.launcher
+    for source, name in ((args.launcher, "bin"), (args.library, "lib")):
+        os.makedirs(os.path.join(base, folder, name))
+        shutil.copy(source, os.path.join(base, folder, name))
+    return os.path.join(base, folder, "bin/uvmtrace")
 
 
 def ends(value, most=3000):
