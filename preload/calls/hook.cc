@@ -7,11 +7,11 @@
 #include <algorithm>
 #include <new>
 
+#include "preload/base/config.h"
 #include "preload/base/hooked_thread.h"
 #include "preload/calls/managed_variables.h"
 #include "preload/doors/slots.h"
 #include "preload/session/audit.h"
-#include "preload/session/config.h"
 #include "preload/session/session.h"
 #include "preload/stacks/python_stack.h"
 #include "preload/stacks/stack.h"

@@ -9,10 +9,10 @@
 
 #include "preload/base/hooked_thread.h"
 #include "preload/calls/hook.h"
-#include "preload/calls/managed_memory.h"
 #include "preload/doors/resolve.h"
 #include "preload/session/audit.h"
 #include "preload/session/devices.h"
+#include "preload/session/managed_memory.h"
 #include "preload/session/session.h"
 
 namespace uvmtrace {

@@ -14,17 +14,17 @@
 
 #include <algorithm>
 
+#include "preload/base/config.h"
 #include "preload/base/hooked_thread.h"
-#include "preload/calls/managed_memory.h"
 #include "preload/doors/resolve.h"
 #include "preload/doors/slots.h"
 #include "preload/doors/visibility.h"
 #include "preload/session/audit.h"
-#include "preload/session/config.h"
 #include "preload/session/devices.h"
-#include "preload/session/fork_guard.h"
+#include "preload/session/managed_memory.h"
 #include "preload/session/own_cost.h"
 #include "preload/session/sources.h"
+#include "preload/stacks/fork_guard.h"
 #include "preload/stacks/python_stack.h"
 #include "preload/stacks/stack.h"
 #include "record/diagnostics.h"

@@ -14,7 +14,7 @@
 
 #include <cstdint>
 
-#include "preload/session/config.h"
+#include "preload/base/config.h"
 
 namespace uvmtrace {
 

@@ -1,4 +1,4 @@
-#include "preload/session/config.h"
+#include "preload/base/config.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,4 +1,4 @@
-#include "preload/session/fork_guard.h"
+#include "preload/stacks/fork_guard.h"
 
 #include <pthread.h>
 #include <sched.h>
