@@ -9,15 +9,26 @@
 
 namespace uvm_model {
 
-inline constexpr int kMaxDevices = 4;
+inline constexpr int kMaxDevices = 8;
 inline constexpr int kNoProcessor = -2;
 
 struct Policy {
   int8_t preferred = kNoProcessor;
   uint8_t accessed_by_devices = 0;  // one bit per device
+  bool accessed_by_cpu = false;     // maps nothing where the host cannot map GPU memory, but splits ranges
   bool read_mostly = false;
 
-  bool AccessedBy(int device) const { return (accessed_by_devices >> device) & 1; }
+  bool AccessedBy(int processor) const {
+    return processor == kCpu ? accessed_by_cpu : ((accessed_by_devices >> processor) & 1) != 0;
+  }
+  void SetAccessedBy(int processor, bool accessed) {
+    if (processor == kCpu) {
+      accessed_by_cpu = accessed;
+      return;
+    }
+    const auto bit = static_cast<uint8_t>(1u << processor);
+    accessed_by_devices = static_cast<uint8_t>(accessed ? accessed_by_devices | bit : accessed_by_devices & ~bit);
+  }
 };
 
 struct Block;

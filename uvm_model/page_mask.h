@@ -22,16 +22,13 @@ class PageMask {
   // The pages [first, first + count).
   static PageMask Range(int first, int count) {
     PageMask mask;
-    for (int word = first / 64; word * 64 < first + count; ++word) {
-      const int low = first > word * 64 ? first - word * 64 : 0;
-      const int high = first + count < word * 64 + 64 ? first + count - word * 64 : 64;
-      const uint64_t below_high = high == 64 ? ~uint64_t{0} : (uint64_t{1} << high) - 1;
-      mask.words_[word] = below_high & ~((uint64_t{1} << low) - 1);
-    }
+    for (int word = first / 64; word * 64 < first + count; ++word)
+      mask.words_[word] = Within(word, first, first + count);
     return mask;
   }
 
   bool Test(int page) const { return (words_[page / 64] >> (page % 64)) & 1; }
+  void Clear(int page) { words_[page / 64] &= ~(uint64_t{1} << (page % 64)); }
   void Set(int page) { words_[page / 64] |= uint64_t{1} << (page % 64); }
 
   int Count() const {
@@ -43,6 +40,20 @@ class PageMask {
     uint64_t any = 0;
     for (uint64_t word : words_) any |= word;
     return any == 0;
+  }
+
+  // Both count pages in [first, end).
+  int CountRange(int first, int end) const {
+    int count = 0;
+    for (int word = first / 64; word * 64 < end; ++word)
+      count += std::popcount(words_[word] & Within(word, first, end));
+    return count;
+  }
+  bool IntersectsRange(int first, int end) const {
+    for (int word = first / 64; word * 64 < end; ++word) {
+      if ((words_[word] & Within(word, first, end)) != 0) return true;
+    }
+    return false;
   }
 
   // The first page in the set at or after `page`; kPagesPerBlock if there is none.
@@ -73,12 +84,24 @@ class PageMask {
     for (std::size_t i = 0; i < words_.size(); ++i) words_[i] &= ~other.words_[i];
     return *this;
   }
+  bool Intersects(const PageMask& other) const {
+    uint64_t any = 0;
+    for (std::size_t i = 0; i < words_.size(); ++i) any |= words_[i] & other.words_[i];
+    return any != 0;
+  }
   friend PageMask operator&(PageMask a, const PageMask& b) { return a &= b; }
   friend PageMask operator|(PageMask a, const PageMask& b) { return a |= b; }
   friend PageMask operator-(PageMask a, const PageMask& b) { return a -= b; }
   friend bool operator==(const PageMask& a, const PageMask& b) = default;
 
  private:
+  // The bits of a word that stand for pages in [first, end). The word has at least one.
+  static uint64_t Within(int word, int first, int end) {
+    const int low = first > word * 64 ? first - word * 64 : 0;
+    const int high = end < word * 64 + 64 ? end - word * 64 : 64;
+    return (~uint64_t{0} >> (64 - high)) & (~uint64_t{0} << low);
+  }
+
   int Find(int page, uint64_t flip) const {
     while (page < kPagesPerBlock) {
       const uint64_t rest = (words_[page / 64] ^ flip) >> (page % 64);

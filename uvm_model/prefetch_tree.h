@@ -10,9 +10,10 @@
 namespace uvm_model {
 
 // The pages to move besides `faulted`. `first_page` and `page_count` are the part of the block that belongs to the
-// allocation; nodes are clipped to it. `resident` is what the destination already has. Pages that are already resident
-// may be in the answer: the caller knows which of them still need mapping. `threshold` 100 switches prefetching off.
-PageMask PrefetchPages(int first_page, int page_count, const PageMask& resident, const PageMask& faulted,
-                       int threshold);
+// driver's range; nodes are clipped to it. `resident` is what the destination already has. Pages that are already
+// resident may be in the answer: the caller knows which of them still need mapping. A thrashing page keeps its 64 KiB
+// from being filled, is no reason to prefetch, and is not prefetched. `threshold` 100 switches prefetching off.
+PageMask PrefetchPages(int first_page, int page_count, const PageMask& resident, const PageMask& faulted, int threshold,
+                       const PageMask& thrashing = {});
 
 }  // namespace uvm_model

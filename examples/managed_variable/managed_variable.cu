@@ -1,13 +1,13 @@
-// managed_variable: a __managed__ array that no call allocates, touched by the program's first statement and then by both
-// sides in turn.
+// managed_variable: a __managed__ array that no call allocates, touched by the program's first statement and then by
+// both sides in turn.
 //
-// The compiler's start-up code registers the array before main, and every function that names it first asks the runtime to
-// load the module (__cudaInitModule). So the memory comes into being beneath the runtime, between two statements, and the
-// first fault on it follows at once: a tool that waits for an allocating call has missed it by then.
+// The compiler's start-up code registers the array before main, and every function that names it first asks the runtime
+// to load the module (__cudaInitModule). So the memory comes into being beneath the runtime, between two statements,
+// and the first fault on it follows at once: a tool that waits for an allocating call has missed it by then.
 //
-// The array is the only managed memory, its size is a whole number of 2 MiB blocks, and every round the host writes all of
-// it and the GPU changes all of it: each round moves it once there and once back. Where it lies when it is first touched
-// is the driver's choice, so one more device-to-host copy of it may come before.
+// The array is the only managed memory, its size is a whole number of 2 MiB blocks, and every round the host writes all
+// of it and the GPU changes all of it: each round moves it once there and once back. Where it lies when it is first
+// touched is the driver's choice, so one more device-to-host copy of it may come before.
 #include <cinttypes>
 #include <cstdio>
 

@@ -6,7 +6,9 @@
 #include <cstdio>
 #include <stdexcept>
 
+#include "examples/common/phase.h"
 #include "examples/common/program.h"
+#include "examples/oversub/host_work.h"
 
 namespace oversub {
 namespace {
@@ -35,13 +37,15 @@ std::string Ordinal(int number) {
 class Experiment {
  public:
   Experiment(const std::string& mode_name, const Plan& plan, Visitor* visitor)
-      : plan_(plan), visitor_(visitor), mode_(MakeMode(mode_name, plan, visitor->stream())) {
+      : plan_(plan), visitor_(visitor), mode_(MakeMode(mode_name, plan, visitor->stream())), pattern_(plan.chunks) {
+    for (uint64_t chunk = 0; chunk < plan.chunks; ++chunk) pattern_[chunk] = PatternOfVisit(plan.seed, chunk, 0);
+    visits_.resize(plan.chunks);
     result_.mode = mode_name;
   }
 
   Result Run() {
     Allocate();
-    Initialise();
+    if (!plan_.initialise_in_prefill) Initialise();
     started_ = Clock::now();
     const uint64_t prefill = std::min(plan_.resident_chunks, plan_.chunks);
     for (int cycle = 0; cycle < plan_.cycles; ++cycle) {
@@ -60,6 +64,7 @@ class Experiment {
 
  private:
   void Allocate() {
+    const examples::PhaseRange range(result_.mode + ": allocation");
     const auto start = Clock::now();
     mode_->Allocate();
     result_.pinning_seconds = mode_->pinning_seconds();
@@ -67,49 +72,65 @@ class Experiment {
   }
 
   void Initialise() {
+    const examples::PhaseRange range(result_.mode + ": initialisation by the host");
     const auto start = Clock::now();
-    for (uint64_t chunk = 0; chunk < plan_.chunks; ++chunk) {
-      uint64_t* const words = mode_->HostView(chunk);
-      const uint64_t pattern = PatternOfVisit(plan_.seed, chunk, 0);
-      for (uint64_t i = 0; i < plan_.words_per_chunk(); ++i) words[i] = WordOfPattern(pattern, i);
-    }
+    for (uint64_t chunk = 0; chunk < plan_.chunks; ++chunk) InitialiseChunk(chunk);
     result_.initialisation_seconds = SecondsSince(start);
+  }
+
+  void InitialiseChunk(uint64_t chunk) {
+    FillChunk(mode_->HostView(chunk), plan_.words_per_chunk(), pattern_[chunk], plan_.optimised_host);
   }
 
   // Chunks [first, last) of one cycle, as one timed phase.
   void VisitChunks(const std::string& name, uint64_t first, uint64_t last, int cycle) {
-    const Traffic traffic_before = mode_->traffic();
-    const auto start = Clock::now();
+    const examples::PhaseRange range(result_.mode + ": " + name);
+    const Traffic before = mode_->traffic();
+    stopwatch_.Start();
     for (uint64_t chunk = first; chunk < last; ++chunk) {
+      if (plan_.initialise_in_prefill && cycle == 0) InitialiseChunk(chunk);
       uint64_t* const words = mode_->BringIn(chunk);
-      visitor_->Enqueue(words, plan_.words_per_chunk(), chunk, PatternBefore(chunk, cycle),
-                        PatternBefore(chunk, cycle + 1), plan_.readonly);
+      const uint64_t old_pattern = pattern_[chunk];
+      visitor_->Enqueue(words, plan_.words_per_chunk(), chunk, old_pattern, NextPattern(chunk), plan_.readonly,
+                        plan_.pattern);
+      const uint64_t next = (chunk + 1) % plan_.chunks;
+      const bool initialised = !plan_.initialise_in_prefill || cycle > 0;
+      if (next != chunk && initialised && (next != 0 || cycle + 1 < plan_.cycles)) mode_->LookAhead(next);
       Check(cudaStreamSynchronize(visitor_->stream()), "visiting chunk " + std::to_string(chunk));
+      if (plan_.pattern == Pattern::kPingPong) VisitByHost(chunk);
       CheckTimeLimit();
     }
-    Phase phase{name, SecondsSince(start), mode_->traffic()};
-    phase.traffic.host_to_device_bytes -= traffic_before.host_to_device_bytes;
-    phase.traffic.device_to_host_bytes -= traffic_before.device_to_host_bytes;
+    Phase phase{name, stopwatch_.Stop(), mode_->traffic()};
+    phase.traffic.host_to_device_bytes -= before.host_to_device_bytes;
+    phase.traffic.device_to_host_bytes -= before.device_to_host_bytes;
+    phase.traffic.in_place_bytes -= before.in_place_bytes;
     result_.phases.push_back(phase);
   }
 
-  // The pattern in the chunk when its visit in `cycle` (from 0) begins.
-  uint64_t PatternBefore(uint64_t chunk, int cycle) const {
-    return PatternOfVisit(plan_.seed, chunk, plan_.readonly ? 0 : static_cast<uint64_t>(cycle));
+  // What the chunk holds after its next visit.
+  uint64_t NextPattern(uint64_t chunk) {
+    if (!plan_.readonly) pattern_[chunk] = PatternOfVisit(plan_.seed, chunk, ++visits_[chunk]);
+    return pattern_[chunk];
+  }
+
+  void VisitByHost(uint64_t chunk) {
+    mode_->TakeBack(chunk);
+    CheckResult check{};
+    const uint64_t old_pattern = pattern_[chunk];
+    CheckChunk(mode_->HostView(chunk), plan_.words_per_chunk(), chunk, old_pattern, NextPattern(chunk), plan_.readonly,
+               plan_.optimised_host, &check);
+    if (check.mismatches != 0) ReportMismatch("host", "between two visits of the GPU", check);
   }
 
   void VerifyOnHost() {
+    const examples::PhaseRange range(result_.mode + ": reading it all on the host");
     const Traffic traffic_before = mode_->traffic();
     const auto start = Clock::now();
     mode_->FlushToHost();
     CheckResult check{};
     for (uint64_t chunk = 0; chunk < plan_.chunks; ++chunk) {
-      const uint64_t* const words = mode_->HostView(chunk);
-      const uint64_t pattern = PatternBefore(chunk, plan_.cycles);
-      for (uint64_t i = 0; i < plan_.words_per_chunk(); ++i) {
-        const uint64_t expected = WordOfPattern(pattern, i);
-        if (words[i] != expected && check.mismatches++ == 0) check = {1, chunk, i, expected, words[i]};
-      }
+      CheckChunk(mode_->HostView(chunk), plan_.words_per_chunk(), chunk, pattern_[chunk], pattern_[chunk],
+                 /*readonly=*/true, plan_.optimised_host, &check);
       CheckTimeLimit();
     }
     if (check.mismatches != 0) ReportMismatch("host", "after the last cycle", check);
@@ -128,6 +149,9 @@ class Experiment {
   const Plan plan_;
   Visitor* const visitor_;
   const std::unique_ptr<Mode> mode_;
+  std::vector<uint64_t> pattern_;  // what each chunk holds
+  std::vector<uint64_t> visits_;   // that have changed it
+  examples::Stopwatch stopwatch_{visitor_->stream()};
   Clock::time_point started_;
   Result result_;
 };
@@ -145,6 +169,7 @@ Traffic Result::total_traffic() const {
   for (const Phase& phase : phases) {
     total.host_to_device_bytes += phase.traffic.host_to_device_bytes;
     total.device_to_host_bytes += phase.traffic.device_to_host_bytes;
+    total.in_place_bytes += phase.traffic.in_place_bytes;
   }
   return total;
 }

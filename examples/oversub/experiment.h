@@ -26,6 +26,8 @@ struct Result {
   double verify_host_seconds = 0;  // only with --verify-host, which also moves Traffic:
   Traffic verify_host_traffic;
 
+  uint64_t repetition = 0;
+
   // The columns of the table. The first cycle includes the prefill.
   double prefill_seconds() const { return phases[0].seconds; }
   double first_cycle_seconds() const { return phases[0].seconds + phases[1].seconds; }

@@ -1,11 +1,12 @@
 // A mode is one way to bring a chunk onto the GPU. The experiment drives every mode through this interface, so a
-// further way (overlapped copies, advice, virtual memory management) is one more class and one more row in modes.
+// further way is one more class and one more row in modes.cc.
 #pragma once
 
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace oversub {
 struct Traffic {
   uint64_t host_to_device_bytes = 0;
   uint64_t device_to_host_bytes = 0;
+  uint64_t in_place_bytes = 0;  // of chunks that the GPU used where they are, on the host: no migration shows them
 };
 
 class Mode {
@@ -37,6 +39,12 @@ class Mode {
   // waits for the stream after each chunk, so no chunk that is still in use is ever evicted.
   virtual uint64_t* BringIn(uint64_t chunk) = 0;
 
+  // The kernel on the last chunk is enqueued, and `chunk` will be next: a mode that looks ahead starts to move it.
+  virtual void LookAhead(uint64_t chunk) { (void)chunk; }
+
+  // The host is about to use the chunk: its HostView() must be current.
+  virtual void TakeBack(uint64_t chunk) = 0;
+
   // Makes every HostView() current.
   virtual void FlushToHost() = 0;
 
@@ -51,7 +59,11 @@ std::vector<std::string> ModeNames();
 bool IsManagedMode(const std::string& name);
 std::unique_ptr<Mode> MakeMode(const std::string& name, const Plan& plan, cudaStream_t stream);
 
-std::unique_ptr<Mode> MakeManualMode(const Plan& plan, cudaStream_t stream, bool pinned);
-std::unique_ptr<Mode> MakeManagedMode(const Plan& plan, cudaStream_t stream, bool prefetch);
+enum class HostKind { kPageable, kPinned, kPinnedAhead };
+std::unique_ptr<Mode> MakeManualMode(const Plan& plan, cudaStream_t stream, HostKind kind);
+
+enum class Fetch { kFaults, kPrefetch, kPrefetchAhead };
+enum class Advice { kNone, kReadMostly, kPreferHost, kPreferGpu };
+std::unique_ptr<Mode> MakeManagedMode(const Plan& plan, cudaStream_t stream, Fetch fetch, Advice advice);
 
 }  // namespace oversub

@@ -1,14 +1,17 @@
 // oversub: m chunks of data take turns on a GPU that has room for k of them.
 //
-// The experiment: the first k chunks fill the GPU (prefill); each further chunk of the first cycle evicts one; in every
-// later cycle each chunk finds itself evicted and evicts another. The same traversal runs in several modes: swapping by
-// hand with pageable or page-locked copies, unified memory by page faults, unified memory by prefetch.
+// The experiment is that of a blog post of March 2024, "Profile CUDA UVM Performance": the first k chunks fill the GPU
+// (prefill); each further chunk of the first cycle evicts one; in every later cycle each chunk finds itself evicted and
+// evicts another. The same traversal runs in several modes: swapping by hand with pageable or page-locked copies,
+// unified memory by page faults, by prefetch, and with advice, which the post left as "TODO".
 //
 //   arguments   what was asked for                 visit_kernel  the work on a chunk, and its check
 //   plan        sizes and refusals                 experiment    phases, timers, verification
 //   mode        one way to move chunks             table         Markdown and JSON
+//   order       which page of a chunk comes next   host_work     the host's loops, at -O0 and -O3
 #include <cstdio>
 
+#include "examples/common/affinity.h"
 #include "examples/common/machine.h"
 #include "examples/common/program.h"
 #include "examples/oversub/arguments.h"
@@ -18,14 +21,6 @@
 #include "examples/oversub/visit_kernel.h"
 
 namespace {
-
-void WriteJson(const std::string& path, const std::string& json) {
-  FILE* const out = path == "-" ? stdout : std::fopen(path.c_str(), "w");
-  if (out == nullptr) throw std::runtime_error("cannot write " + path);
-  const bool written = std::fputs(json.c_str(), out) >= 0 && std::fflush(out) == 0;
-  if (out != stdout) std::fclose(out);
-  if (!written) throw std::runtime_error("writing " + path + " failed: is the disk full?");
-}
 
 int Main(int argc, char** argv) {
   oversub::Arguments arguments;
@@ -47,16 +42,23 @@ int Main(int argc, char** argv) {
 
   FILE* const out = arguments.json_path == "-" ? stderr : stdout;
   std::fprintf(out, "%s\n", examples::SetupLine(machine).c_str());
+  std::fprintf(out, "%s\n", examples::PinToNode(arguments.affinity).c_str());
   const oversub::Plan plan = oversub::MakePlan(arguments, machine);
   oversub::PrintPlan(out, plan);
 
-  std::vector<oversub::Result> results;
-  for (const std::string& mode : arguments.modes) {
-    results.push_back(oversub::RunExperiment(mode, plan, &visitor));
-    oversub::PrintResult(out, plan, results.back());
-    std::fflush(out);
+  // In turn, so that a machine that becomes slower meanwhile does so for all modes.
+  std::vector<examples::Row> rows;
+  for (int repetition = 0; repetition < arguments.repeat; ++repetition) {
+    for (const std::string& mode : arguments.modes) {
+      oversub::Result result = oversub::RunExperiment(mode, plan, &visitor);
+      result.repetition = repetition;
+      if (arguments.repeat == 1) oversub::PrintResult(out, plan, result);
+      rows.push_back(oversub::ToRow(plan, result));
+      std::fflush(out);
+    }
   }
-  if (!arguments.json_path.empty()) WriteJson(arguments.json_path, oversub::ToJson(machine, plan, results));
+  if (rows.size() > 1) oversub::PrintSummary(out, rows);
+  examples::WriteJson(arguments.json_path, "oversub", machine, rows);
   return examples::kExitOk;
 }
 

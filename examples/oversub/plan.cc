@@ -16,16 +16,6 @@ namespace {
 // The driver pages managed memory in blocks of this size; a chunk that shares none with its neighbour can be counted.
 constexpr uint64_t kBlockBytes = 2ull << 20;
 
-void RefuseUnsafeManagedSize(const Plan& plan, const Arguments& arguments, const examples::Machine& machine) {
-  if (plan.total_bytes() <= machine.free_bytes) return;
-  if (machine.simulated || arguments.allow_oversubscription) return;
-  throw Refused("m = " + std::to_string(plan.chunks) + " managed chunks of " + FormatBytes(plan.chunk_bytes) + " are " +
-                FormatBytes(plan.total_bytes()) + ", and only " + FormatBytes(machine.free_bytes) +
-                " of device memory are free. Oversubscribing a real GPU can hang its driver. Stay within it with "
-                "--capacity 2GiB (the program then evicts by itself and moves the same bytes), see driver-chosen "
-                "eviction on the simulator with uvmtrace run --simulate=tiny, or insist with --allow-oversubscription");
-}
-
 }  // namespace
 
 Plan MakePlan(const Arguments& arguments, const examples::Machine& machine) {
@@ -36,6 +26,9 @@ Plan MakePlan(const Arguments& arguments, const examples::Machine& machine) {
   plan.seed = arguments.seed;
   plan.readonly = arguments.readonly;
   plan.verify_host = arguments.verify_host;
+  plan.pattern = arguments.pattern;
+  plan.initialise_in_prefill = arguments.initialise_in_prefill;
+  plan.optimised_host = arguments.optimised_host;
   plan.time_limit_seconds = arguments.time_limit_seconds;
   plan.managed_eviction = arguments.capacity_bytes == 0 ? Eviction::kDriver : Eviction::kProgram;
   plan.capacity_bytes = arguments.capacity_bytes == 0 ? machine.free_bytes : arguments.capacity_bytes;
@@ -58,7 +51,7 @@ Plan MakePlan(const Arguments& arguments, const examples::Machine& machine) {
 
   const bool any_managed = std::any_of(arguments.modes.begin(), arguments.modes.end(), IsManagedMode);
   if (any_managed) {
-    RefuseUnsafeManagedSize(plan, arguments, machine);
+    examples::RefuseOversubscription(plan.total_bytes(), machine.free_bytes, machine.simulated, arguments);
     examples::RequireDemandPaging();
   }
   // What is on a simulated GPU lies in host memory too.

@@ -26,6 +26,9 @@ struct Plan {
   uint64_t seed = 0;
   bool readonly = false;
   bool verify_host = false;
+  Pattern pattern = Pattern::kSequential;
+  bool initialise_in_prefill = false;
+  bool optimised_host = true;
   double time_limit_seconds = 0;
 
   uint64_t total_bytes() const { return chunks * chunk_bytes; }

@@ -34,6 +34,9 @@ class ResidentSet {
     return outcome;
   }
 
+  // `chunk` has left, if it was here.
+  void Remove(uint64_t chunk) { order_.remove(chunk); }
+
   // Least recently used first.
   const std::list<uint64_t>& chunks() const { return order_; }
 

@@ -1,9 +1,9 @@
 #include "examples/oversub/table.h"
 
 #include <cinttypes>
-#include <sstream>
 
 #include "examples/common/host_memory.h"
+#include "examples/oversub/mode.h"
 
 namespace oversub {
 namespace {
@@ -14,6 +14,20 @@ const char* Describe(Eviction eviction) {
   return eviction == Eviction::kDriver ? "by the driver" : "by the program, prefetching to the CPU";
 }
 
+const char* Describe(Pattern pattern) {
+  switch (pattern) {
+    case Pattern::kStrided:
+      return "strided";
+    case Pattern::kRandom:
+      return "random";
+    case Pattern::kPingPong:
+      return "ping-pong";
+    case Pattern::kSequential:
+      break;
+  }
+  return "sequential";
+}
+
 void PrintPhase(FILE* out, const std::string& name, double seconds, const Traffic& traffic) {
   const uint64_t bytes = traffic.host_to_device_bytes + traffic.device_to_host_bytes;
   std::fprintf(out, "| %s | %.4f | %" PRIu64 " | %" PRIu64 " | %.2f |\n", name.c_str(), seconds,
@@ -21,54 +35,15 @@ void PrintPhase(FILE* out, const std::string& name, double seconds, const Traffi
                seconds > 0 ? static_cast<double>(bytes) / seconds / 1e9 : 0.0);
 }
 
-std::string Quote(const std::string& text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') quoted += '\\';
-    if (static_cast<unsigned char>(c) >= 0x20) quoted += c;
-  }
-  return quoted + "\"";
-}
-
-void WriteTraffic(std::ostream& out, const Traffic& traffic) {
-  out << "\"host_to_device_bytes\": " << traffic.host_to_device_bytes
-      << ", \"device_to_host_bytes\": " << traffic.device_to_host_bytes;
-}
-
-void WriteResult(std::ostream& out, const Result& result) {
-  out << "    {\"mode\": " << Quote(result.mode) << ", \"prefill_seconds\": " << result.prefill_seconds()
-      << ", \"first_cycle_seconds\": " << result.first_cycle_seconds();
-  if (result.phases.size() > 2) out << ", \"second_cycle_seconds\": " << result.phases[2].seconds;
-  out << ", \"total_seconds\": " << result.total_seconds() << ",\n     ";
-  WriteTraffic(out, result.total_traffic());
-  out << ",\n     \"allocation_seconds\": " << result.allocation_seconds
-      << ", \"pinning_seconds\": " << result.pinning_seconds
-      << ", \"initialisation_seconds\": " << result.initialisation_seconds << ",\n     \"phases\": [";
-  for (size_t i = 0; i < result.phases.size(); ++i) {
-    const Phase& phase = result.phases[i];
-    out << (i == 0 ? "\n" : ",\n") << "       {\"name\": " << Quote(phase.name) << ", \"seconds\": " << phase.seconds
-        << ", ";
-    WriteTraffic(out, phase.traffic);
-    out << "}";
-  }
-  out << "]";
-  if (result.verify_host_seconds > 0) {
-    out << ",\n     \"verify_host\": {\"seconds\": " << result.verify_host_seconds << ", ";
-    WriteTraffic(out, result.verify_host_traffic);
-    out << "}";
-  }
-  out << "}";
-}
-
 }  // namespace
 
 void PrintPlan(FILE* out, const Plan& plan) {
   std::fprintf(out,
                "plan: m = %" PRIu64 " chunks of %s (%s in all), room for k = %" PRIu64
-               ", %d cycles, %s; managed chunks are evicted %s\n",
+               ", %d cycles, %s, %s; managed chunks are evicted %s\n",
                plan.chunks, FormatBytes(plan.chunk_bytes).c_str(), FormatBytes(plan.total_bytes()).c_str(),
                plan.resident_chunks, plan.cycles, plan.readonly ? "read only" : "read and write",
-               Describe(plan.managed_eviction));
+               Describe(plan.pattern), Describe(plan.managed_eviction));
 }
 
 void PrintResult(FILE* out, const Plan& plan, const Result& result) {
@@ -98,26 +73,47 @@ void PrintResult(FILE* out, const Plan& plan, const Result& result) {
   std::fprintf(out, "data: ok (every word checked in every cycle%s)\n", plan.verify_host ? ", and by the host" : "");
 }
 
-std::string ToJson(const examples::Machine& machine, const Plan& plan, const std::vector<Result>& results) {
-  std::ostringstream out;
-  out << "{\n  \"setup\": {\"gpu\": " << Quote(machine.gpu_name)
-      << ", \"driver_version\": " << Quote(machine.driver_version) << ", \"cuda_version\": " << machine.cuda_version
-      << ", \"runtime_version\": " << machine.runtime_version << ", \"free_bytes\": " << machine.free_bytes
-      << ", \"total_bytes\": " << machine.total_bytes << ", \"host_available_bytes\": " << machine.host_available_bytes
-      << ", \"simulated\": " << (machine.simulated ? "true" : "false") << "},\n";
-  out << "  \"plan\": {\"m\": " << plan.chunks << ", \"k\": " << plan.resident_chunks
-      << ", \"chunk_bytes\": " << plan.chunk_bytes << ", \"capacity_bytes\": " << plan.capacity_bytes
-      << ", \"cycles\": " << plan.cycles << ", \"seed\": " << plan.seed
-      << ", \"readonly\": " << (plan.readonly ? "true" : "false")
-      << ", \"managed_eviction\": " << (plan.managed_eviction == Eviction::kDriver ? "\"driver\"" : "\"program\"")
-      << "},\n";
-  out << "  \"results\": [\n";
-  for (size_t i = 0; i < results.size(); ++i) {
-    WriteResult(out, results[i]);
-    out << (i + 1 < results.size() ? ",\n" : "\n");
+examples::Row ToRow(const Plan& plan, const Result& result) {
+  const Traffic traffic = result.total_traffic();
+  const Traffic& verify = result.verify_host_traffic;
+  examples::Row row;
+  row.Set("mode", result.mode).Set("m", plan.chunks).Set("k", plan.resident_chunks);
+  row.Set("pattern", std::string(Describe(plan.pattern))).Set("readonly", plan.readonly);
+  row.Set("repetition", result.repetition).Set("chunk_bytes", plan.chunk_bytes);
+  row.Set("prefill_seconds", result.prefill_seconds()).Set("first_cycle_seconds", result.first_cycle_seconds());
+  if (result.phases.size() > 2) row.Set("second_cycle_seconds", result.phases[2].seconds);
+  row.Set("total_seconds", result.total_seconds());
+  row.Set("managed", IsManagedMode(result.mode));
+  row.Set("host_to_device_bytes", traffic.host_to_device_bytes);
+  row.Set("device_to_host_bytes", traffic.device_to_host_bytes + verify.device_to_host_bytes);
+  row.Set("in_place_bytes", traffic.in_place_bytes);
+  row.Set("allocation_seconds", result.allocation_seconds).Set("pinning_seconds", result.pinning_seconds);
+  row.Set("initialisation_seconds", result.initialisation_seconds);
+  return row;
+}
+
+void PrintSummary(FILE* out, const std::vector<examples::Row>& rows) {
+  const auto number = [](const examples::Row& row, const char* name) {
+    const examples::Value* value = row.Find(name);
+    return value == nullptr ? 0.0 : std::get<double>(*value);
+  };
+  std::vector<examples::Row> table = examples::Summarise(rows, {"mode"});
+  double pinned = 0;
+  for (const examples::Row& row : table) {
+    if (std::get<std::string>(*row.Find("mode")) == "pinned") pinned = number(row, "total_seconds");
   }
-  out << "  ]\n}\n";
-  return out.str();
+  for (examples::Row& row : table) {
+    const double total = number(row, "total_seconds");
+    if (pinned > 0) row.Set("of pinned", total / pinned);
+    if (row.Find("total_seconds_low") == nullptr) continue;
+    row.Set("total, range",
+            examples::FormatSpread({total, number(row, "total_seconds_low"), number(row, "total_seconds_high")}));
+  }
+  std::fprintf(out, "\n### All modes\n");
+  examples::PrintTable(out, table,
+                       {"mode", "prefill_seconds", "first_cycle_seconds", "second_cycle_seconds", "total_seconds",
+                        "of pinned", "total, range", "host_to_device_bytes", "device_to_host_bytes", "in_place_bytes"});
+  std::fprintf(out, "\ndata: ok (every word checked in every cycle of every mode)\n");
 }
 
 }  // namespace oversub

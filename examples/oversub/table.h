@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <vector>
 
-#include "examples/common/machine.h"
+#include "examples/common/rows.h"
 #include "examples/oversub/experiment.h"
 #include "examples/oversub/plan.h"
 
@@ -13,7 +13,10 @@ namespace oversub {
 void PrintPlan(FILE* out, const Plan& plan);
 void PrintResult(FILE* out, const Plan& plan, const Result& result);
 
-// Times in seconds, sizes in bytes. host_to_device_bytes and device_to_host_bytes are those of struct Traffic.
-std::string ToJson(const examples::Machine& machine, const Plan& plan, const std::vector<Result>& results);
+// One row for a run of a mode. Bytes are those of struct Traffic.
+examples::Row ToRow(const Plan& plan, const Result& result);
+
+// Modes side by side, with their ratio to "pinned" where that has run; of repetitions the median and the range.
+void PrintSummary(FILE* out, const std::vector<examples::Row>& rows);
 
 }  // namespace oversub

@@ -16,10 +16,14 @@ __device__ void RecordMismatch(CheckResult* result, uint64_t chunk, uint64_t ind
   result->found = found;
 }
 
+// One warp after the other takes the next pieces of a page, and the grid goes from page to page in the given order.
 __global__ void VisitChunk(uint64_t* words, size_t word_count, uint64_t chunk, uint64_t before, uint64_t after,
-                           bool readonly, CheckResult* result) {
+                           bool readonly, Pattern pattern, CheckResult* result) {
+  constexpr size_t kPageWords = kPageBytes / sizeof(uint64_t);
+  const size_t page_count = word_count / kPageWords;
   const size_t stride = static_cast<size_t>(gridDim.x) * blockDim.x;
-  for (size_t i = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < word_count; i += stride) {
+  for (size_t at = static_cast<size_t>(blockIdx.x) * blockDim.x + threadIdx.x; at < word_count; at += stride) {
+    const size_t i = PageAtStep(pattern, at / kPageWords, page_count) * kPageWords + at % kPageWords;
     uint64_t expected = WordOfPattern(before, i);
     uint64_t found = words[i];
     if (found == expected && !readonly) {
@@ -40,11 +44,12 @@ void VisitChunkOnHost(const UvmsimLaunch* launch) {
   const uint64_t before = UvmsimArgument<uint64_t>(launch, 3);
   const uint64_t after = UvmsimArgument<uint64_t>(launch, 4);
   const bool readonly = UvmsimArgument<bool>(launch, 5);
-  CheckResult* const result = UvmsimArgument<CheckResult*>(launch, 6);
+  const Pattern pattern = UvmsimArgument<Pattern>(launch, 6);
+  CheckResult* const result = UvmsimArgument<CheckResult*>(launch, 7);
 
   CheckResult seen{};
   const int access = readonly ? UVMSIM_READ : UVMSIM_READ_WRITE;
-  UvmsimForEachSpan(launch, words, word_count, access, [&](uint64_t* span, size_t count, size_t offset) {
+  const auto visit = [&](uint64_t* span, size_t count, size_t offset) {
     for (size_t i = 0; i < count; ++i) {
       const uint64_t expected = WordOfPattern(before, offset + i);
       if (span[i] != expected) {
@@ -53,7 +58,18 @@ void VisitChunkOnHost(const UvmsimLaunch* launch) {
         span[i] = WordOfPattern(after, offset + i);
       }
     }
-  });
+  };
+  constexpr size_t kPageWords = kPageBytes / sizeof(uint64_t);
+  if (pattern == Pattern::kStrided || pattern == Pattern::kRandom) {
+    for (size_t step = 0; step < word_count / kPageWords; ++step) {
+      const size_t first = PageAtStep(pattern, step, word_count / kPageWords) * kPageWords;
+      void* const page = uvmsim_access(launch, words + first, kPageBytes, access);
+      if (page == nullptr) return;
+      visit(static_cast<uint64_t*>(page), kPageWords, first);
+    }
+  } else {
+    UvmsimForEachSpan(launch, words, word_count, access, visit);
+  }
   if (seen.mismatches == 0) return;
   // Only now: a view ends with the next access, so the result cannot be touched while a span is.
   auto* const view = static_cast<CheckResult*>(uvmsim_access(launch, result, sizeof(CheckResult), UVMSIM_READ_WRITE));
@@ -74,17 +90,17 @@ Visitor::Visitor() {
   result_.reset(result);
   Check(cudaMemset(result, 0, sizeof(CheckResult)), "cudaMemset of the check result");
   // An empty launch loads the kernel, whose code takes device memory of its own, before anybody asks how much is free.
-  Enqueue(nullptr, 0, 0, 0, 0, true);
+  Enqueue(nullptr, 0, 0, 0, 0, true, Pattern::kSequential);
   Check(cudaStreamSynchronize(stream_), "the first, empty launch");
 }
 
 Visitor::~Visitor() { cudaStreamDestroy(stream_); }
 
 void Visitor::Enqueue(uint64_t* words, size_t word_count, uint64_t chunk, uint64_t before, uint64_t after,
-                      bool readonly) {
+                      bool readonly, Pattern pattern) {
   constexpr int kThreads = 256;
   constexpr int kBlocks = 1024;
-  VisitChunk<<<kBlocks, kThreads, 0, stream_>>>(words, word_count, chunk, before, after, readonly,
+  VisitChunk<<<kBlocks, kThreads, 0, stream_>>>(words, word_count, chunk, before, after, readonly, pattern,
                                                 static_cast<CheckResult*>(result_.get()));
   Check(cudaGetLastError(), "launching VisitChunk on chunk " + std::to_string(chunk));
 }

@@ -10,12 +10,7 @@
 #include <cstdint>
 
 #include "examples/common/managed_memory.h"
-
-#ifdef __CUDACC__
-#define OVERSUB_HOST_DEVICE __host__ __device__
-#else
-#define OVERSUB_HOST_DEVICE
-#endif
+#include "examples/oversub/order.h"
 
 namespace oversub {
 
@@ -54,8 +49,9 @@ class Visitor {
   cudaStream_t stream() const { return stream_; }
 
   // Enqueues a visit of `words` on stream(): every word must be WordOfPattern(before, index); unless `readonly` it
-  // becomes WordOfPattern(after, index) and is read back.
-  void Enqueue(uint64_t* words, size_t word_count, uint64_t chunk, uint64_t before, uint64_t after, bool readonly);
+  // becomes WordOfPattern(after, index) and is read back. The pages are visited in the order of `pattern`.
+  void Enqueue(uint64_t* words, size_t word_count, uint64_t chunk, uint64_t before, uint64_t after, bool readonly,
+               Pattern pattern);
 
   // What the visits so far have found. Waits for them.
   CheckResult Read();

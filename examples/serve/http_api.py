@@ -1,16 +1,17 @@
 """The HTTP side: POST /generate and GET /health on the loopback interface.
 
-Handlers run in a thread for each connection, but one worker thread alone talks to the GPU, in the order of arrival:
-what a request costs is then its own, and a given sequence of requests always gives the same text.
+Handlers run in a thread for each connection; the engine's one thread alone talks to the GPU. With "stream": true the
+answer comes as server-sent events, one for each token as soon as it is there, and a last one with the whole answer.
 """
 
-import concurrent.futures
 import http.server
 import json
-import threading
+import sys
+
+import engine
 
 MAX_BODY_BYTES = 64 * 1024
-MAX_WAITING_REQUESTS = 64
+MAX_WAITING_REQUESTS = engine.MAX_WAITING_REQUESTS
 MAX_NEW_TOKENS = 512
 
 
@@ -18,45 +19,8 @@ class BadRequest(Exception):
     """The client's mistake; the message is sent back."""
 
 
-class Busy(Exception):
-    """Too many requests are waiting."""
-
-
-class GenerationQueue:
-    """Requests in the order of arrival, and the one thread that works on them.
-
-    `generator` has generate(prompt: bytes, max_tokens: int, session: str) -> dict.
-    """
-
-    def __init__(self, generator):
-        self._generator = generator
-        self._worker = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
-        self._lock = threading.Lock()
-        self._waiting = 0
-
-    @property
-    def waiting(self):
-        """Requests that are worked on or wait for it."""
-        return self._waiting
-
-    def generate(self, prompt, max_tokens, session):
-        """Waits for its turn and returns the generator's answer, or raises what it raised."""
-        with self._lock:
-            if self._waiting == MAX_WAITING_REQUESTS:
-                raise Busy(f"{MAX_WAITING_REQUESTS} requests are waiting already")
-            self._waiting += 1
-        try:
-            return self._worker.submit(self._generator.generate, prompt, max_tokens, session).result()
-        finally:
-            with self._lock:
-                self._waiting -= 1
-
-    def close(self):
-        self._worker.shutdown(wait=True)
-
-
 def parse_generate_request(body):
-    """(prompt, max_tokens, session) from a JSON body, or BadRequest."""
+    """(prompt, max_tokens, session, stream) from a JSON body, or BadRequest."""
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -72,8 +36,11 @@ def parse_generate_request(body):
     session = fields.get("session", "default")
     if not isinstance(session, str) or len(session) > 100:
         raise BadRequest("'session' must be a string of at most 100 characters")
+    stream = fields.get("stream", False)
+    if not isinstance(stream, bool):
+        raise BadRequest("'stream' must be true or false")
     # Lone surrogates are legal in JSON and not in UTF-8.
-    return prompt.encode("utf-8", "replace"), max_tokens, session
+    return prompt.encode("utf-8", "replace"), max_tokens, session, stream
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -82,7 +49,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     # Headers and body leave in one packet: in two, the second waits 40 ms for the client's delayed acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
-    queue = None  # set by make_server
+    engine = None  # set by make_server
 
     def do_GET(self):
         if self.path == "/health":
@@ -97,14 +64,42 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.path != "/generate":
             self._reply(404, {"error": "try POST /generate"})
             return
+        streaming = False
         try:
-            self._reply(200, self.queue.generate(*parse_generate_request(body)))
+            prompt, max_tokens, session, streaming = parse_generate_request(body)
+            request = self.engine.submit(prompt, max_tokens, session)
+            if streaming:
+                self._stream(request)
+                return
+            for _ in request:
+                pass
+            self._reply(200, request.fields)
         except BadRequest as error:
             self._reply(400, {"error": str(error)})
-        except Busy as error:
+        except engine.Busy as error:
             self._reply(503, {"error": str(error)})
         except Exception as error:  # the client gets an answer whatever went wrong, and the server lives on
             self._reply(500, {"error": f"{type(error).__name__}: {error}"})
+
+    def _stream(self, request):
+        """Server-sent events. An error after the first byte can only be an event: the status has been sent."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")  # the body ends with the connection
+        self.end_headers()
+        self.close_connection = True
+        try:
+            for token in request:
+                self._event({"token": token.decode("ascii")})
+            self._event(request.fields)
+        except OSError:
+            pass  # the client has gone; its answer is completed all the same, for its conversation may go on
+        except Exception as error:
+            self._event({"error": f"{type(error).__name__}: {error}"})
+
+    def _event(self, fields):
+        self.wfile.write(b"data: " + json.dumps(fields).encode() + b"\n\n")
+        self.wfile.flush()
 
     def _read_body(self):
         try:
@@ -139,8 +134,13 @@ class _Server(http.server.ThreadingHTTPServer):
     # The default of 5 drops connections in a burst, and their clients wait seconds before they try again.
     request_queue_size = 2 * MAX_WAITING_REQUESTS
 
+    def handle_error(self, request, client_address):
+        """A client that has gone is no news; anything else is printed, as by default."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
-def make_server(queue, port):
+
+def make_server(the_engine, port):
     """A server, not yet started, on 127.0.0.1; port 0 picks a free one (server.server_port)."""
-    handler = type("Handler", (_Handler,), {"queue": queue})
+    handler = type("Handler", (_Handler,), {"engine": the_engine})
     return _Server(("127.0.0.1", port), handler)

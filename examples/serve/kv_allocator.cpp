@@ -1,6 +1,6 @@
 // The memory behind the server's KV cache: an allocator that PyTorch loads (torch.cuda.memory.CUDAPluggableAllocator)
-// and asks for managed memory instead of device memory. PyTorch offers no managed tensors of its own; a memory pool
-// over such an allocator is its supported way to them.
+// and asks for managed or page-locked memory instead of device memory. PyTorch offers no managed tensors of its own; a
+// memory pool over such an allocator is its supported way to them.
 //
 // Two choices are left to the environment, because they are what a user of managed memory experiments with:
 //   UVM_KV_PREFERRED = none (default) | gpu | cpu    preferred location; with cpu the GPU also maps the pages in place
@@ -81,6 +81,29 @@ KV_EXPORT void* kv_malloc(ssize_t size, int device, cudaStream_t stream) {
   if (Failed(cudaMallocManaged(&address, bytes, cudaMemAttachGlobal), "cudaMallocManaged")) return nullptr;
   live_bytes += size;
   ApplySettings(address, bytes, device, stream);
+  return address;
+}
+
+// The other two kinds of --kv: page-locked host memory, which the GPU uses in place at the same address, and device
+// memory.
+KV_EXPORT void* kv_malloc_pinned(ssize_t size, int /*device*/, cudaStream_t /*stream*/) {
+  if (size <= 0) return nullptr;
+  void* address = nullptr;
+  if (Failed(cudaHostAlloc(&address, static_cast<size_t>(size), cudaHostAllocMapped), "cudaHostAlloc")) return nullptr;
+  live_bytes += size;
+  return address;
+}
+
+KV_EXPORT void kv_free_pinned(void* address, ssize_t size, int /*device*/, cudaStream_t /*stream*/) {
+  if (address == nullptr) return;
+  if (!Failed(cudaFreeHost(address), "cudaFreeHost")) live_bytes -= size;
+}
+
+KV_EXPORT void* kv_malloc_device(ssize_t size, int /*device*/, cudaStream_t /*stream*/) {
+  if (size <= 0) return nullptr;
+  void* address = nullptr;
+  if (Failed(cudaMalloc(&address, static_cast<size_t>(size)), "cudaMalloc")) return nullptr;
+  live_bytes += size;
   return address;
 }
 

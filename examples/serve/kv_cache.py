@@ -1,4 +1,4 @@
-"""The KV cache in managed memory, through PyTorch's memory pools (torch >= 2.5).
+"""The KV cache in managed, page-locked or device memory, through PyTorch's memory pools (torch >= 2.5).
 
 One tensor [slots, layers, key/value, tokens, heads, head size] lives in a pool whose allocator is kv_allocator.cpp. A
 conversation owns one slot. Because the tensor is managed, a slot can leave for host memory while its conversation is
@@ -97,21 +97,23 @@ def _cuda_include(cuda_major, runtime):
     raise AllocatorError(f"no cuda_runtime_api.h of CUDA {cuda_major} was found; set CUDA_HOME")
 
 
-class ManagedMemory:
-    """A PyTorch memory pool whose memory is managed, and the calls on that memory that PyTorch does not have."""
+class CacheMemory:
+    """A PyTorch memory pool of one kind of memory, and the calls on it that PyTorch does not have."""
 
-    def __init__(self, library_path, device):
+    def __init__(self, library_path, device, kind="managed"):
         self.device = device
+        allocate, free = {"managed": ("kv_malloc", "kv_free"), "pinned": ("kv_malloc_pinned", "kv_free_pinned"),
+                          "device": ("kv_malloc_device", "kv_free")}[kind]
         try:
             self._library = ctypes.CDLL(library_path)
         except OSError as error:
             raise AllocatorError(f"{library_path} cannot be loaded: {error}") from error
         self._library.kv_prefetch.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_void_p]
         self._library.kv_live_bytes.restype = ctypes.c_longlong
-        if not self._library.kv_pages_on_demand(device):
+        if kind == "managed" and not self._library.kv_pages_on_demand(device):
             raise AllocatorError(f"device {device} does not page managed memory on demand")
         # Both must live as long as any tensor of the pool.
-        self._allocator = torch.cuda.memory.CUDAPluggableAllocator(library_path, "kv_malloc", "kv_free")
+        self._allocator = torch.cuda.memory.CUDAPluggableAllocator(library_path, allocate, free)
         self._pool = torch.cuda.MemPool(self._allocator.allocator())
 
     def empty(self, shape, dtype):
@@ -120,7 +122,7 @@ class ManagedMemory:
         with torch.cuda.use_mem_pool(self._pool):
             tensor = torch.empty(shape, dtype=dtype, device=f"cuda:{self.device}")
         if self._library.kv_live_bytes() - before < tensor.numel() * tensor.element_size():
-            raise AllocatorError("PyTorch did not take the KV cache from the managed pool")
+            raise AllocatorError("PyTorch did not take the KV cache from this pool")
         return tensor
 
     def prefetch(self, tensor, device):
@@ -156,15 +158,20 @@ class KvCache:
         """(keys, values) of positions [0, end): views of [tokens, heads, head size]."""
         return self._tensor[slot, layer, 0, :end], self._tensor[slot, layer, 1, :end]
 
-    def offload(self, slot, tokens):
-        """Sends the used part of a slot to host memory. Returns the bytes asked for."""
-        bytes_sent = 0
+    def write_each(self, slots, layer, positions, keys, values):
+        """One position in each of several slots. keys and values: [slots, heads, head size]."""
+        self._tensor[slots, layer, 0, positions] = keys
+        self._tensor[slots, layer, 1, positions] = values
+
+    def move(self, slot, tokens, device):
+        """Prefetches the used part of a slot to `device`, or CPU. Returns the bytes asked for."""
+        moved = 0
         for layer in range(self._tensor.shape[1]):
             for part in self.read(slot, layer, tokens):
-                self._memory.prefetch(part, CPU)
-                bytes_sent += part.numel() * part.element_size()
+                self._memory.prefetch(part, device)
+                moved += part.numel() * part.element_size()
         torch.cuda.current_stream(self._memory.device).synchronize()
-        return bytes_sent
+        return moved
 
     def close(self):
         """Gives the memory back. The tensor must go before its pool."""

@@ -1,16 +1,19 @@
 #!/usr/bin/env python3
-"""A small text-generation server whose KV cache lives in CUDA managed memory: something real to trace.
+"""A text-generation server whose KV cache is larger than what the GPU shall hold of it: something real to trace.
 
     LD_PRELOAD=libuvmtrace.so python serve.py --requests 16
     uvmtrace-report trace.pb
 
-Needs PyTorch 2.5 or later and an NVIDIA GPU, and nothing else: the weights are random and nothing is downloaded.
-With --requests it asks itself that many questions over HTTP and ends; without, it serves until it is interrupted.
+Requests are decoded in a batch that they join and leave (engine.py), over HTTP, streamed if asked (http_api.py). With
+--requests it asks itself that many questions (load.py), prints tokens per second and latencies, and ends; without, it
+serves until it is interrupted. The weights are random and nothing is downloaded.
+
+--model transformer needs PyTorch 2.5 or later and a GPU. --model toy needs neither: it reads and writes the KV cache as a
+transformer would, checks all of it at every token, and runs on the simulator too.
 """
 
 import argparse
 import hashlib
-import http.client
 import json
 import os
 import signal
@@ -20,16 +23,17 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-import http_api  # noqa: E402  (beside this file)
+import engine as engine_module  # noqa: E402  (beside this file)
+import http_api  # noqa: E402
 import limits  # noqa: E402
+import load  # noqa: E402
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
-SESSIONS = 4  # conversations that take turns when the server asks itself
 
 
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
-        description="Text generation over HTTP with a KV cache in CUDA managed memory.",
+        description="Text generation over HTTP with a KV cache in managed, page-locked or device memory.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
 
@@ -48,22 +52,34 @@ def parse_arguments(arguments):
 
         return whole_number
 
+    parser.add_argument("--model", choices=("transformer", "toy"), default="transformer", help="toy needs no PyTorch")
     parser.add_argument("--requests", type=at_least(0), default=0, help="ask itself so often and end; 0: serve on")
+    parser.add_argument("--clients", type=at_least(1), default=1,
+                        help="that ask itself at the same time; with one, the same texts come every time")
+    parser.add_argument("--sessions", type=at_least(1), default=4, help="conversations that take turns")
+    parser.add_argument("--batch", type=at_least(1), default=8, help="conversations that are decoded together, at most")
     parser.add_argument("--port", type=at_least(0), default=0, help="on 127.0.0.1; 0 picks a free one")
-    parser.add_argument("--kv-bytes", type=size, default="512MiB", help="size of the KV cache")
-    parser.add_argument("--offload", choices=("none", "cpu"), default="cpu",
-                        help="where a conversation's KV cache goes between its turns")
+    parser.add_argument("--kv", choices=("managed", "pinned", "device"), default="managed", help="where the KV cache lives")
+    parser.add_argument("--kv-bytes", type=size, default="512MiB", help="size of the KV cache; of --kv device: the budget")
+    parser.add_argument("--kv-budget", "--capacity", type=size, default="32MiB", help="what the GPU shall hold of it")
+    parser.add_argument("--offload", choices=("budget", "cpu", "none"), default="budget",
+                        help="when a silent conversation leaves the GPU: beyond the budget, after each turn, never")
+    parser.add_argument("--fetch", choices=("faults", "prefetch"), default="faults", help="how its next turn brings it back")
     parser.add_argument("--max-tokens", type=at_least(1), default=64, help="tokens to generate for each own request")
     parser.add_argument("--context", type=at_least(16), default=1024, help="longest conversation in tokens")
     parser.add_argument("--layers", type=at_least(1), default=8, help="of the model")
     parser.add_argument("--hidden", type=at_least(64), default=1024, help="width of the model, a multiple of 64")
     parser.add_argument("--seed", type=int, default=1, help="of weights and sampling")
+    parser.add_argument("--repeat", type=at_least(1), default=1, help="own loads, one after the other")
+    parser.add_argument("--json", metavar="FILE", help="write the numbers of the own load there")
     parser.add_argument("--allow-large", action="store_true", help="allow a KV cache of more than 8 GiB")
     options = parser.parse_args(arguments)
     if options.port > 65535:
         parser.error("--port: there is no port above 65535")
     if options.hidden % 64 != 0:
         parser.error("--hidden must be a multiple of 64")
+    if options.batch > 64:
+        parser.error("--batch: at most 64 conversations are decoded together")
     if options.max_tokens > http_api.MAX_NEW_TOKENS:
         parser.error(f"--max-tokens: the server generates at most {http_api.MAX_NEW_TOKENS} tokens for a request")
     if options.max_tokens >= options.context:
@@ -73,7 +89,7 @@ def parse_arguments(arguments):
 
 def require_torch():
     """The torch module, or Refused with what is missing."""
-    instead = "Without one, scripts/demo shows unified memory at work on the simulator."
+    instead = "Without one, --model toy runs, on the simulator too, and scripts/demo shows unified memory at work there."
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts: the same sums every time
     try:
         import torch
@@ -89,72 +105,73 @@ def require_torch():
     return torch
 
 
-def make_generator(torch, options, phases):
-    """(generator, cache), with the limits checked before anything is allocated."""
-    import generator
-    import kv_cache
+def slots_of(options, bytes_per_token, free_bytes):
+    """Conversations that the KV cache holds, with the limits checked before anything is allocated."""
+    kv_bytes = options.kv_budget if options.kv == "device" else options.kv_bytes
+    bytes_per_slot = options.context * bytes_per_token
+    limits.check_kv_bytes(kv_bytes, bytes_per_slot, free_bytes, limits.host_available_bytes(), options.allow_large)
+    slots = kv_bytes // bytes_per_slot
+    say(f"KV cache: {limits.format_bytes(slots * bytes_per_slot)} {options.kv}, {slots} conversations of {options.context} "
+        f"tokens, the GPU shall hold {limits.format_bytes(options.kv_budget)}; silent ones leave it: {options.offload}")
+    return slots
+
+
+def make_transformer(options):
+    torch = require_torch()
+    import torch_backend
     import transformer
 
-    device = 0
-    dtype = torch.bfloat16
     config = transformer.Config(layers=options.layers, hidden=options.hidden, heads=options.hidden // 64)
-    bytes_per_slot = options.context * config.kv_bytes_per_token(dtype.itemsize)
     torch.cuda.init()
-    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
-    host_bytes = limits.host_available_bytes()
-    limits.check_kv_bytes(options.kv_bytes, bytes_per_slot, free_bytes, host_bytes, options.allow_large)
-    say(f"setup: {torch.cuda.get_device_name(device)} | PyTorch {torch.__version__} | CUDA {torch.version.cuda} | "
-        f"device memory {limits.format_bytes(free_bytes)} free of {limits.format_bytes(total_bytes)} | "
-        f"host memory {limits.format_bytes(host_bytes)} available")
-
-    memory = kv_cache.ManagedMemory(kv_cache.find_or_build_allocator(), device)
-    slots = options.kv_bytes // bytes_per_slot
-    cache = kv_cache.KvCache(memory, config, slots, options.context, dtype)
-    model = transformer.Transformer(config, f"cuda:{device}", dtype, options.seed)
-    torch.cuda.synchronize()
-    say(f"KV cache: {limits.format_bytes(slots * bytes_per_slot)} managed, {slots} conversations of "
-        f"{options.context} tokens, between turns on the {'CPU' if options.offload == 'cpu' else 'GPU'}")
-    offload = options.offload == "cpu"
-    return generator.TextGenerator(model, cache, f"cuda:{device}", options.seed, offload, phases), cache
+    free_bytes, total_bytes = torch.cuda.mem_get_info(0)
+    say(f"setup: {torch.cuda.get_device_name(0)} | PyTorch {torch.__version__} | CUDA {torch.version.cuda} | "
+        f"device memory {limits.format_bytes(free_bytes)} free of {limits.format_bytes(total_bytes)}")
+    slots = slots_of(options, config.kv_bytes_per_token(2), free_bytes)
+    return torch_backend.TorchBackend(options.kv, slots, options.context, config, options.seed)
 
 
-def ask(port, body):
-    """One POST /generate over loopback; the answer's fields."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
-    try:
-        connection.request("POST", "/generate", json.dumps(body), {"Content-Type": "application/json"})
-        response = connection.getresponse()
-        fields = json.loads(response.read())
-        if response.status != 200:
-            raise RuntimeError(f"the server answered {response.status}: {fields.get('error')}")
-        return fields
-    finally:
-        connection.close()
+def make_toy(options):
+    import toy_backend
+
+    free_bytes = toy_backend.device_free_bytes()
+    say(f"setup: a model without PyTorch | device memory {limits.format_bytes(free_bytes)} free")
+    bytes_per_token = 2 * options.layers * options.hidden * 2
+    slots = slots_of(options, bytes_per_token, free_bytes)
+    return toy_backend.ToyBackend(options.kv, slots, options.context, bytes_per_token, options.seed)
 
 
-def drive(port, requests, max_tokens):
-    """Asks `requests` questions, the sessions in turn, and returns the answers' text in that order."""
-    texts = []
-    for number in range(requests):
-        session, turn = number % SESSIONS, number // SESSIONS
-        prompt = f"[session {session}, turn {turn}] What does unified memory do with a page that both sides want? " * 2
-        texts.append(ask(port, {"prompt": prompt, "max_tokens": max_tokens, "session": f"session-{session}"})["text"])
-    return texts
-
-
-def print_summary(phases, generator, texts):
+def print_summary(phases, engine, backend, runs):
     rows = phases.rows()
     total = sum(rows.values())
     say("\n| phase | seconds | share |\n|---|---:|---:|")
     for name, seconds in rows.items():
         say(f"| {name} | {seconds:.3f} | {100 * seconds / total if total else 0:.1f} % |")
-    rate = generator.generated_tokens / phases.decode if phases.decode > 0 else 0
-    say(f"\ntokens: {generator.prompt_tokens} read, {generator.generated_tokens} generated, "
-        f"{rate:.1f} tokens/s in decode")
-    say(f"offloaded: {limits.format_bytes(generator.offloaded_bytes)} of KV cache asked to move to the CPU")
-    if texts is not None:
-        say(f"log probability of all generated tokens: {generator.log_probability:.6f}")
-        say(f"checksum: {hashlib.sha256(chr(0).join(texts).encode()).hexdigest()}")
+    say(f"\ntokens: {engine.prompt_tokens} read, {engine.recomputed_tokens} read again, {engine.generated_tokens} generated "
+        f"in {engine.steps} decode steps, {engine.generated_tokens / max(phases.prefill + phases.decode, 1e-9):.1f} tokens/s "
+        f"of GPU time")
+    say(f"offloaded: {limits.format_bytes(engine.offloaded_bytes)} of KV cache asked to move to the CPU")
+    if not runs:
+        return
+    say("\n| load | value |\n|---|---:|")
+    for name, value in load.summary(*runs[-1]).items():
+        say(f"| {name} | {value:.4g} |" if isinstance(value, float) else f"| {name} | {value} |")
+    if hasattr(backend, "log_probability"):
+        say(f"\nlog probability of all generated tokens: {backend.log_probability:.6f}")
+    texts = [answer.text for answers, _ in runs for answer in answers]
+    say(f"checksum: {hashlib.sha256(chr(0).join(texts).encode()).hexdigest()}")
+
+
+def write_json(path, options, phases, engine, runs):
+    """As the other examples write it: a row for each repetition."""
+    rows = []
+    for repetition, (answers, seconds) in enumerate(runs):
+        rows.append({"kv": options.kv, "offload": options.offload, "fetch": options.fetch, "clients": options.clients,
+                     "batch": options.batch, "managed": options.kv == "managed", "repetition": repetition,
+                     **load.summary(answers, seconds)})
+    rows[-1].update(offloaded_bytes=engine.offloaded_bytes, recomputed_tokens=engine.recomputed_tokens,
+                    decode_steps=engine.steps, **{f"{name}_seconds": value for name, value in phases.rows().items()})
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({"workload": "serve", "model": options.model, "rows": rows}, file, indent=1)
 
 
 def say(text):
@@ -166,23 +183,21 @@ def interrupt(*_):
 
 
 def serve(options):
-    import_started = time.monotonic()
-    torch = require_torch()
-    import generator as generator_module
+    phases = engine_module.Phases()
+    backend = make_toy(options) if options.model == "toy" else make_transformer(options)
+    phases.load = time.monotonic() - phases.started
 
-    phases = generator_module.Phases(started=import_started)
-    generator, cache = make_generator(torch, options, phases)
-    phases.load = time.monotonic() - import_started
-
-    queue = http_api.GenerationQueue(generator)
-    server = http_api.make_server(queue, options.port)
+    engine = engine_module.Engine(backend, phases, options.batch, options.kv_budget, options.offload, options.fetch)
+    server = http_api.make_server(engine, options.port)
     listener = threading.Thread(target=server.serve_forever, name="http", daemon=True)
     listener.start()
     say(f"serving on http://127.0.0.1:{server.server_port}")
-    texts = None
+    runs = []
     try:
         if options.requests > 0:
-            texts = drive(server.server_port, options.requests, options.max_tokens)
+            for _ in range(options.repeat):
+                runs.append(load.drive(server.server_port, options.requests, options.max_tokens, options.clients,
+                                       options.sessions))
         else:
             listener.join()
     except KeyboardInterrupt:
@@ -190,9 +205,11 @@ def serve(options):
     finally:
         server.shutdown()
         server.server_close()
-        queue.close()
-    print_summary(phases, generator, texts)
-    cache.close()
+        engine.close()
+    print_summary(phases, engine, backend, runs)
+    if options.json and runs:
+        write_json(options.json, options, phases, engine, runs)
+    backend.close()
     return EXIT_OK
 
 

@@ -29,9 +29,10 @@ class Config:
 
 
 class Transformer:
-    """Weights are normal device memory. `device` and `dtype` as for torch.empty."""
+    """`device` and `dtype` as for torch.empty. `place` puts a weight, made on the CPU, where it shall live; without it
+    weights are normal device memory."""
 
-    def __init__(self, config, device, dtype, seed):
+    def __init__(self, config, device, dtype, seed, place=None):
         self.config = config
         self._device = device
         self._dtype = dtype
@@ -39,7 +40,7 @@ class Transformer:
 
         def weight(rows, columns, scale):
             values = torch.randn(rows, columns, generator=generator) * scale
-            return values.to(device=device, dtype=dtype)
+            return values.to(device=device, dtype=dtype) if place is None else place(values.to(dtype=dtype))
 
         scale = 1 / math.sqrt(config.hidden)
         self._embedding = weight(VOCABULARY, config.hidden, 1.0)
@@ -80,6 +81,30 @@ class Transformer:
             expanded = functional.gelu(functional.linear(self._normalise(x), layer["up"]))
             x = x + functional.linear(expanded, layer["down"])
         return functional.linear(self._normalise(x[-1:]), self._unembedding)[0].float() + self._mask
+
+    def forward_each(self, tokens, cache, slots, positions):
+        """One further token [count] for each of several slots, at its position; returns logits [count, 256].
+
+        The matrix products are batched; attention runs slot by slot, because each reads a cache of another length.
+        """
+        config = self.config
+        count = tokens.shape[0]
+        slot_index = torch.tensor(slots, device=self._device)
+        position_index = torch.tensor(positions, device=self._device)
+        x = self._embedding[tokens] + torch.cat([self._positions(position, 1) for position in positions])
+        for index, layer in enumerate(self._layers):
+            qkv = functional.linear(self._normalise(x), layer["qkv"]).view(count, 3, config.heads, config.head_size)
+            cache.write_each(slot_index, index, position_index, qkv[:, 1], qkv[:, 2])
+            attended = []
+            for row, (slot, position) in enumerate(zip(slots, positions)):
+                keys, values = cache.read(slot, index, position + 1)
+                attended.append(functional.scaled_dot_product_attention(
+                    qkv[row, 0].view(1, config.heads, 1, config.head_size), keys.transpose(0, 1).unsqueeze(0),
+                    values.transpose(0, 1).unsqueeze(0)).view(1, config.hidden))
+            x = x + functional.linear(torch.cat(attended), layer["out"])
+            expanded = functional.gelu(functional.linear(self._normalise(x), layer["up"]))
+            x = x + functional.linear(expanded, layer["down"])
+        return functional.linear(self._normalise(x), self._unembedding).float() + self._mask
 
     def _normalise(self, x):
         return functional.layer_norm(x, (self.config.hidden,))

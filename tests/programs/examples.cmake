@@ -31,7 +31,26 @@ if(UVMTRACE_SANITIZE STREQUAL "")
   # 62 MiB of 64 are free beside the counter: 4 chunks of 14 MiB, 16 chunks in, 12 out.
   set(four_modes "total .* 234881024 . 176160768 .*total .* 234881024 . 176160768 .*total .* 234881024 . 176160768 ")
   string(APPEND four_modes ".*total .* 234881024 . 176160768 ")
-  uvmtrace_simulated_test(oversub oversub 0 "${four_modes}" -k 4 -m 8 --verify-host)
+  uvmtrace_simulated_test(oversub oversub 0 "${four_modes}" -k 4 -m 8 --verify-host --mode manual,pinned,uvm,prefetch)
+  # m = 3k: every chunk comes in twice and all but the last k leave; read-mostly chunks that nobody wrote do not travel back.
+  uvmtrace_simulated_test(oversub_ping_pong_by_the_host oversub 0 "total .* 100663296 . 100663296 .*data: ok"
+    --mode prefetch --pattern ping-pong -k 2 -m 6 --capacity 16MiB)
+  uvmtrace_simulated_test(oversub_clean_copies_stay_on_the_host oversub 0 "total .* 50331648 . 0 .*data: ok"
+    --mode read-mostly --readonly -k 2 -m 6 --capacity 8MiB)
+  uvmtrace_simulated_test(oversub_random_pages oversub 0 "data: ok" --mode uvm --pattern random -k 2 -m 4 --capacity 8MiB)
+  uvmtrace_simulated_test(oversub_first_touch_in_prefill oversub 0 "by the host 0.0000 s.*data: ok"
+    --mode pinned --init prefill --host-code O0 -k 2 -m 4 --capacity 8MiB)
+  uvmtrace_simulated_test(paged_attention paged_attention 0 "data: ok" --seq 128 --kv-heads 1 --batch 2 --block 1,16)
+  uvmtrace_simulated_test(paged_attention_odd_length paged_attention 2 "multiple of 128" --seq 100)
+  uvmtrace_simulated_test(offload offload 0 "prefetch .* 20971520 . 16777216 .*data: ok" --layers 2 --passes 2)
+  uvmtrace_simulated_test(offload_too_small offload 2 "at least 4 MiB" --layer-bytes 1MiB)
+  uvmtrace_simulated_test(kv_remap kv_remap 0 "table .* 0 . 54525952 . 37748736 .*data: ok"
+    --blocks 20 --slots 8 --window 3 --fresh 1 --steps 24)
+  uvmtrace_simulated_test(kv_remap_small_blocks kv_remap 0 "vmm-inline .*multiples of 2 MiB.*data: ok"
+    --blocks 20 --slots 8 --window 3 --steps 24 --block-bytes 64KiB --reuse zipf)
+  uvmtrace_simulated_test(kv_remap_no_room kv_remap 2 "two windows" --slots 10 --window 6)
+  uvmtrace_simulated_test(kv_fragmentation kv_fragmentation 0 "paged-1 . 1 .*data: ok")
+  uvmtrace_simulated_test(kv_fragmentation_too_large kv_fragmentation 2 "do not fit" -k 1000)
   uvmtrace_simulated_test(oversub_by_the_program oversub 0 "total .* 134217728 . 100663296 .*data: ok"
     --mode uvm -k 4 -m 8 --capacity 32MiB)
   uvmtrace_simulated_test(oversub_clean_chunks_are_dropped_by_hand oversub 0 "total .* 234881024 . 0 .*data: ok"
@@ -56,5 +75,17 @@ if(UVMTRACE_SANITIZE STREQUAL "")
   endfunction()
   uvmtrace_corruption_test(a_wrong_managed_word oversub 1 "the kernel found 1 wrong words.*word 12345:" --mode uvm)
   uvmtrace_corruption_test(a_wrong_copied_word oversub 1 "the kernel found 1 wrong words.*word 12345:" --mode manual)
+  uvmtrace_corruption_test(a_wrong_weight offload 1 "element .* should be" --layers 2 --variant on-demand)
+  uvmtrace_corruption_test(a_wrong_block kv_remap 1 "kernels found 1 wrong words"
+    --blocks 20 --slots 8 --window 3 --fresh 0 --steps 8 --design uvm-prefetch)
   uvmtrace_corruption_test(a_wrong_word_on_the_host known_bytes 1 "word 12345 of repetition 2" --repeat 2)
+endif()
+
+# Every row of the documents' tables, scaled down, on the simulator, traced: the bytes must equal each example's own ledger.
+if(UVMTRACE_SANITIZE STREQUAL "")
+  foreach(table oversub kv-fragmentation paged-attention offload kv-remap serve)
+    add_test(NAME examples.tables.${table}
+      COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/examples_tables.py --build ${CMAKE_BINARY_DIR} ${table})
+    set_tests_properties(examples.tables.${table} PROPERTIES TIMEOUT 600 PROCESSORS 2)
+  endforeach()
 endif()

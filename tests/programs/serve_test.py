@@ -1,4 +1,4 @@
-"""The parts of examples/serve that need neither PyTorch nor a GPU: arguments, refusals, and HTTP with a dummy generator."""
+"""The parts of examples/serve that need neither PyTorch nor a GPU: arguments, refusals, batching and HTTP with a dummy model."""
 
 import http.client
 import json
@@ -14,8 +14,10 @@ import unittest
 SERVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "serve")
 sys.path.insert(0, SERVE)
 
+import engine  # noqa: E402
 import http_api  # noqa: E402
 import limits  # noqa: E402
+import load  # noqa: E402
 import serve  # noqa: E402
 
 GIB = limits.GIB
@@ -100,36 +102,145 @@ class Arguments(unittest.TestCase):
         self.assertEqual(result.stdout, "")
 
 
-class DummyGenerator:
-    """Answers with the prompt turned around; 'fail' fails; 'wait' waits until it is released."""
+class DummyBackend:
+    """Answers with the prompt's bytes in turn; 'fail' fails; 'wait' waits until it is released. Records what it is asked."""
 
-    def __init__(self):
+    kind = "managed"
+
+    def __init__(self, slots=4, max_tokens=1024):
+        self.slots, self.max_tokens = slots, max_tokens
         self.release = threading.Event()
         self.threads = set()
+        self.batches = []
+        self.moves = []
+        self.contents = {}  # by slot: the tokens whose keys and values are in the cache
 
-    def generate(self, prompt, max_tokens, session):
+    def enter_thread(self):
         self.threads.add(threading.get_ident())
-        if prompt == b"fail":
+
+    def cache_bytes(self, tokens):
+        return tokens
+
+    def sampler(self, session, turn):
+        return None
+
+    def prefill(self, slot, start, tokens, sampler):
+        self.threads.add(threading.get_ident())
+        if bytes(tokens) == b"fail":
             raise RuntimeError("out of nonsense")
-        if prompt == b"wait":
+        if bytes(tokens) == b"wait":
             self.release.wait(30)
-        return {"text": prompt[::-1].decode("utf-8", "replace")[:max_tokens], "session": session}
+        self.contents[slot] = self.contents.get(slot, [])[:start] + list(tokens)
+        assert len(self.contents[slot]) == start + len(tokens), "a prefill that leaves a hole"
+        return self._next(slot)
+
+    def decode(self, entries):
+        self.batches.append(len(entries))
+        for slot, position, token, _ in entries:
+            assert len(self.contents[slot]) == position, "a token at the wrong position"
+            self.contents[slot].append(token)
+        return [self._next(slot) for slot, _, _, _ in entries]
+
+    def _next(self, slot):
+        return 97 + sum(self.contents[slot]) % 26  # of all that the cache holds: another cache gives another text
+
+    def send_out(self, slot, tokens):
+        self.moves.append(("out", slot, tokens))
+        return tokens
+
+    def bring_in(self, slot, tokens):
+        self.moves.append(("in", slot, tokens))
+        return tokens
+
+
+def generate(the_engine, prompt, count, session):
+    request = the_engine.submit(prompt, count, session)
+    return b"".join(request).decode()
+
+
+class Batching(unittest.TestCase):
+    def make(self, backend, **options):
+        the_engine = engine.Engine(backend, engine.Phases(), **options)
+        self.addCleanup(the_engine.close)
+        return the_engine
+
+    def test_conversations_are_decoded_together_and_answer_as_they_would_alone(self):
+        prompts = [(b"one", "a"), (b"two two", "b"), (b"three three three", "c")]
+        alone = [generate(self.make(DummyBackend()), prompt, 20, session) for prompt, session in prompts]
+        backend = DummyBackend()
+        the_engine = self.make(backend)
+        requests = [the_engine.submit(prompt, 20, session) for prompt, session in prompts]
+        self.assertEqual([b"".join(request).decode() for request in requests], alone)
+        self.assertGreater(max(backend.batches), 1)
+
+    def test_a_batch_has_a_limit(self):
+        backend = DummyBackend()
+        the_engine = self.make(backend, batch=2)
+        for request in [the_engine.submit(b"x", 10, str(i)) for i in range(4)]:
+            list(request)
+        self.assertEqual(max(backend.batches), 2)
+
+    def test_turns_of_one_session_never_overlap(self):
+        the_engine = self.make(DummyBackend())
+        first, second = the_engine.submit(b"one", 10, "s"), the_engine.submit(b"two", 10, "s")
+        list(first), list(second)
+        self.assertEqual((first.fields["turn"], second.fields["turn"]), (1, 2))
+        self.assertEqual(second.fields["context_tokens"], 3 + 10 + 3 + 10)
+
+    def test_the_longest_silent_conversation_leaves_when_the_budget_is_exceeded(self):
+        backend = DummyBackend()
+        the_engine = self.make(backend, budget=30)
+        for session in ("a", "b", "c"):
+            generate(the_engine, b"0123456789", 5, session)
+        # 15 tokens each: the third does not fit beside the first two. Its last token's keys are not written yet.
+        self.assertEqual(backend.moves, [("out", 0, 14)])
+
+    def test_each_turn_leaves_with_offload_cpu_and_comes_back_by_prefetch(self):
+        backend = DummyBackend()
+        the_engine = self.make(backend, offload="cpu", fetch="prefetch")
+        generate(the_engine, b"abc", 4, "a")
+        generate(the_engine, b"abc", 4, "a")
+        self.assertEqual([move[0] for move in backend.moves], ["out", "in", "out"])
+
+    def test_device_memory_gives_the_cache_up_and_the_text_is_the_same(self):
+        kept = self.make(DummyBackend())
+        expected = [generate(kept, b"abc", 6, "a"), generate(kept, b"def", 6, "b"), generate(kept, b"ghi", 6, "a")]
+        backend = DummyBackend(slots=1)
+        backend.kind = "device"
+        tight = self.make(backend, budget=0)
+        found = [generate(tight, b"abc", 6, "a"), generate(tight, b"def", 6, "b"), generate(tight, b"ghi", 6, "a")]
+        self.assertEqual(found, expected)
+        self.assertGreater(tight.recomputed_tokens, 0)
+        self.assertEqual(backend.moves, [])
+
+    def test_a_context_that_is_full_begins_anew(self):
+        the_engine = self.make(DummyBackend(max_tokens=32))
+        for _ in range(4):
+            request = the_engine.submit(b"x" * 10, 8, "s")
+            list(request)
+            self.assertLessEqual(request.fields["context_tokens"], 32)
+
+    def test_a_failure_ends_its_request_and_no_other(self):
+        the_engine = self.make(DummyBackend())
+        with self.assertRaises(RuntimeError):
+            generate(the_engine, b"fail", 5, "a")
+        self.assertEqual(len(generate(the_engine, b"abc", 5, "a")), 5)
 
 
 class Http(unittest.TestCase):
     def setUp(self):
-        self.generator = DummyGenerator()
-        self.queue = http_api.GenerationQueue(self.generator)
-        self.server = http_api.make_server(self.queue, 0)
+        self.backend = DummyBackend(slots=100)
+        self.engine = engine.Engine(self.backend, engine.Phases(), batch=64)
+        self.server = http_api.make_server(self.engine, 0)
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
         self.thread.start()
 
     def tearDown(self):
-        self.generator.release.set()
+        self.backend.release.set()
         self.server.shutdown()
         self.thread.join()
         self.server.server_close()
-        self.queue.close()
+        self.engine.close()
 
     def post(self, body, path="/generate"):
         connection = http.client.HTTPConnection("127.0.0.1", self.server.server_port, timeout=30)
@@ -148,21 +259,40 @@ class Http(unittest.TestCase):
         self.assertEqual(connection.getresponse().status, 200)
         connection.close()
 
-    def test_answers_come_from_the_generator(self):
-        self.assertEqual(self.post('{"prompt": "abc", "session": "s"}'), (200, {"text": "cba", "session": "s"}))
-        self.assertEqual(self.post('{"prompt": "abc", "max_tokens": 2}')[1]["text"], "cb")
+    def test_answers_come_from_the_model(self):
+        status, fields = self.post('{"prompt": "abc", "session": "s", "max_tokens": 5}')
+        self.assertEqual((status, len(fields["text"]), fields["session"], fields["turn"]), (200, 5, "s", 1))
+
+    def test_a_stream_has_each_token_and_then_the_whole(self):
+        whole = self.post('{"prompt": "abc", "max_tokens": 7, "session": "a"}')[1]["text"]
+        answer = load.ask(self.server.server_port, "abc", 7, "b")
+        self.assertEqual(answer.text, whole)
+        self.assertEqual(len(answer.gaps), 6)
+        self.assertLessEqual(answer.first_token_seconds, answer.seconds)
+
+    def test_an_error_in_a_stream_is_an_event(self):
+        with self.assertRaisesRegex(RuntimeError, "out of nonsense"):
+            load.ask(self.server.server_port, "fail", 5, "s")
+        self.assertEqual(self.post('{"prompt": "abc"}')[0], 200)
+
+    def test_a_client_that_leaves_during_its_stream_hurts_nobody(self):
+        with socket.create_connection(("127.0.0.1", self.server.server_port), timeout=30) as connection:
+            body = b'{"prompt": "abc", "max_tokens": 500, "stream": true}'
+            connection.sendall(b"POST /generate HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+            connection.recv(16)
+        self.assertEqual(self.post('{"prompt": "abc", "session": "t"}')[0], 200)
 
     def test_requests_that_are_wrong_get_400(self):
         for body in ("", "{", "[]", "null", '{"prompt": ""}', '{"prompt": 1}', '{"prompt": "a", "max_tokens": 0}',
                      '{"prompt": "a", "max_tokens": true}', '{"prompt": "a", "max_tokens": 100000}',
-                     '{"prompt": "a", "session": 5}', "[" * 60000, b"\xff\xfe"):
+                     '{"prompt": "a", "session": 5}', '{"prompt": "a", "stream": 1}', "[" * 60000, b"\xff\xfe"):
             self.assertEqual(self.post(body)[0], 400, body[:40])
-        self.assertEqual(self.generator.threads, set())
+        self.assertEqual(self.backend.contents, {})
 
     def test_a_lone_surrogate_is_no_crash(self):
         self.assertEqual(self.post('{"prompt": "\\ud800"}')[0], 200)
 
-    def test_a_failing_generator_gives_500_and_the_server_lives_on(self):
+    def test_a_failing_model_gives_500_and_the_server_lives_on(self):
         status, fields = self.post('{"prompt": "fail"}')
         self.assertEqual(status, 500)
         self.assertIn("out of nonsense", fields["error"])
@@ -188,12 +318,12 @@ class Http(unittest.TestCase):
             self.assertEqual(reply.split()[1], status, length)
 
     def test_one_thread_alone_generates(self):
-        clients = [threading.Thread(target=self.post, args=('{"prompt": "abc"}',)) for _ in range(8)]
+        clients = [threading.Thread(target=self.post, args=('{"prompt": "abc", "session": "%d"}' % i,)) for i in range(8)]
         for client in clients:
             client.start()
         for client in clients:
             client.join()
-        self.assertEqual(len(self.generator.threads), 1)
+        self.assertEqual(len(self.backend.threads), 1)
 
     def test_more_waiting_requests_than_allowed_get_503(self):
         clients = []
@@ -201,19 +331,44 @@ class Http(unittest.TestCase):
             clients.append(threading.Thread(target=self.post, args=('{"prompt": "wait"}',)))
             clients[-1].start()
         deadline = time.monotonic() + 30
-        while self.queue.waiting < http_api.MAX_WAITING_REQUESTS and time.monotonic() < deadline:
+        while self.engine.waiting < http_api.MAX_WAITING_REQUESTS and time.monotonic() < deadline:
             time.sleep(0.01)
         status, _ = self.post('{"prompt": "abc"}')
-        self.generator.release.set()
+        self.backend.release.set()
         for client in clients:
             client.join()
         self.assertEqual(status, 503)
         self.assertEqual(self.post('{"prompt": "abc"}')[0], 200)
 
-    def test_the_self_drive_gives_its_answers_in_order(self):
-        texts = serve.drive(self.server.server_port, 6, 64)
-        self.assertEqual(len(texts), 6)
-        self.assertEqual(texts, serve.drive(self.server.server_port, 6, 64))
+    def test_the_load_generator_gives_its_answers_in_order(self):
+        answers, seconds = load.drive(self.server.server_port, 6, 16)
+        self.assertEqual([len(answer.text) for answer in answers], [16] * 6)
+        result = load.summary(answers, seconds)
+        self.assertEqual((result["answers"], result["tokens"]), (6, 96))
+        self.assertLessEqual(result["first_token_p50_ms"], result["answer_p99_ms"])
+
+    def test_clients_at_the_same_time_get_the_answers_that_one_client_gets(self):
+        one = [answer.text for answer in load.drive(self.server.server_port, 8, 16)[0]]
+        with_others = engine.Engine(DummyBackend(slots=100), engine.Phases())
+        server = http_api.make_server(with_others, 0)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            many = [answer.text for answer in load.drive(server.server_port, 8, 16, clients=4)[0]]
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            with_others.close()
+        self.assertEqual(many, one)
+
+
+class Percentiles(unittest.TestCase):
+    def test_nearest_rank(self):
+        values = list(range(1, 101))
+        self.assertEqual([load.percentile(values, percent) for percent in (50, 90, 99)], [50, 90, 99])
+        self.assertEqual(load.percentile([7], 99), 7)
+        self.assertIsNone(load.percentile([], 50))
 
 
 if __name__ == "__main__":

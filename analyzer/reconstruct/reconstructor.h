@@ -1,0 +1,148 @@
+// Migrations from faults: replays what a trace recorded of GPU faults, CPU faults, rare events and calls through the
+// driver's paging policy, and tells what must have moved.
+//
+// Recording each migration makes the copy engine write a time stamp after every copy, which costs a fault-driven
+// program 1.7 times its time. Faults, calls and the driver's exact counters cost 1.02. They hold the same answer,
+// because the policy is deterministic: the same faults on the same state move the same pages. What the policy cannot
+// know (evictions of blocks that never come back) the counters say. They also say how much of all bytes the answer
+// explains.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "analyzer/reconstruct/block_table.h"
+#include "analyzer/reconstruct/rows.h"
+#include "analyzer/reconstruct/services.h"
+
+namespace uvmtrace::reconstruct {
+
+struct Options {
+  uvm_model::ServiceOptions service;
+  uvm_model::Thrashing::Limits thrashing;
+};
+
+class Reconstructor {
+ public:
+  using Sink = std::function<void(const Migration&)>;
+
+  Reconstructor(const Options& options, Sink sink);
+
+  void Add(const GpuFault& fault) { services_.Add(fault); }
+  void Add(const Replay& replay) { replays_.push_back(replay); }
+  void Add(const CpuFault& fault) { cpu_faults_.push_back(fault); }
+  void Add(const RareEvent& event) { rare_events_.push_back(event); }
+  void Add(const Call& call) {
+    calls_.push_back(call);
+    attaches_ |= call.kind == CallKind::kAttach;
+  }
+  // Of use only where memory is attached to a stream; the calls come first.
+  void Add(const KernelStart& kernel) {
+    if (attaches_) kernels_.push_back(kernel);
+  }
+  void Add(const CounterSample& sample) { counters_.push_back(sample); }
+
+  // Rows may come in any order. Replays them all; the sink gets the migrations in the order of time.
+  void Finish();
+
+  struct Statistics {
+    uint64_t services = 0;
+    uint64_t stale_pages = 0;  // faulted pages that the GPU could access already
+    uint64_t evicted_blocks = 0;
+    uint64_t unexplained_faults = 0;    // on pages that should be accessible, where no eviction can be the reason
+    uint64_t devices_beyond_model = 0;  // rows of GPUs that the model has no room for
+  };
+  const Statistics& statistics() const { return statistics_; }
+  Options& options() { return options_; }
+
+ private:
+  enum class EventKind : uint8_t { kFree, kCall, kKernel, kService, kCpuFault, kRareEvent, kCounter };
+  struct Event {
+    uint64_t time_ns = 0;
+    EventKind kind = EventKind::kCall;  // also the order of events of the same time
+    uint32_t index = 0;                 // into the rows of its kind
+  };
+  struct Pending {  // a prefetch call whose work a thread of libcuda does later
+    uint64_t done_ns = 0;
+    uint64_t address = 0;
+    uint64_t end = 0;
+    int32_t destination = kCpu;
+  };
+
+  std::vector<Event> OrderEvents();
+  // Replays events until the driver's counters show evictions that the model does not have. That tells how much memory
+  // the managed blocks of a GPU had together; false if there are none.
+  bool FindCapacity(const std::vector<Event>& events);
+  void Apply(const Event& event);
+  void Forget();
+  void Apply(const Service& service);
+  void Apply(const CpuFault& fault);
+  void Apply(const RareEvent& event);
+  void Apply(const KernelStart& kernel);
+  void Apply(const CounterSample& sample);
+  void Apply(const Call& call, uint64_t time_ns);
+
+  void Allocate(const Call& call);
+  void WriteVariable(uint64_t address, uint64_t end);
+  void Free(const Call& call);
+  void Prefetch(const Call& call, uint64_t time_ns);
+  void Advise(const Call& call);
+  void MatchStreams();
+  void Migrate(uint64_t begin, uint64_t end, int32_t destination, uint64_t time_ns);
+  void DoPending(size_t count, uint64_t time_ns);
+  void CatchUp(const CounterSample& sample);
+  void CatchUp(TrackedBlock* block, const uvm_model::PageMask& faulted, int32_t faulter, uint64_t time_ns);
+
+  uint64_t EndOfBatch(const Service& service) const;
+  const uvm_model::ThrashingView& Thrashing(TrackedBlock* block, uint64_t time_ns);
+  void Moved(TrackedBlock* block, uint64_t time_ns, uint32_t batch);
+  void Brought(TrackedBlock* block, int32_t device, const uvm_model::PageMask& pages, uint64_t time_ns);
+  void MarkUsed(TrackedBlock* block, int32_t device);
+  void MarkUnusedIfEmpty(TrackedBlock* block, int32_t device);
+  void FreeChunk(TrackedBlock* block, int32_t device);
+  void MakeRoom(const TrackedBlock* keep, int32_t device, uint64_t time_ns);
+  void Evict(TrackedBlock* block, int32_t device, uint64_t time_ns);
+  bool EvictUntil(TrackedBlock* block, int32_t device, uint64_t time_ns);
+
+  Options options_;
+  Sink sink_;
+  ServiceBuilder services_;
+  std::vector<Service> service_rows_;
+  std::vector<Replay> replays_;
+  std::vector<CpuFault> cpu_faults_;
+  std::vector<RareEvent> rare_events_;
+  std::vector<Call> calls_;
+  std::vector<CounterSample> counters_;
+  std::vector<KernelStart> kernels_;
+  bool attaches_ = false;
+
+  Throttles throttles_;
+  std::unordered_map<uint64_t, uint64_t> batch_ends_;  // by batch and device
+  BlockTable blocks_;
+  std::unordered_map<uint64_t, uint64_t> allocations_;         // address to bytes
+  std::unordered_map<uint64_t, std::vector<uint64_t>> slabs_;  // 2 MiB number to the small allocations in it
+  // Blocks with memory on a GPU, in the driver's order of eviction: first those with nothing resident, then the others
+  // from the one that was moved least recently.
+  struct DeviceMemory {
+    explicit DeviceMemory(int index)
+        : unused(index, uvm_model::ChunkList::kUnused), used(index, uvm_model::ChunkList::kUsed) {}
+    uvm_model::BlockList unused;
+    uvm_model::BlockList used;
+    uint64_t chunk_bytes = 0;
+    uint64_t capacity_bytes = ~uint64_t{0};  // not known: nothing is evicted for want of room
+  };
+  std::vector<DeviceMemory> memory_;
+  std::array<uint32_t, uvm_model::kMaxDevices> last_batch_{};
+  std::vector<Pending> pending_;
+  std::unordered_map<uint64_t, uint64_t> streams_;  // the tools' numbers of streams to the program's handles
+  std::map<uint64_t, uint64_t> attached_;           // allocation to handle
+  std::vector<uvm_model::Transfer> transfers_;
+  uint64_t to_host_bytes_ = 0;
+  uint64_t to_device_bytes_ = 0;
+  bool calibrating_ = false;
+  bool driver_calls_ = false;  // the trace tells of the driver's own calls
+  Statistics statistics_;
+};
+
+}  // namespace uvmtrace::reconstruct

@@ -1,0 +1,125 @@
+"""Runs an example, with and without the tracer, and reads what both say about it."""
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+
+EXAMPLES = pathlib.Path(__file__).resolve().parent.parent
+
+
+class Failed(Exception):
+    """An example ended with an error; the message has its last words."""
+
+
+class Runner:
+    def __init__(self, build, out, simulate=None, timeout=120, deadline=None):
+        self.build = pathlib.Path(build).resolve()
+        self.out = pathlib.Path(out).resolve()
+        self.simulate = simulate
+        self.timeout = timeout
+        self.deadline = deadline  # time.monotonic() after which nothing new is started
+        self.setup = None
+        self.commands = []
+        self.failures = []  # what should not have happened: a refusal may happen
+        self.out.mkdir(parents=True, exist_ok=True)
+
+    def environment(self):
+        variables = dict(os.environ, UVM_TOY_DECODER=str(self.build / "bin" / "examples" / "toy_decoder.so"))
+        if self.simulate:
+            simulator = self.build / "lib" / "uvmtrace" / "sim"
+            variables["LD_LIBRARY_PATH"] = f"{simulator}:{variables.get('LD_LIBRARY_PATH', '')}".rstrip(":")
+            variables["UVMTRACE_SIM_PROFILE"] = self.simulate
+        return variables
+
+    def program(self, name):
+        """The command of an example: a binary, or a script of examples/serve."""
+        if name.endswith(".py"):
+            return [sys.executable, str(EXAMPLES / "serve" / name)]
+        return [str(self.build / "bin" / "examples" / name)]
+
+    def run(self, name, arguments, label, variables=None, prefix=()):
+        """The rows that the example wrote, once, untraced."""
+        return self._run(name, arguments, label, dict(self.environment(), **(variables or {})), list(prefix))
+
+    def trace(self, name, arguments, label, variables=None):
+        """(rows, report) of a traced run."""
+        trace = self.out / "traces" / f"{slug(label)}.pb"
+        trace.parent.mkdir(exist_ok=True)
+        environment = dict(self.environment(), LD_PRELOAD=str(self.build / "lib" / "libuvmtrace.so"),
+                           UVMTRACE_OUT=str(trace), UVMTRACE_LOG="quiet", **(variables or {}))
+        rows = self._run(name, arguments, label, environment, [])
+        done = subprocess.run([str(self.build / "bin" / "uvmtrace-report"), "--format", "json", str(trace)],
+                              capture_output=True, text=True, timeout=self.timeout, check=False)
+        trace.unlink(missing_ok=True)  # large, and the report has it all
+        if done.returncode != 0:
+            self.failures.append(f"uvmtrace-report on {label}")
+            raise Failed(f"uvmtrace-report on {label}: {done.stderr.strip()[-300:]}")
+        return rows, json.loads(done.stdout)
+
+    def _run(self, name, arguments, label, environment, prefix):
+        if self.deadline is not None and time.monotonic() > self.deadline:
+            raise Failed("not run: no time was left")
+        result = self.out / "json" / f"{slug(label)}.json"
+        result.parent.mkdir(exist_ok=True)
+        result.unlink(missing_ok=True)
+        command = prefix + self.program(name) + [*[str(word) for word in arguments], "--json", str(result)]
+        self.commands.append(" ".join([name] + [str(word) for word in arguments]))
+        print(f"  {self.commands[-1]}", file=sys.stderr, flush=True)
+        try:
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=self.timeout,
+                                  check=False)
+        except subprocess.TimeoutExpired as expired:
+            self.failures.append(f"{self.commands[-1]}: timeout")
+            raise Failed(f"{self.commands[-1]}: took longer than {self.timeout} s") from expired
+        if done.returncode != 0:
+            last_words = done.stderr.strip().splitlines()[-1:] or ["no message"]
+            if done.returncode != 2:  # 2: the example refused, as on a machine with one NUMA node
+                self.failures.append(f"{self.commands[-1]}: {last_words[0]}")
+            raise Failed(f"{self.commands[-1]}: exit {done.returncode}: {last_words[0]}")
+        data = json.loads(result.read_text())
+        self.setup = self.setup or data.get("setup")
+        return data["rows"]
+
+
+def slug(label):
+    return re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_").lower()
+
+
+def first_finding(report):
+    """What the report would tell its reader first: a finding, else its headline."""
+    for finding in report.get("findings", []):
+        gain = finding.get("gain_share")
+        saves = f" (would save {100 * gain:.0f} %)" if gain is not None else ""
+        return f"{finding.get('title', finding.get('id'))}{saves}"
+    if report.get("headline"):
+        return report["headline"]
+    sentences = [sentence for sentence in report.get("verdict", []) if not sentence.startswith("SIMULATED")]
+    return (sentences or ["nothing"])[0]
+
+
+def compare_bytes(rows, report):
+    """(equal, sentence): the traced migrations against the example's own ledger."""
+    totals = report.get("totals", {})
+    words = []
+    equal = True
+    for key, name in (("host_to_device_bytes", "to the GPU"), ("device_to_host_bytes", "to the host")):
+        expected = sum(int(row.get(key, 0)) for row in rows if row.get("managed", True))
+        traced = int(totals.get(key, 0))
+        equal = equal and expected == traced
+        words.append(f"{name} {traced}" + ("" if expected == traced else f", the ledger says {expected}"))
+    return equal, ("equal: " if equal else "DIFFERENT: ") + "; ".join(words)
+
+
+def faults(report):
+    totals = report.get("totals", {})
+    return totals.get("gpu_fault_entries", totals.get("gpu_fault_groups", 0))
+
+
+def bh_seconds(report):
+    threads = [row for row in report.get("bh_threads", []) if "cpu_ns" in row]
+    return sum(int(row["cpu_ns"]) for row in threads) / 1e9 if threads else None
