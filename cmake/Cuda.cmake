@@ -12,11 +12,11 @@ if(CMAKE_CROSSCOMPILING)
   get_filename_component(CUDAToolkit_LIBRARY_DIR ${CUDAToolkit_INCLUDE_DIRS}/../lib64 REALPATH)
 else()
   set(UVMTRACE_CUDA_PROGRAMS ON)
-  find_package(CUDAToolkit 12.0 QUIET)
+  find_package(CUDAToolkit 13.0 QUIET)
 endif()
 if(NOT CUDAToolkit_FOUND AND NOT CUDAToolkit_INCLUDE_DIRS)
   message(FATAL_ERROR
-    "The CUDA Toolkit (12.0 or later, with CUPTI headers) was not found.\n"
+    "The CUDA Toolkit (13.0 or later, with CUPTI headers) was not found.\n"
     "Install it from https://developer.nvidia.com/cuda-downloads, or point to it: cmake -DCUDAToolkit_ROOT=/usr/local/cuda")
 endif()
 find_path(UVMTRACE_CUPTI_INCLUDE_DIR cupti.h

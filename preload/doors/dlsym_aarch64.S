@@ -41,7 +41,10 @@
 .macro BEGIN name
         .globl  \name
         .type   \name, @function
+        .globl  uvmtrace_own_\name      // the public name may be bound to another tool's
+        .hidden uvmtrace_own_\name
         .p2align 4
+uvmtrace_own_\name:
 \name:
         .cfi_startproc
         hint    #34                     // bti c
@@ -52,12 +55,13 @@
         .size   \name, . - \name
 .endm
 
-// Jumps to 9f unless a handle that is neither RTLD_DEFAULT (0) nor RTLD_NEXT (-1) is asked for a name in "cu".
+// Jumps to 9f unless a name in "cu" is asked for.
 .macro UNLESS_CUDA_NAME
-        add     x16, x0, #1
-        cmp     x16, #1
-        b.ls    9f
-        cbz     x1, 9f
+        adrp    x17, uvmtrace_slots_outdated
+        ldrb    w16, [x17, #:lo12:uvmtrace_slots_outdated]
+        cbz     w16, 8f
+        CALL_KEEPING uvmtrace_scan_slots
+8:      cbz     x1, 9f
         ldrb    w16, [x1]
         cmp     w16, #'c'
         b.ne    9f
@@ -79,8 +83,15 @@
 
 // void* dlvsym(void* handle, const char* name, const char* version)
         BEGIN   dlvsym
-        UNLESS_CUDA_NAME
-        mov     x3, x30
+        cbz     x1, 9f
+        ldrb    w16, [x1]               // dlsym and its like: see FindOurs
+        cmp     w16, #'d'
+        b.ne    7f
+        ldrb    w16, [x1, #1]
+        cmp     w16, #'l'
+        b.eq    6f
+7:      UNLESS_CUDA_NAME
+6:      mov     x3, x30
         CALL_KEEPING uvmtrace_filter_dlvsym
         cbz     x16, 9f
         mov     x0, x16
@@ -90,21 +101,22 @@
 
 // void* dlopen(const char* file, int flags)
         BEGIN   dlopen
-        tbz     w1, #3, 9f              // RTLD_DEEPBIND
-        CALL_KEEPING uvmtrace_note_dlopen
-9:      JUMP_ON dlopen
+        mov     x2, x30
+        CALL_KEEPING uvmtrace_choose_dlopen
+        br      x16
         END     dlopen
 
 // void* dlmopen(Lmid_t namespace, const char* file, int flags)
         BEGIN   dlmopen
-        cbz     x0, 9f                  // LM_ID_BASE
         CALL_KEEPING uvmtrace_note_dlmopen
-9:      JUMP_ON dlmopen
+        JUMP_ON dlmopen
         END     dlmopen
 
+        .hidden uvmtrace_slots_outdated
+        .hidden uvmtrace_scan_slots
         .hidden uvmtrace_filter_dlsym
         .hidden uvmtrace_filter_dlvsym
-        .hidden uvmtrace_note_dlopen
+        .hidden uvmtrace_choose_dlopen
         .hidden uvmtrace_note_dlmopen
 
         .section .note.GNU-stack, "", @progbits

@@ -126,6 +126,7 @@ CuptiOptions OptionsOfCupti(const Config& config) {
   CuptiOptions options;
   options.cudart_path = RuntimePath();
   options.drain_period_us = config.drain_period_us;
+  options.buffer_bytes = config.buffer_bytes;
   options.simulated = SimulatorRoot() != nullptr;
   options.kernels = config.kernels;
   options.activity = &UnifiedMemoryActivity;

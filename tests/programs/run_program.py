@@ -263,6 +263,27 @@ def warned(*lines):
     return expect
 
 
+def foreign_file(folder):
+    with open(os.path.join(folder, "trace.pb"), "w") as file:
+        file.write("notes")
+
+
+def foreign_file_untouched(run):
+    check(run.files() == ["trace.pb"], run.files())
+    with open(os.path.join(run.folder, "trace.pb")) as file:
+        check(file.read() == "notes", "the file was overwritten")
+
+
+def stops_growing(run):
+    trace = run.trace()
+    check(os.path.getsize(os.path.join(run.folder, "trace.pb")) <= 1 << 20, "the trace is larger than UVMTRACE_MAX_MB")
+    check(trace.clean, "the end is not clean")
+    check(trace.states["trace_file"][0] == "STOPPED", trace.states)
+    lost = sum(int(loss["count"]) for loss in trace.losses)
+    check(lost + len(trace.calls) >= 2 * 20 * 8192, f"{len(trace.calls)} written, {lost} lost: {trace.losses}")
+    check(any("UVMTRACE_MAX_MB" in loss["reason"] for loss in trace.losses), trace.losses)
+
+
 PYTHON_DRIVER = """
 import ctypes
 driver = ctypes.CDLL("libcuda.so.1")
@@ -343,8 +364,6 @@ CASES = {
     "registers_12": ("plain_host", ["registers_12"], registers, {}),
     "registers_13": ("plain_host", ["registers_13"], registers, {}),
     "missing_library": ("plain_host", ["missing_library"], no_file, {}),
-    "missing_driver": ("plain_host", ["missing_driver"], both(warned("cuMemAlloc_v2", "cudaMalloc was"), no_file),
-                       {"stderr": True}),
     "protobuf_host": ("protobuf_host", [], nothing, {}),
     "python": (PYTHON, ["-c", PYTHON_DRIVER], python_ctypes, {}),
     "injected": (PYTHON, ["-c", INJECT], injected, {"inject": True}),
@@ -371,6 +390,10 @@ CASES = {
     "launched": ("runtime_host", ["exit3"], one_clean_work, {"launcher": True}),
     "sanitizer_finds_a_fault": ("plain_host", ["no_cuda"], nothing,
                                 {"before": "faulty", "finding": {"address": "global-buffer-overflow", "thread": "data race"}}),
+    "launched_from_a_path_with_blanks": ("runtime_host", ["exit3"], one_clean_work, {"launcher": "a folder: mine"}),
+    "foreign_file": ("runtime_host", ["normal"], both(warned("is not a trace"), foreign_file_untouched),
+                     {"stderr": True, "prepare": foreign_file}),
+    "file_size": ("call_sites_host", ["cost"], stops_growing, {"env": {"UVMTRACE_MAX_MB": "1"}}),
     "launched_sigterm": ("runtime_host", ["sigterm"], unclean_work, {"launcher": True}),
 }
 

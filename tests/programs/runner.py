@@ -8,13 +8,13 @@ function per case. A list of cases is a dictionary:
 program      in the build's folder of test programs, or PYTHON with a script of python/ or -c as the first argument
 expectation  called with the traced Run; raises Failure
 options
-  env        more variables; {fake} is the stand-ins' folder; UVMTRACE_SIM_PROFILE runs on the simulator instead of them
+  env        more variables; {fake} is the stand-ins' folder, in arguments {libraries} that of the test libraries; UVMTRACE_SIM_PROFILE runs on the simulator instead of them
   stderr     the library may print there: the expectation says what
   partner    another library is preloaded as well, behind ours: its name
   before     the same, before ours
   twice      two copies of libuvmtrace.so are preloaded
   slow_disk  milliseconds that every write to the trace takes
-  launcher   run by uvmtrace run
+  launcher   run by uvmtrace run; a name: installed in a folder of that name
   inject     loaded by the program, as CUDA_INJECTION64_PATH does, instead of preloaded
   prepare    called with the folder of each run before it
   sanitized  variables that make less of it where a sanitizer makes everything slow
@@ -63,12 +63,13 @@ class Run:
                      os.path.join(args.fake, "11")]
         if "UVMTRACE_SIM_PROFILE" in environment:
             libraries = [args.simulator]
-        variables["LD_LIBRARY_PATH"] = ":".join(libraries)
+        variables["LD_LIBRARY_PATH"] = ":".join([*libraries, args.libraries])
         variables.update({name: value.replace("{fake}", args.fake) for name, value in environment.items()})
         variables.update(args.sanitizer.environment(self.findings_folder))
         preload = args.sanitizer.preload() + preload
         if preload:
             variables["LD_PRELOAD"] = ":".join(preload)
+        command = [word.replace("{libraries}", args.libraries) for word in command]
         limit = RUN_LIMIT_SECONDS * (4 if args.sanitizer else 1)
         start = time.monotonic()
         self.process = subprocess.run(args.emulator + command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -179,7 +180,8 @@ def run_once(args, name, command, expectation, options):
         if without.process.returncode == SKIP:
             raise Skipped("not permitted here")
         if options.get("launcher"):
-            traced = Run(args, folders[1], [args.launcher, "run", "--"] + command, environment, before + behind)
+            traced = Run(args, folders[1], [launcher_in(args, base, options["launcher"]), "run", "--"] + command,
+                         environment, before + behind)
         elif options.get("inject"):
             traced = Run(args, folders[1], command, {**environment, "TEST_LIBRARY": args.library}, before + behind)
         else:
@@ -196,6 +198,16 @@ def run_once(args, name, command, expectation, options):
     finally:
         if not args.keep:
             shutil.rmtree(base)
+
+
+def launcher_in(args, base, folder):
+    """The launcher as it is, or, with a name, installed in a folder of that name."""
+    if folder is True:
+        return args.launcher
+    for source, name in ((args.launcher, "bin"), (args.library, "lib")):
+        os.makedirs(os.path.join(base, folder, name))
+        shutil.copy(source, os.path.join(base, folder, name))
+    return os.path.join(base, folder, "bin/uvmtrace")
 
 
 def ends(value, most=3000):

@@ -20,6 +20,13 @@ add_test(NAME preload.calls_of_headers
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/calls_of_headers.py
     ${CMAKE_CXX_COMPILER} ${CUDAToolkit_TARGET_DIR}/include ${PROJECT_SOURCE_DIR}/preload)
 
+add_test(NAME preload.floors
+  COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/preload_floors.py ${PROJECT_SOURCE_DIR}/preload)
+
+add_test(NAME preload.cuda_headers_minimum
+  COMMAND ${CMAKE_COMMAND} -D COMPILER=${CMAKE_CXX_COMPILER} -D SOURCE=${PROJECT_SOURCE_DIR}
+    -D FOLDER=${CMAKE_CURRENT_BINARY_DIR}/headers_of_cuda_12 -P ${CMAKE_CURRENT_LIST_DIR}/cuda_headers_minimum.cmake)
+
 # An interpreter of its own in the test's process.
 find_package(Python3 COMPONENTS Development.Embed)
 if(Python3_Development.Embed_FOUND AND NOT UVMTRACE_SANITIZE STREQUAL "thread")

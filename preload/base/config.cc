@@ -1,4 +1,4 @@
-#include "preload/session/config.h"
+#include "preload/base/config.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -75,6 +75,10 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
     if (!ParseNumber(value, 4, 4096, 1 << 20, &config->buffer_bytes)) {
       WarnValue(warn, name, value, "must be a number of MiB from 4 to 4096");
     }
+  } else if (name == "UVMTRACE_MAX_MB") {
+    if (!ParseNumber(value, 1, 1 << 20, 1 << 20, &config->max_file_bytes)) {
+      WarnValue(warn, name, value, "must be a number of MiB from 1 to 1048576");
+    }
   } else if (name == "UVMTRACE_LOG") {
     if (!ParseName(value, kLogLevels, &config->log)) {
       WarnValue(warn, name, value, "must be quiet, warn, info or debug");
@@ -133,7 +137,7 @@ void ReadConfig(const char* const* environment, Config* config, Warn warn) {
     char line[300];
     snprintf(line, sizeof(line),
              "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _SOURCE, _MAX_OVERHEAD, _STACKS, "
-             "_BUFFER_MB, _LOG, _CHILDREN, _KERNELS, _BH_STACKS, _AUDIT, _DRAIN_US, _SAMPLE_MS",
+             "_BUFFER_MB, _MAX_MB, _LOG, _CHILDREN, _KERNELS, _BH_STACKS, _AUDIT, _DRAIN_US, _SAMPLE_MS",
              static_cast<int>(name.size() < 80 ? name.size() : 80), name.data());
     warn(line);
   }

@@ -1,4 +1,4 @@
-#include "preload/session/fork_guard.h"
+#include "preload/stacks/fork_guard.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -37,10 +37,12 @@ bool NobodyWalks() {
 }
 
 void BeforeFork() {
-  WaitForThreadStarts(NowNs() + kWaitNs);
-  holds_loader = AcquireLoader(kWaitNs);
-  forking.fetch_add(1, std::memory_order_seq_cst);
+  // One deadline for all that is waited for: a fork is held up by half a second at most.
   const uint64_t deadline_ns = NowNs() + kWaitNs;
+  WaitForThreadStarts(deadline_ns);
+  const uint64_t now_ns = NowNs();
+  holds_loader = AcquireLoader(deadline_ns > now_ns ? deadline_ns - now_ns : 0);
+  forking.fetch_add(1, std::memory_order_seq_cst);
   // A walk takes microseconds.
   while (!(walkers_gone = NobodyWalks()) && NowNs() < deadline_ns) sched_yield();
 }

@@ -1,4 +1,4 @@
-#include "preload/calls/managed_memory.h"
+#include "preload/session/managed_memory.h"
 
 #include <atomic>
 
