@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 
+#include "cupti/launch_calls.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {
@@ -31,11 +32,25 @@ constexpr bool kKernelLayoutHolds = offsetof(KernelRecord, start_ns) == offsetof
                                     offsetof(KernelRecord, end_ns) == offsetof(Kernel, end) &&
                                     offsetof(KernelRecord, device_id) == offsetof(Kernel, deviceId) &&
                                     offsetof(KernelRecord, stream_id) == offsetof(Kernel, streamId) &&
+                                    offsetof(KernelRecord, correlation_id) == offsetof(Kernel, correlationId) &&
                                     offsetof(KernelRecord, name) == offsetof(Kernel, name);
 static_assert(kKernelLayoutHolds<CUpti_ActivityKernel4> && kKernelLayoutHolds<CUpti_ActivityKernel8>);
 #if CUPTI_API_VERSION >= 130000
 static_assert(kKernelLayoutHolds<CUpti_ActivityKernel9> && kKernelLayoutHolds<CUpti_ActivityKernel10>);
 #endif
+
+static_assert(offsetof(CopyRecord, flags) == offsetof(CUpti_ActivityMemcpy5, flags) &&
+              offsetof(CopyRecord, start_ns) == offsetof(CUpti_ActivityMemcpy5, start) &&
+              offsetof(CopyRecord, correlation_id) == offsetof(CUpti_ActivityMemcpy5, correlationId));
+static_assert(offsetof(PeerCopyRecord, destination_device_id) == offsetof(CUpti_ActivityMemcpyPtoP4, dstDeviceId) &&
+              offsetof(PeerCopyRecord, correlation_id) == offsetof(CUpti_ActivityMemcpyPtoP4, correlationId));
+static_assert(offsetof(SetRecord, correlation_id) == offsetof(CUpti_ActivityMemset4, correlationId) &&
+              offsetof(SetRecord, memory) == offsetof(CUpti_ActivityMemset4, memoryKind));
+static_assert(offsetof(SynchronizationRecord, stream_id) == offsetof(CUpti_ActivitySynchronization2, streamId) &&
+              offsetof(SynchronizationRecord, correlation_id) ==
+                  offsetof(CUpti_ActivitySynchronization2, correlationId));
+static_assert(offsetof(LaunchRecord, thread_id) == offsetof(CUpti_ActivityAPI, threadId) &&
+              offsetof(LaunchRecord, correlation_id) == offsetof(CUpti_ActivityAPI, correlationId));
 
 constexpr uint32_t kCpuId = 0xFFFFFFFF;
 constexpr uint32_t kCpuTookPart = 1;  // flag bit of thrashing and throttling
@@ -193,7 +208,150 @@ void ParseKernel(const uint8_t* bytes, size_t available, uint32_t version, Parse
   event.end_ns = KnownEnd(record.start_ns, record.end_ns);
   event.stream = record.stream_id;
   event.name = record.name == nullptr ? 0 : Recorder::Get().InternString(record.name);
+  event.correlation = record.correlation_id;
   event.device = DeviceOf(record.device_id);
+  Recorder::Get().Record(event);
+}
+
+// Copies the record out of its buffer and counts it. False: it is cut off, or has no time.
+template <typename Record>
+bool Take(const uint8_t* bytes, size_t available, Record* record, ParseCounts* counts) {
+  if (available < sizeof *record) {
+    ++counts->cut_off;
+    return false;
+  }
+  memcpy(record, bytes, sizeof *record);
+  ++counts->others;
+  return true;
+}
+
+bool HasTime(uint64_t start_ns, ParseCounts* counts) {
+  if (start_ns != 0) return true;
+  ++counts->without_time;
+  return false;
+}
+
+CopyKind CopyKindOf(uint8_t kind) {
+  switch (kind) {
+    case CUPTI_ACTIVITY_MEMCPY_KIND_HTOD:
+    case CUPTI_ACTIVITY_MEMCPY_KIND_HTOA:
+      return CopyKind::kHostToDevice;
+    case CUPTI_ACTIVITY_MEMCPY_KIND_DTOH:
+    case CUPTI_ACTIVITY_MEMCPY_KIND_ATOH:
+      return CopyKind::kDeviceToHost;
+    case CUPTI_ACTIVITY_MEMCPY_KIND_ATOA:
+    case CUPTI_ACTIVITY_MEMCPY_KIND_ATOD:
+    case CUPTI_ACTIVITY_MEMCPY_KIND_DTOA:
+    case CUPTI_ACTIVITY_MEMCPY_KIND_DTOD:
+      return CopyKind::kDeviceToDevice;
+    case CUPTI_ACTIVITY_MEMCPY_KIND_HTOH:
+      return CopyKind::kHostToHost;
+    case CUPTI_ACTIVITY_MEMCPY_KIND_PTOP:
+      return CopyKind::kPeer;
+    default:
+      return CopyKind::kUnknown;
+  }
+}
+
+CopyMemory CopyMemoryOf(uint32_t kind) {
+  switch (kind) {
+    case CUPTI_ACTIVITY_MEMORY_KIND_PAGEABLE:
+      return CopyMemory::kPageable;
+    case CUPTI_ACTIVITY_MEMORY_KIND_PINNED:
+      return CopyMemory::kPinned;
+    case CUPTI_ACTIVITY_MEMORY_KIND_DEVICE:
+    case CUPTI_ACTIVITY_MEMORY_KIND_DEVICE_STATIC:
+      return CopyMemory::kDevice;
+    case CUPTI_ACTIVITY_MEMORY_KIND_ARRAY:
+      return CopyMemory::kArray;
+    case CUPTI_ACTIVITY_MEMORY_KIND_MANAGED:
+    case CUPTI_ACTIVITY_MEMORY_KIND_MANAGED_STATIC:
+      return CopyMemory::kManaged;
+    default:
+      return CopyMemory::kUnknown;
+  }
+}
+
+void RecordCopy(const CopyRecord& record, CopyKind kind, uint32_t correlation, ParseCounts* counts) {
+  if (!HasTime(record.start_ns, counts)) return;
+  CopyEvent event;
+  event.start_ns = record.start_ns;
+  event.end_ns = KnownEnd(record.start_ns, record.end_ns);
+  event.bytes = record.bytes;
+  event.stream = record.stream_id;
+  event.correlation = correlation;
+  event.device = DeviceOf(record.device_id);
+  event.kind = kind;
+  event.source_memory = CopyMemoryOf(record.source_memory);
+  event.destination_memory = CopyMemoryOf(record.destination_memory);
+  event.asynchronous = (record.flags & CUPTI_ACTIVITY_FLAG_MEMCPY_ASYNC) != 0;
+  Recorder::Get().Record(event);
+}
+
+void ParseCopy(const uint8_t* bytes, size_t available, ParseCounts* counts) {
+  CopyRecord record;
+  if (!Take(bytes, available, &record, counts)) return;
+  RecordCopy(record, CopyKindOf(record.copy_kind), record.correlation_id, counts);
+}
+
+void ParsePeerCopy(const uint8_t* bytes, size_t available, ParseCounts* counts) {
+  PeerCopyRecord record;
+  if (!Take(bytes, available, &record, counts)) return;
+  RecordCopy(record.common, CopyKind::kPeer, record.correlation_id, counts);
+}
+
+void ParseSet(const uint8_t* bytes, size_t available, ParseCounts* counts) {
+  SetRecord record;
+  if (!Take(bytes, available, &record, counts) || !HasTime(record.start_ns, counts)) return;
+  CopyEvent event;
+  event.start_ns = record.start_ns;
+  event.end_ns = KnownEnd(record.start_ns, record.end_ns);
+  event.bytes = record.bytes;
+  event.stream = record.stream_id;
+  event.correlation = record.correlation_id;
+  event.device = DeviceOf(record.device_id);
+  event.kind = CopyKind::kSet;
+  event.destination_memory = CopyMemoryOf(record.memory);
+  event.asynchronous = (record.flags & CUPTI_ACTIVITY_FLAG_MEMSET_ASYNC) != 0;
+  Recorder::Get().Record(event);
+}
+
+void ParseSynchronization(const uint8_t* bytes, size_t available, ParseCounts* counts) {
+  SynchronizationRecord record;
+  if (!Take(bytes, available, &record, counts) || !HasTime(record.start_ns, counts)) return;
+  static_assert(
+      CUPTI_ACTIVITY_SYNCHRONIZATION_TYPE_EVENT_SYNCHRONIZE == static_cast<int>(SynchronizationKind::kEvent) &&
+      CUPTI_ACTIVITY_SYNCHRONIZATION_TYPE_STREAM_WAIT_EVENT == static_cast<int>(SynchronizationKind::kStreamWait) &&
+      CUPTI_ACTIVITY_SYNCHRONIZATION_TYPE_STREAM_SYNCHRONIZE == static_cast<int>(SynchronizationKind::kStream) &&
+      CUPTI_ACTIVITY_SYNCHRONIZATION_TYPE_CONTEXT_SYNCHRONIZE == static_cast<int>(SynchronizationKind::kContext));
+  SynchronizationEvent event;
+  event.start_ns = record.start_ns;
+  event.end_ns = KnownEnd(record.start_ns, record.end_ns);
+  event.stream = record.stream_id == CUPTI_SYNCHRONIZATION_INVALID_VALUE ? 0 : record.stream_id;
+  event.correlation = record.correlation_id;
+  if (record.type <= static_cast<uint32_t>(SynchronizationKind::kContext)) {
+    event.kind = static_cast<SynchronizationKind>(record.type);
+  }
+  Recorder::Get().Record(event);
+}
+
+// Another client may have asked for all calls.
+bool IsLaunch(const uint8_t* bytes, size_t available) {
+  uint32_t head[2];
+  if (available < sizeof head) return false;
+  memcpy(head, bytes, sizeof head);
+  return head[0] == CUPTI_ACTIVITY_KIND_DRIVER ? IsOneOf(kDriverLaunches, head[1]) : IsOneOf(kRuntimeLaunches, head[1]);
+}
+
+void ParseLaunch(const uint8_t* bytes, size_t available, ParseCounts* counts) {
+  if (!IsLaunch(bytes, available)) return;
+  LaunchRecord record;
+  if (!Take(bytes, available, &record, counts) || !HasTime(record.start_ns, counts)) return;
+  LaunchEvent event;
+  event.start_ns = record.start_ns;
+  event.end_ns = KnownEnd(record.start_ns, record.end_ns);
+  event.tid = record.thread_id;
+  event.correlation = record.correlation_id;
   Recorder::Get().Record(event);
 }
 
@@ -206,10 +364,29 @@ void ParseActivityRecord(const uint8_t* record, size_t available, uint32_t versi
     return;
   }
   memcpy(&kind, record, sizeof kind);
-  if (kind == CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER) {
-    ParseUnifiedMemory(record, available, version, counts);
-  } else if (kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) {
-    ParseKernel(record, available, version, counts);
+  switch (kind) {
+    case CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER:
+      return ParseUnifiedMemory(record, available, version, counts);
+    case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL:
+      return ParseKernel(record, available, version, counts);
+    default:
+      break;
+  }
+  if (version < kOldestVersionForKernels) return;
+  switch (kind) {
+    case CUPTI_ACTIVITY_KIND_MEMCPY:
+      return ParseCopy(record, available, counts);
+    case CUPTI_ACTIVITY_KIND_MEMCPY2:
+      return ParsePeerCopy(record, available, counts);
+    case CUPTI_ACTIVITY_KIND_MEMSET:
+      return ParseSet(record, available, counts);
+    case CUPTI_ACTIVITY_KIND_SYNCHRONIZATION:
+      return ParseSynchronization(record, available, counts);
+    case CUPTI_ACTIVITY_KIND_DRIVER:
+    case CUPTI_ACTIVITY_KIND_RUNTIME:
+      return ParseLaunch(record, available, counts);
+    default:
+      break;
   }
 }
 

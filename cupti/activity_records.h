@@ -42,17 +42,90 @@ struct KernelRecord {
   uint32_t device_id;
   uint32_t context_id;
   uint32_t stream_id;
-  uint8_t skipped_2[52];
+  uint8_t skipped_2[40];
+  uint32_t correlation_id;
+  uint8_t skipped_3[8];
   const char* name;
 };
 static_assert(sizeof(KernelRecord) == 112);
 // CUDA 12.0: the oldest whose kernel record (CUpti_ActivityKernel8) is known to keep these offsets.
 inline constexpr uint32_t kOldestVersionForKernels = 19;
 
+// First 48 bytes of CUpti_ActivityMemcpy to 6.
+struct CopyRecord {
+  uint32_t kind;
+  uint8_t copy_kind;  // CUpti_ActivityMemcpyKind
+  uint8_t source_memory;
+  uint8_t destination_memory;
+  uint8_t flags;  // 1: asynchronous
+  uint64_t bytes;
+  uint64_t start_ns;
+  uint64_t end_ns;
+  uint32_t device_id;
+  uint32_t context_id;
+  uint32_t stream_id;
+  uint32_t correlation_id;
+};
+static_assert(sizeof(CopyRecord) == 48);
+
+// First 64 bytes of CUpti_ActivityMemcpyPtoP to 4: between two devices.
+struct PeerCopyRecord {
+  CopyRecord common;  // without its correlation
+  uint32_t source_context_id;
+  uint32_t destination_device_id;
+  uint32_t destination_context_id;
+  uint32_t correlation_id;
+};
+static_assert(sizeof(PeerCopyRecord) == 64);
+
+// First 52 bytes of CUpti_ActivityMemset to 4, and their padding.
+struct SetRecord {
+  uint32_t kind;
+  uint32_t value;
+  uint64_t bytes;
+  uint64_t start_ns;
+  uint64_t end_ns;
+  uint32_t device_id;
+  uint32_t context_id;
+  uint32_t stream_id;
+  uint32_t correlation_id;
+  uint16_t flags;
+  uint16_t memory;
+  uint32_t padding;
+};
+static_assert(sizeof(SetRecord) == 56);
+
+// First 40 bytes of CUpti_ActivitySynchronization and 2.
+struct SynchronizationRecord {
+  uint32_t kind;
+  uint32_t type;
+  uint64_t start_ns;
+  uint64_t end_ns;
+  uint32_t correlation_id;
+  uint32_t context_id;
+  uint32_t stream_id;
+  uint32_t event_id;
+};
+static_assert(sizeof(SynchronizationRecord) == 40);
+
+// CUpti_ActivityAPI, of a call that launches.
+struct LaunchRecord {
+  uint32_t kind;
+  uint32_t callback_id;
+  uint64_t start_ns;
+  uint64_t end_ns;
+  uint32_t process_id;
+  uint32_t thread_id;
+  uint32_t correlation_id;
+  uint32_t result;
+};
+static_assert(sizeof(LaunchRecord) == 40);
+
 // How many records came of each kind, and what could not become an event.
 struct ParseCounts {
   uint64_t unified_memory = 0;
   uint64_t kernels = 0;
+  uint64_t others = 0;  // copies, memsets, synchronisations and launches
   uint64_t without_time = 0;
   uint64_t unknown_counter = 0;
   uint64_t cut_off = 0;  // the record would reach past the end of its buffer

@@ -10,6 +10,7 @@
 #include "cupti/buffer_pool.h"
 #include "cupti/clock_watch.h"
 #include "cupti/foreign_client.h"
+#include "cupti/launch_calls.h"
 #include "cupti/library_search.h"
 #include "record/diagnostics.h"
 #include "record/source_thread.h"
@@ -123,9 +124,28 @@ bool Collection::Arm() {
     return false;
   }
   if (unified_memory()) EnableUnifiedMemory();
-  if (KernelsPossible()) kernel_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
+  if (KernelsPossible()) {
+    kernel_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL);
+    if (kernel_result_ == CUPTI_SUCCESS) EnableWork();
+  }
   TellResults();
   return AnythingEnabled();
+}
+
+// What belongs to kernels: copies, memsets, waits, and who launched them. A kind that is refused is missing for itself.
+void Collection::EnableWork() {
+  copy_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_MEMCPY);
+  for (const CUpti_ActivityKind kind : {CUPTI_ACTIVITY_KIND_MEMCPY2, CUPTI_ACTIVITY_KIND_MEMSET}) {
+    const CUptiResult result = api_.ActivityEnable(kind);
+    if (copy_result_ == CUPTI_SUCCESS) copy_result_ = result;
+  }
+  synchronization_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_SYNCHRONIZATION);
+  launches_ = api_.ActivityEnableDriverApi != nullptr && api_.ActivityEnableRuntimeApi != nullptr;
+  if (!launches_) return;
+  for (const CUpti_CallbackId id : kDriverLaunches) launches_ &= api_.ActivityEnableDriverApi(id, 1) == CUPTI_SUCCESS;
+  for (const CUpti_CallbackId id : kRuntimeLaunches) {
+    launches_ &= api_.ActivityEnableRuntimeApi(id, 1) == CUPTI_SUCCESS;
+  }
 }
 
 void Collection::AddUnifiedMemory() {
@@ -185,7 +205,14 @@ void Collection::TellResults() const {
       Recorder::Get().SetSourceState(kCounterKinds[i].source, SourceStateKind::kDisabled, unified_memory_off_);
     }
   }
-  if (KernelsPossible()) return tell(kKernelSource, kernel_result_);
+  if (KernelsPossible()) {
+    tell(kKernelSource, kernel_result_);
+    if (kernel_result_ != CUPTI_SUCCESS) return;
+    tell(kCopySource, copy_result_);
+    tell(kSynchronizationSource, synchronization_result_);
+    return Tell(kLaunchSource, launches_ ? SourceStateKind::kActive : SourceStateKind::kUnavailable,
+                launches_ ? "" : "this libcupti cannot tell launches alone; use that of CUDA 12.5 or later");
+  }
   if (!kernels_) return Tell(kKernelSource, SourceStateKind::kDisabled, "UVMTRACE_KERNELS=0");
   char reason[256];
   snprintf(
@@ -244,7 +271,8 @@ void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer,
     while ((result = api_.ActivityGetNextRecord(buffer, valid, &record)) == CUPTI_SUCCESS && record != nullptr) {
       const uint8_t* at = reinterpret_cast<const uint8_t*>(record);
       const size_t available = at >= buffer && at < buffer + valid ? static_cast<size_t>(buffer + valid - at) : 0;
-      if (!CountAuditRecord(at, available)) ParseActivityRecord(at, available, version_, &counts);
+      CountAuditRecord(at, available);  // also a launch counts
+      ParseActivityRecord(at, available, version_, &counts);
       if (available == 0) break;
     }
     // A record that CUPTI had not finished hides those behind it in the same buffer.

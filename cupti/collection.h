@@ -66,6 +66,7 @@ class Collection {
   void ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid);
   void TellUnavailable(const char* reason) const;
   void EnableUnifiedMemory();
+  void EnableWork();
   bool AnythingEnabled() const;
   // Whether kernel records are wanted and their layout is known.
   bool KernelsPossible() const;
@@ -76,6 +77,9 @@ class Collection {
   char unified_memory_off_[200] = {};
   CUptiResult counter_results_[kCounterKindCount] = {};
   CUptiResult kernel_result_ = CUPTI_SUCCESS;
+  CUptiResult copy_result_ = CUPTI_SUCCESS;
+  CUptiResult synchronization_result_ = CUPTI_SUCCESS;
+  bool launches_ = false;
   char description_[768] = {};
   std::atomic<bool> recording_{false};
   std::atomic<uint64_t> delivered_{0};

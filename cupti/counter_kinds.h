@@ -26,6 +26,9 @@ inline constexpr CounterKind kCounterKinds[] = {
 };
 inline constexpr size_t kCounterKindCount = sizeof kCounterKinds / sizeof kCounterKinds[0];
 inline constexpr const char* kKernelSource = "cupti.kernels";
+inline constexpr const char* kCopySource = "cupti.copies";
+inline constexpr const char* kSynchronizationSource = "cupti.synchronizations";
+inline constexpr const char* kLaunchSource = "cupti.launches";
 
 // "CUPTI error 35 (CUPTI_ERROR_INSUFFICIENT_PRIVILEGES): ..." into text: what it means and what cures it.
 void DescribeCuptiError(CUptiResult error, char* text, size_t text_size);

@@ -17,6 +17,9 @@ struct CuptiApi {
   decltype(&cuptiActivityConfigureUnifiedMemoryCounter) ActivityConfigureUnifiedMemoryCounter = nullptr;
   decltype(&cuptiActivityEnable) ActivityEnable = nullptr;
   decltype(&cuptiActivityFlushAll) ActivityFlushAll = nullptr;
+  // Since CUDA 12.5; null before.
+  CUptiResult (*ActivityEnableDriverApi)(CUpti_CallbackId, uint8_t) = nullptr;
+  CUptiResult (*ActivityEnableRuntimeApi)(CUpti_CallbackId, uint8_t) = nullptr;
   decltype(&cuptiActivityGetNextRecord) ActivityGetNextRecord = nullptr;
   decltype(&cuptiActivityGetNumDroppedRecords) ActivityGetNumDroppedRecords = nullptr;
 
@@ -36,6 +39,9 @@ struct CuptiApi {
     load(ActivityFlushAll, "cuptiActivityFlushAll");
     load(ActivityGetNextRecord, "cuptiActivityGetNextRecord");
     load(ActivityGetNumDroppedRecords, "cuptiActivityGetNumDroppedRecords");
+    ActivityEnableDriverApi = RealDlsymAs<decltype(ActivityEnableDriverApi)>(library, "cuptiActivityEnableDriverApi");
+    ActivityEnableRuntimeApi =
+        RealDlsymAs<decltype(ActivityEnableRuntimeApi)>(library, "cuptiActivityEnableRuntimeApi");
     return missing;
   }
 };

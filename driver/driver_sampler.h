@@ -4,8 +4,9 @@
 //
 // "UVM GPU<n> BH" services the page faults of one GPU for every process on the machine; "UVM Tools Event Queue" works
 // only because a profiler is attached, so its time is our own cost. A sampler thread reads their schedstat, and the
-// process's user and system time, every 10 ms while managed memory exists. In a container the threads may be invisible:
-// the trace then says so.
+// process's user and system time, every 10 ms while managed memory exists and ten times a second otherwise. In a
+// container the threads may be invisible: the trace then says so. Memory (the host's, this process's, each device's) is
+// sampled twice a second, the links' byte counters every 25 ms where pinned or registered memory exists.
 #pragma once
 
 #include <cstddef>
@@ -33,14 +34,20 @@ struct DriverSamplerOptions {
   const PerfCalls* perf = nullptr;  // null: the kernel's, and none under a root
   // Records a ToolSampleEvent: called by the sampler's thread about once a second while it samples. May be null.
   void (*record_own_cost)() = nullptr;
+  // dlsym without the recorder's own doors; null: NVML (link counters, device memory) is not used.
+  void* (*nvml_lookup)(void* library, const char* name) = nullptr;
 };
 
 // Opens the driver's counters before it returns. Its thread then reads module parameters, finds the driver's threads
-// and their GPUs, and samples. Call once, after cuInit succeeded and before the first managed allocation is handed out:
-// a BH thread exists only while a process uses unified memory on its GPU, so the search goes on until one is found.
+// and their GPUs, and samples. Call once, after cuInit succeeded, when there is a context and before the first managed
+// allocation is handed out. A BH thread exists only while a process uses unified memory on its GPU, so the search goes
+// on until one is found.
 void StartDriverSampler(const DriverSamplerOptions& options);
 
+// Managed memory exists: sampled every period instead of ten times a second.
 void SetDriverManagedMemoryLive(bool live);
+// Memory exists that a GPU reads in place over its link: the link's counters are sampled. Any thread.
+void SetDriverHostMemoryLive(bool live);
 
 // One last sample of everything, then the thread ends. At most timeout_ms.
 void FinishDriverSampler(int timeout_ms);

@@ -33,6 +33,9 @@ enum class Operation : uint8_t {
   kSetAccess = 15,
   kInitialize = 16,
   kReset = 17,
+  kProfilerStart = 18,
+  kProfilerStop = 19,
+  kMake = 20,
 };
 enum class MemoryKind : uint8_t {
   kUnknown = 0,
@@ -62,6 +65,25 @@ enum class RegionKind : uint8_t {
   kReadDuplicateInvalidate = 5,
   kFatalFault = 6,
 };
+enum class CopyKind : uint8_t {
+  kUnknown = 0,
+  kHostToDevice = 1,
+  kDeviceToHost = 2,
+  kDeviceToDevice = 3,
+  kHostToHost = 4,
+  kPeer = 5,
+  kSet = 6,
+};
+enum class CopyMemory : uint8_t {
+  kUnknown = 0,
+  kPageable = 1,
+  kPinned = 2,
+  kDevice = 3,
+  kArray = 4,
+  kManaged = 5,
+};
+enum class SynchronizationKind : uint8_t { kUnknown = 0, kEvent = 1, kStreamWait = 2, kStream = 3, kContext = 4 };
+enum class AnnotationKind : uint8_t { kUnknown = 0, kPush = 1, kPop = 2, kStart = 3, kEnd = 4, kMark = 5 };
 enum class ThreadRole : uint8_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
 
 }  // namespace uvmtrace

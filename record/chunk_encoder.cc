@@ -71,6 +71,21 @@ bool ChunkEncoder::Add(EventType type, const void* event, size_t event_bytes, ui
   return true;
 }
 
+bool ChunkEncoder::Prepare(EventType type) {
+  switch (type) {
+#define EVENT(kind, message, rows, number, clocked) \
+  case EventType::k##kind:                          \
+    return kind##_[0].BeginRow();
+#define COLUMN(field, name, index, coding, value)
+#define END_EVENT(rows)
+#include "proto/events.inc"
+    case EventType::kFiller:
+    case EventType::kEnd:
+      break;
+  }
+  return false;
+}
+
 template <size_t columns, size_t groups>
 void ChunkEncoder::Append(ColumnSet<columns> (&sets)[groups], uint32_t chunk_field, WireBuffer& out) {
   for (uint32_t group = 0; group < groups; ++group) {

@@ -41,6 +41,9 @@ class ChunkEncoder {
   // `event` is the struct of the type. False: there was no memory for it, or nothing in the schema could hold it.
   bool Add(EventType type, const void* event, size_t event_bytes, uint32_t stack);
 
+  // Takes the memory for a kind's columns now: an allocation that fails must be recorded when there is no more.
+  bool Prepare(EventType type);
+
   // What the columns hold so far. A message's tags and lengths add a few dozen bytes.
   size_t DataBytes() const { return data_bytes_; }
   const RowCounts& rows() const { return rows_; }

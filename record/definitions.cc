@@ -58,6 +58,13 @@ bool Definitions::DefineDevice(const DeviceDefinition& device) {
     out.Unsigned(6, device.concurrent_managed_access);
     out.Unsigned(7, device.pageable_memory_access);
     out.String(8, device.pci_bus_id);
+    if (device.has_host_numa_node) out.UnsignedAlways(9, ZigZag(device.host_numa_node));
+    out.Unsigned(10, device.link_generation);
+    out.Unsigned(11, device.link_width);
+    out.Unsigned(12, device.link_generation_max);
+    out.Unsigned(13, device.link_width_max);
+    out.Unsigned(14, device.integrated);
+    out.Unsigned(15, device.host_page_tables);
   });
 }
 
@@ -66,6 +73,15 @@ bool Definitions::DefineParameter(std::string_view name, std::string_view value)
   return AppendMessage(log_, chunk_field::kParameter, [&](WireBuffer& out) {
     out.String(1, name);
     out.String(2, value);
+  });
+}
+
+bool Definitions::DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes) {
+  ShortLockGuard guard(lock_);
+  return AppendMessage(log_, chunk_field::kManagedVariable, [&](WireBuffer& out) {
+    out.Unsigned(1, address);
+    out.Unsigned(2, bytes);
+    out.String(3, name);
   });
 }
 

@@ -23,6 +23,7 @@ class Definitions {
   bool DefineFunctions(std::span<const FunctionDefinition> functions);
   bool DefineDevice(const DeviceDefinition& device);
   bool DefineParameter(std::string_view name, std::string_view value);
+  bool DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes);
   bool DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen);
   uint32_t DefineKernelThread(const KernelThreadDefinition& thread);
   uint32_t DefineKernelStack(std::span<const uint32_t> frames);

@@ -24,6 +24,8 @@ inline constexpr int kEventTypeCount = static_cast<int>(EventType::kEnd);
 
 inline constexpr int32_t kCpu = -1;  // as a device
 inline constexpr int32_t kUnknownDevice = -2;
+inline constexpr int32_t kHostNodeOfThread = -3;
+inline constexpr int32_t kFirstHostNode = -16;  // NUMA node n of the host is -16 - n
 
 // The call's stack follows as the event's tail, innermost first: return addresses, and then `python_frames` words of
 // PythonFrame.
@@ -134,11 +136,124 @@ struct KernelEvent {
   uint64_t end_ns = 0;
   uint64_t stream = 0;
   uint32_t name = 0;  // Recorder::InternString
+  uint32_t correlation = 0;
   int16_t device = 0;
   TimeBase clock = TimeBase::kCupti;
   EventSource source = EventSource::kCupti;
+  uint8_t reserved[4] = {};
 };
-static_assert(sizeof(KernelEvent) == 32);
+static_assert(sizeof(KernelEvent) == 40);
+
+struct CopyEvent {
+  static constexpr EventType kType = EventType::kCopy;
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;
+  uint64_t bytes = 0;
+  uint64_t stream = 0;
+  uint32_t correlation = 0;
+  int16_t device = 0;
+  CopyKind kind = CopyKind::kUnknown;
+  CopyMemory source_memory = CopyMemory::kUnknown;
+  CopyMemory destination_memory = CopyMemory::kUnknown;
+  bool asynchronous = false;
+  TimeBase clock = TimeBase::kCupti;
+  EventSource source = EventSource::kCupti;
+  uint8_t reserved[4] = {};
+};
+static_assert(sizeof(CopyEvent) == 48);
+
+struct SynchronizationEvent {
+  static constexpr EventType kType = EventType::kSynchronization;
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;
+  uint64_t stream = 0;
+  uint32_t correlation = 0;
+  SynchronizationKind kind = SynchronizationKind::kUnknown;
+  TimeBase clock = TimeBase::kCupti;
+  EventSource source = EventSource::kCupti;
+  uint8_t reserved[1] = {};
+};
+static_assert(sizeof(SynchronizationEvent) == 32);
+
+struct LaunchEvent {
+  static constexpr EventType kType = EventType::kLaunch;
+  uint64_t start_ns = 0;
+  uint64_t end_ns = 0;
+  uint32_t tid = 0;
+  uint32_t correlation = 0;
+  TimeBase clock = TimeBase::kCupti;
+  EventSource source = EventSource::kCupti;
+  uint8_t reserved[6] = {};
+};
+static_assert(sizeof(LaunchEvent) == 32);
+
+// A name that is not registered follows as the event's tail: `name_bytes` bytes of UTF-8, padded with zeros. The writer
+// interns it, because the host's thread should not.
+struct AnnotationEvent {
+  static constexpr EventType kType = EventType::kAnnotation;
+  uint64_t time_ns = 0;
+  uint64_t range = 0;
+  uint32_t tid = 0;
+  uint32_t name = 0;    // Recorder::InternString
+  uint32_t domain = 0;  // the same
+  uint16_t name_bytes = 0;
+  AnnotationKind kind = AnnotationKind::kUnknown;
+  uint8_t reserved[1] = {};
+};
+static_assert(sizeof(AnnotationEvent) == 32);
+
+struct DeviceMemorySampleEvent {
+  static constexpr EventType kType = EventType::kDeviceMemorySample;
+  uint64_t time_ns = 0;
+  uint64_t free_bytes = 0;
+  uint64_t total_bytes = 0;
+  uint64_t device = 0;
+};
+
+// 0: not known. A group without a limit has none of its two.
+struct HostMemory {
+  uint64_t resident_bytes = 0;
+  uint64_t file_bytes = 0;
+  uint64_t locked_bytes = 0;
+  uint64_t pinned_bytes = 0;
+  uint64_t available_bytes = 0;
+  uint64_t group_limit_bytes = 0;
+  uint64_t group_used_bytes = 0;
+};
+
+struct HostMemorySampleEvent {
+  static constexpr EventType kType = EventType::kHostMemorySample;
+  uint64_t time_ns = 0;
+  HostMemory memory;
+};
+
+struct LinkSampleEvent {
+  static constexpr EventType kType = EventType::kLinkSample;
+  uint64_t time_ns = 0;
+  uint64_t received_bytes = 0;
+  uint64_t sent_bytes = 0;
+  uint64_t unsure_ns = 0;
+  uint64_t device = 0;
+};
+
+struct AllocationFailureEvent {
+  static constexpr EventType kType = EventType::kAllocationFailure;
+  uint64_t start_ns = 0;
+  uint64_t bytes = 0;
+  uint64_t free_bytes = 0;
+  uint64_t total_bytes = 0;
+  uint64_t pool_reserved_bytes = 0;
+  uint64_t pool_used_bytes = 0;
+  uint64_t lock_limit_bytes = 0;
+  uint64_t address_limit_bytes = 0;
+  HostMemory memory;
+  uint32_t tid = 0;
+  int32_t result = 0;
+  int16_t device = static_cast<int16_t>(kUnknownDevice);
+  uint16_t function = 0;
+  uint8_t reserved[4] = {};
+};
+static_assert(sizeof(AllocationFailureEvent) == 136);
 
 struct ThreadSampleEvent {
   static constexpr EventType kType = EventType::kThreadSample;

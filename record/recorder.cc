@@ -214,6 +214,14 @@ void Recorder::DefineParameter(std::string_view name, std::string_view value) {
   }
 }
 
+void Recorder::DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.DefineManagedVariable(name, address, bytes)) {
+    session.losses.Count("managed_variables", "no memory left for definitions", 1);
+  }
+}
+
 void Recorder::DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);

@@ -36,6 +36,15 @@ struct DeviceDefinition {
   bool concurrent_managed_access;
   bool pageable_memory_access;
   std::string_view pci_bus_id;
+  bool has_host_numa_node = false;
+  int32_t host_numa_node = 0;
+  // 0: not known.
+  uint32_t link_generation = 0;
+  uint32_t link_width = 0;
+  uint32_t link_generation_max = 0;
+  uint32_t link_width_max = 0;
+  bool integrated = false;
+  bool host_page_tables = false;
 };
 
 struct KernelThreadDefinition {
@@ -102,6 +111,7 @@ class Recorder {
   uint32_t DefineCode(uint32_t file, uint32_t function);
   void DefineDevice(const DeviceDefinition& device);
   void DefineParameter(std::string_view name, std::string_view value);
+  void DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes);
   void SetProcess(const ProcessDefinition& process);
   // Of an intercepted function: how often it was called, as CUPTI counts, and how often a hook saw it. Once, at the
   // end.

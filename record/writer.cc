@@ -155,7 +155,24 @@ void Writer::OnRecord(EventType type, const void* event, size_t event_bytes, con
     }
   } else if (type == EventType::kCpuFault) {
     has_program_counters_ = true;
+  } else if (type == EventType::kAnnotation && tail_words != 0) {
+    return OnNamedAnnotation(event, event_bytes, tail, tail_words);
   }
+  AddEvent(type, event, event_bytes, stack);
+}
+
+void Writer::OnNamedAnnotation(const void* event, size_t event_bytes, const uint64_t* tail, size_t tail_words) {
+  AnnotationEvent named;
+  if (event_bytes != sizeof(named)) return;
+  memcpy(&named, event, sizeof(named));
+  const size_t most = tail_words * sizeof(uint64_t);
+  named.name =
+      session_.strings.Intern({reinterpret_cast<const char*>(tail), named.name_bytes < most ? named.name_bytes : most});
+  if (named.name == 0) session_.losses.Count("strings", "no memory left for another name", 1);
+  AddEvent(EventType::kAnnotation, &named, sizeof(named), 0);
+}
+
+void Writer::AddEvent(EventType type, const void* event, size_t event_bytes, uint32_t stack) {
   if (!encoder_.Add(type, event, event_bytes, stack)) {
     session_.losses.Count(LossSource(type), kNoChunkMemoryReason, 1);
   }
@@ -338,6 +355,7 @@ void Writer::Run() {
   prctl(PR_SET_NAME, "uvmtrace-writer");
   pthread_getcpuclockid(pthread_self(), &session_.writer_clock);
   SampleClocks();
+  encoder_.Prepare(EventType::kAllocationFailure);
   now_ns_ = ReadClockNs(CLOCK_MONOTONIC);
   next_housekeeping_ns_ = now_ns_ + kHousekeepingNs;
   const bool started = WriteChunk(false);

@@ -32,6 +32,8 @@ class Writer {
   void ReadHeads();
   void DrainRings(RingKind kind);
   void OnRecord(EventType type, const void* event, size_t event_bytes, const uint64_t* tail, size_t tail_words);
+  void OnNamedAnnotation(const void* event, size_t event_bytes, const uint64_t* tail, size_t tail_words);
+  void AddEvent(EventType type, const void* event, size_t event_bytes, uint32_t stack);
   void CollectLosses();
   void SampleClocks();
   bool HasNewDefinitions();

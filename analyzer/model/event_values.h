@@ -17,6 +17,7 @@ inline uint64_t SaturatingAdd(uint64_t a, uint64_t b) {
 
 inline int32_t DeviceOrdinal(uint64_t value) {
   const auto ordinal = static_cast<int64_t>(value);
+  if (ordinal <= -3) return kCpu;  // a NUMA node of the host
   return ordinal >= kCpu && ordinal < kMaximumDevices ? static_cast<int32_t>(ordinal) : kUnknownDevice;
 }
 

@@ -65,6 +65,9 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
     case 22:
       chunk->audit_counts.push_back(DecodeAuditCount(Bytes(reader)));
       return;
+    case 23:
+      chunk->managed_variables.push_back(DecodeManagedVariable(Bytes(reader)));
+      return;
     default:
       break;
   }
@@ -98,6 +101,7 @@ void Chunk::Clear() {
   detail_changes.clear();
   kernel_stacks.clear();
   audit_counts.clear();
+  managed_variables.clear();
   for (auto& views : columns) views.clear();
 }
 

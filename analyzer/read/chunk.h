@@ -124,6 +124,20 @@ struct DeviceDefinition {
   std::string name;
   std::string uuid;
   uint64_t total_memory_bytes = 0;
+  std::optional<int32_t> host_numa_node;
+  // 0: not known.
+  uint32_t link_generation = 0;
+  uint32_t link_width = 0;
+  uint32_t link_generation_max = 0;
+  uint32_t link_width_max = 0;
+  bool integrated = false;
+  bool host_page_tables = false;
+};
+
+struct ManagedVariableDefinition {
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  std::string name;
 };
 
 struct KernelThreadDefinition {
@@ -191,6 +205,7 @@ struct Chunk {
   std::vector<DetailChangeDefinition> detail_changes;
   std::vector<KernelStackDefinition> kernel_stacks;
   std::vector<AuditCountDefinition> audit_counts;
+  std::vector<ManagedVariableDefinition> managed_variables;
   std::array<std::vector<std::string_view>, kEventKindCount> columns;  // checked: DecodeColumns succeeds on each
 
   void Clear();

@@ -39,7 +39,7 @@ inline constexpr size_t kEventKindCount = static_cast<size_t>(EventKind::kEnd);
   }
 #include "proto/events.inc"
 
-inline constexpr size_t kMaximumColumns = 16;
+inline constexpr size_t kMaximumColumns = 18;
 
 enum class Coding : uint8_t {
   kUnsigned,  // varint

@@ -249,6 +249,27 @@ DeviceDefinition DecodeDevice(std::string_view message) {
       case 4:
         device.total_memory_bytes = Number(reader);
         break;
+      case 9:
+        device.host_numa_node = protozero::decode_zigzag32(Number32(reader));
+        break;
+      case 10:
+        device.link_generation = Number32(reader);
+        break;
+      case 11:
+        device.link_width = Number32(reader);
+        break;
+      case 12:
+        device.link_generation_max = Number32(reader);
+        break;
+      case 13:
+        device.link_width_max = Number32(reader);
+        break;
+      case 14:
+        device.integrated = Boolean(reader);
+        break;
+      case 15:
+        device.host_page_tables = Boolean(reader);
+        break;
       default:
         reader.skip();
     }
@@ -396,6 +417,26 @@ AuditCountDefinition DecodeAuditCount(std::string_view message) {
     }
   });
   return count;
+}
+
+ManagedVariableDefinition DecodeManagedVariable(std::string_view message) {
+  ManagedVariableDefinition variable;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        variable.address = Number(reader);
+        break;
+      case 2:
+        variable.bytes = Number(reader);
+        break;
+      case 3:
+        variable.name = Text(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return variable;
 }
 
 }  // namespace uvmtrace::analyzer

@@ -24,5 +24,6 @@ ParameterDefinition DecodeParameter(std::string_view message);
 SourceStateDefinition DecodeSourceState(std::string_view message);
 LossDefinition DecodeLoss(std::string_view message);
 AuditCountDefinition DecodeAuditCount(std::string_view message);
+ManagedVariableDefinition DecodeManagedVariable(std::string_view message);
 
 }  // namespace uvmtrace::analyzer

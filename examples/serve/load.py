@@ -75,6 +75,8 @@ def drive(port, requests, max_tokens, clients=1, sessions=4):
             session = number % sessions
             if session % clients != client or failures:
                 continue
+            if sys.stderr.isatty():
+                print(f"\r{sum(answer is not None for answer in answers)} of {requests} answers", end="", file=sys.stderr)
             try:
                 answers[number] = ask(port, prompt_of(session, number // sessions), max_tokens, f"session-{session}")
             except Exception as error:  # pylint: disable=broad-except
@@ -86,6 +88,8 @@ def drive(port, requests, max_tokens, clients=1, sessions=4):
         thread.start()
     for thread in threads:
         thread.join()
+    if sys.stderr.isatty():
+        print("\r\033[K", end="", file=sys.stderr)
     if failures:
         raise failures[0]
     return answers, time.monotonic() - start

@@ -72,6 +72,8 @@ def parse_arguments(arguments):
     parser.add_argument("--seed", type=int, default=1, help="of weights and sampling")
     parser.add_argument("--repeat", type=at_least(1), default=1, help="own loads, one after the other")
     parser.add_argument("--json", metavar="FILE", help="write the numbers of the own load there")
+    parser.add_argument("--allow-oversubscription", action="store_true",
+                        help="allow a KV cache larger than the free device memory: drivers are known to hang in this")
     parser.add_argument("--allow-large", action="store_true", help="allow a KV cache of more than 8 GiB")
     options = parser.parse_args(arguments)
     if options.port > 65535:
@@ -109,6 +111,8 @@ def slots_of(options, bytes_per_token, free_bytes):
     """Conversations that the KV cache holds, with the limits checked before anything is allocated."""
     kv_bytes = options.kv_budget if options.kv == "device" else options.kv_bytes
     bytes_per_slot = options.context * bytes_per_token
+    if options.allow_oversubscription:
+        free_bytes = max(free_bytes, kv_bytes)
     limits.check_kv_bytes(kv_bytes, bytes_per_slot, free_bytes, limits.host_available_bytes(), options.allow_large)
     slots = kv_bytes // bytes_per_slot
     say(f"KV cache: {limits.format_bytes(slots * bytes_per_slot)} {options.kv}, {slots} conversations of {options.context} "

@@ -33,11 +33,14 @@ class TorchBackend:
         digest = hashlib.sha256(f"{self._seed}/{session}/{turn}".encode()).digest()
         return torch.Generator(device=self._device).manual_seed(int.from_bytes(digest[:7], "little"))
 
+    # Ranges for profilers, as the C++ examples have them.
+    @torch.cuda.nvtx.range("serve: prefill")
     def prefill(self, slot, start, tokens, sampler):
         values = torch.tensor(list(tokens), dtype=torch.long, device=self._device)
         logits = self._model.forward(values, self._cache, slot, start)
         return self._sample(logits.unsqueeze(0), [sampler])[0]
 
+    @torch.cuda.nvtx.range("serve: decode")
     def decode(self, entries):
         slots = [slot for slot, _, _, _ in entries]
         positions = [position for _, position, _, _ in entries]

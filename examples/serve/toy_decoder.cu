@@ -1,6 +1,7 @@
 // The two kernels of the model without PyTorch (toy_backend.py), behind a C interface for ctypes: append tokens to a
 // slot of the KV cache, and add up everything in the slots of a batch. Every function returns null or a message.
 #include <cuda_runtime_api.h>
+#include <nvtx3/nvToolsExt.h>
 
 #include <cstdint>
 #include <string>
@@ -84,6 +85,11 @@ struct Model {
 };
 Model model;
 
+struct Range {  // for profilers
+  explicit Range(const char* name) { nvtxRangePushA(name); }
+  ~Range() { nvtxRangePop(); }
+};
+
 const char* Failed(cudaError_t error, const char* what) {
   if (error == cudaSuccess) return nullptr;
   model.message = std::string(what) + ": " + cudaGetErrorString(error);
@@ -122,6 +128,7 @@ TOY_EXPORT const char* toy_open(int kind, uint64_t slots, uint64_t max_tokens, u
 }
 
 TOY_EXPORT const char* toy_append(uint64_t slot, uint64_t start, const uint64_t* first_words, uint64_t count) {
+  const Range range("serve: append");
   TOY_TRY(cudaMemcpyAsync(model.staging, first_words, count * sizeof(uint64_t), cudaMemcpyHostToDevice, model.stream));
   AppendTokens<<<static_cast<unsigned>(count), 128, 0, model.stream>>>(
       model.cache + slot * model.words_of_slot() + start * model.words_of_token, model.words_of_token, model.staging);
@@ -132,6 +139,7 @@ TOY_EXPORT const char* toy_append(uint64_t slot, uint64_t start, const uint64_t*
 }
 
 TOY_EXPORT const char* toy_attend(const uint64_t* slots, const uint64_t* tokens, uint64_t* sums, uint64_t count) {
+  const Range range("serve: attend");
   Batch batch{};
   if (count > sizeof(batch.slot) / sizeof(batch.slot[0])) return "toy_attend: more than 64 conversations in a batch";
   for (uint64_t i = 0; i < count; ++i) {
@@ -149,6 +157,7 @@ TOY_EXPORT const char* toy_attend(const uint64_t* slots, const uint64_t* tokens,
 
 // `device` is 0, or -1 for the CPU.
 TOY_EXPORT const char* toy_prefetch(uint64_t slot, uint64_t tokens, int device) {
+  const Range range("serve: move");
   if (tokens == 0) return nullptr;
   const void* const from = model.cache + slot * model.words_of_slot();
   const size_t bytes = tokens * model.words_of_token * sizeof(uint64_t);

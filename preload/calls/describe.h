@@ -46,9 +46,11 @@ constexpr int32_t LocationDevice(int type, int id) {
     case 1:  // device
       return id;
     case 2:  // host
-    case 3:  // host NUMA node
-    case 4:  // host NUMA node of the thread
       return kCpu;
+    case 3:  // host NUMA node
+      return id >= 0 ? kFirstHostNode - id : kCpu;
+    case 4:  // host NUMA node of the thread
+      return kHostNodeOfThread;
     default:
       return kUnknownDevice;
   }

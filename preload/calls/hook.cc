@@ -6,6 +6,8 @@
 #include <algorithm>
 
 #include "preload/session/config.h"
+#include "preload/session/host_memory.h"
+#include "preload/session/out_of_memory.h"
 #include "preload/stacks/python_stack.h"
 #include "preload/stacks/stack.h"
 
@@ -18,9 +20,13 @@ void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack) {
   if (thread.tid == 0) thread.tid = static_cast<uint32_t>(syscall(SYS_gettid));
   event->tid = thread.tid;
   event->function = id;
-  const int wanted = with_stack ? session_stack_frames.load(std::memory_order_relaxed) : 0;
+  if (event->result == 0) SeeHostMemory(*event, id);
+  const bool failed_for_memory = IsOutOfMemory(event->result);
+  const int wanted = with_stack || failed_for_memory ? session_stack_frames.load(std::memory_order_relaxed) : 0;
   if (wanted == 0) {
     Recorder::Get().Record(*event);
+    if (failed_for_memory) [[unlikely]]
+      RecordAllocationFailure(*event);
     return;
   }
   uint64_t frames[2 * kMaximumStackFrames];
@@ -29,6 +35,8 @@ void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack) {
   const size_t python_count = CapturePythonStack({frames + count, most});
   event->python_frames = static_cast<uint8_t>(python_count);
   Recorder::Get().Record(*event, {frames, count + python_count});
+  if (failed_for_memory) [[unlikely]]
+    RecordAllocationFailure(*event);
 }
 
 void RecordPart(ApiCallEvent* event, FunctionId id, Door door, std::span<const uint64_t> frames) {

@@ -212,7 +212,7 @@ template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename
     event.result = static_cast<int32_t>(result);
     event.door = DoorOf(kLayer, kWay);
     event.driver_function = kLayer == Layer::kRuntime ? thread.driver_function : uint16_t{kNoFunction};
-    RecordCall(&event, kId, HasStack(kOperation));
+    if (kOperation != Operation::kMake || !ok) RecordCall(&event, kId, HasStack(kOperation));
     if (entry_ns != 0) [[unlikely]]
       EndTimedCall(&timing, entry_ns, event);
     if (sources_wanted.load(std::memory_order_relaxed)) [[unlikely]]

@@ -1,6 +1,7 @@
 #include "preload/calls/managed_variables.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "preload/calls/managed_memory.h"
 #include "preload/doors/resolve.h"
 #include "preload/session/devices.h"
+#include "preload/session/host_memory.h"
 #include "preload/session/session.h"
 
 namespace uvmtrace {
@@ -26,7 +28,9 @@ struct Variable {
   std::atomic<void**> shadow{nullptr};
   void** fat_binary;
   size_t bytes;
+  const char* name;  // in the library that registered it
 };
+constexpr size_t kNameBytes = 256;
 constexpr size_t kVariables = 1024;
 constinit Variable variables[kVariables];
 
@@ -36,6 +40,25 @@ void* ReadShadow(void** shadow) {
   const iovec local{&address, sizeof(address)};
   const iovec remote{shadow, sizeof(address)};
   return syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0) == sizeof(address) ? address : nullptr;
+}
+
+// The name that a library registered. Empty: the library has been closed since.
+void ReadName(const char* name, char (&text)[kNameBytes]) {
+  text[0] = '\0';
+  if (name == nullptr) return;
+  // Not past the end of the page at once: the next one may not be there.
+  size_t have = 0;
+  while (have < kNameBytes - 1) {
+    const uint64_t at = Word(name) + have;
+    const size_t bytes = std::min<size_t>(kNameBytes - 1 - have, 4096 - at % 4096);
+    const iovec local{text + have, bytes};
+    const iovec remote{const_cast<char*>(name) + have, bytes};
+    const long got = syscall(SYS_process_vm_readv, getpid(), &local, 1, &remote, 1, 0);
+    if (got <= 0) break;
+    have += static_cast<size_t>(got);
+    if (memchr(text, '\0', have) != nullptr) return;
+  }
+  text[have] = '\0';
 }
 
 void ModuleLoaded(void** fat_binary) {
@@ -48,7 +71,10 @@ void ModuleLoaded(void** fat_binary) {
     const Variable& variable = variables[i];
     void** const shadow = variable.shadow.load(std::memory_order_acquire);
     if (shadow == nullptr || variable.fat_binary != fat_binary) continue;
-    GlobalFound(Word(ReadShadow(shadow)), variable.bytes, {kNoFunction, Door::kRuntimeSymbol});
+    char name[kNameBytes];
+    ReadName(variable.name, name);
+    GlobalFound(Word(ReadShadow(shadow)), variable.bytes, name[0] != '\0' ? name : nullptr,
+                {kNoFunction, Door::kRuntimeSymbol});
   }
 }
 
@@ -64,19 +90,18 @@ bool IsManagedAddress(uint64_t address) {
          managed != 0;
 }
 
-void ContextCreated() {
-  if (registered.load(std::memory_order_relaxed) != 0 || PageableMemoryAccess() || AuditWanted()) {
-    sources_wanted.store(true, std::memory_order_relaxed);
-  }
-}
+void ContextCreated() { sources_wanted.store(true, std::memory_order_relaxed); }
 
 void StartWantedSources() {
   if (!sources_wanted.exchange(false, std::memory_order_relaxed)) return;
+  EnsureSampler();
+  if (KernelSourcesWanted()) EnsureKernelSources();
+  if (registered.load(std::memory_order_relaxed) == 0 && !PageableMemoryAccess() && !AuditWanted()) return;
   EnsureManagedSources();
   if (registered.load(std::memory_order_relaxed) != 0 || PageableMemoryAccess()) ManagedMemoryAllocated(kSomewhere, 0);
 }
 
-void GlobalFound(uint64_t address, uint64_t bytes, const CallSite& call) {
+void GlobalFound(uint64_t address, uint64_t bytes, const char* name, const CallSite& call) {
   if (managed_memory.Contains(address) || !IsManagedAddress(address)) return;
   if (bytes == 0) bytes = AllocatedBytes(address);
   // Its registration knows the size, and comes when the module is loaded.
@@ -90,6 +115,7 @@ void GlobalFound(uint64_t address, uint64_t bytes, const CallSite& call) {
   event.memory_kind = MemoryKind::kManaged;
   event.driver_function = call.function;
   event.door = call.door;
+  if (name != nullptr) Recorder::Get().DefineManagedVariable({name, strnlen(name, kNameBytes)}, address, bytes);
   RecordCall(&event, kFunction_ManagedVariable, true);
 }
 
@@ -108,6 +134,7 @@ void UvmtraceRegisterManagedVar(void** fat_binary, void** shadow, char* device_a
   if (index < kVariables) {
     variables[index].fat_binary = fat_binary;
     variables[index].bytes = bytes;
+    variables[index].name = name;
     variables[index].shadow.store(shadow, std::memory_order_release);
   }
   // A library that is loaded when the program has its context already.

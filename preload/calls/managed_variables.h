@@ -28,8 +28,8 @@ namespace uvmtrace {
 // A context exists. Runs beneath whatever created it, which may hold a lock of the runtime's: see sources_wanted.
 void ContextCreated();
 
-// A variable of a module was found.
-void GlobalFound(uint64_t address, uint64_t bytes, const CallSite& call);
+// A variable of a module was found. `name` is as the program's code has it, or mangled; may be null.
+void GlobalFound(uint64_t address, uint64_t bytes, const char* name, const CallSite& call);
 
 // Whether the driver says that an address is managed memory.
 bool IsManagedAddress(uint64_t address);

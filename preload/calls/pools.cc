@@ -14,7 +14,7 @@ constexpr int kManagedPools = 64;
 constinit std::atomic<uint64_t> managed_pools[kManagedPools]{};
 constinit std::atomic<bool> any_managed_pool{false};
 constinit std::atomic<bool> too_many{false};
-constinit std::atomic<bool> current_is_managed{false};
+constinit std::atomic<uint64_t> devices_with_managed_pool{0};  // a bit for each
 
 bool IsManagedPool(uint64_t pool) {
   if (!any_managed_pool.load(std::memory_order_relaxed)) return false;
@@ -59,15 +59,23 @@ void PoolDestroyed(uint64_t pool) {
   }
 }
 
-void DevicePoolSet(uint64_t pool) { current_is_managed.store(IsManagedPool(pool), std::memory_order_relaxed); }
+void DevicePoolSet(int device, uint64_t pool) {
+  // Devices beyond the bits share the last: the driver is asked once too often.
+  const uint64_t bit = uint64_t{1} << (device >= 0 && device < 63 ? device : 63);
+  if (IsManagedPool(pool)) {
+    devices_with_managed_pool.fetch_or(bit, std::memory_order_relaxed);
+  } else if (bit != uint64_t{1} << 63) {
+    devices_with_managed_pool.fetch_and(~bit, std::memory_order_relaxed);
+  }
+}
 
 MemoryKind PoolAllocated(uint64_t pool, uint64_t address, uint64_t bytes) {
   return Allocated(IsManagedPool(pool), address, bytes);
 }
 
 MemoryKind CurrentPoolAllocated(uint64_t address, uint64_t bytes) {
-  // Several devices may have several current pools: the driver knows.
-  const bool managed = current_is_managed.load(std::memory_order_relaxed) && IsManagedAddress(address);
+  // Which device the thread uses, the driver knows.
+  const bool managed = devices_with_managed_pool.load(std::memory_order_relaxed) != 0 && IsManagedAddress(address);
   return Allocated(managed, address, bytes);
 }
 

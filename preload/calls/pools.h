@@ -12,8 +12,8 @@ namespace uvmtrace {
 MemoryKind PoolCreated(uint64_t pool, int allocation_type);
 void PoolDestroyed(uint64_t pool);
 
-// The pool that cudaMallocAsync takes memory from, of any device.
-void DevicePoolSet(uint64_t pool);
+// The pool that cudaMallocAsync takes a device's memory from.
+void DevicePoolSet(int device, uint64_t pool);
 
 // Memory came from a pool, or from the current one. An address of 0 is a call that failed.
 MemoryKind PoolAllocated(uint64_t pool, uint64_t address, uint64_t bytes);

@@ -1,12 +1,16 @@
 #include "preload/session/devices.h"
 
+#include <ctype.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <iterator>
 
+#include "driver/proc_file.h"
 #include "preload/doors/resolve.h"
 #include "record/recorder.h"
 #include "sim/include/uvmsim_host.h"
@@ -27,6 +31,46 @@ int Attribute(CUdevice device, CUdevice_attribute attribute) {
   const auto get = FIND(cuDeviceGetAttribute);
   int value = 0;
   return get != nullptr && get(&value, attribute, device) == CUDA_SUCCESS ? value : 0;
+}
+
+// GT/s as sysfs has it ("32.0 GT/s PCIe") to a generation of PCIe.
+uint32_t Generation(const char* speed) {
+  constexpr int kTenthsOfGigatransfers[] = {25, 50, 80, 160, 320, 640};
+  int whole = 0;
+  int tenths = 0;
+  if (sscanf(speed, "%d.%d", &whole, &tenths) != 2) return 0;
+  for (uint32_t i = 0; i < std::size(kTenthsOfGigatransfers); ++i) {
+    if (kTenthsOfGigatransfers[i] == whole * 10 + tenths) return i + 1;
+  }
+  return 0;
+}
+
+// The link as the kernel knows it: no library is needed, and a container sees it.
+void ReadLink(const char* pci_bus_id, DeviceDefinition* definition) {
+  const char* const root = SimulatorRoot();
+  char id[32] = "";
+  for (size_t i = 0; i + 1 < sizeof(id) && pci_bus_id[i] != '\0'; ++i) {
+    id[i] = static_cast<char>(tolower(static_cast<unsigned char>(pci_bus_id[i])));
+  }
+  const auto read = [&](const char* name, char* text, size_t size) {
+    char path[700];
+    snprintf(path, sizeof(path), "%.500s/sys/bus/pci/devices/%s/%s", root != nullptr ? root : "", id, name);
+    return id[0] != '\0' && ReadSmallFile(path, text, size) > 0;
+  };
+  char text[64];
+  if (read("current_link_speed", text, sizeof(text))) definition->link_generation = Generation(text);
+  if (read("max_link_speed", text, sizeof(text))) definition->link_generation_max = Generation(text);
+  // 63 and more: the device does not tell.
+  const auto width = [&](const char* name) {
+    const long lanes = read(name, text, sizeof(text)) ? strtol(text, nullptr, 10) : 0;
+    return lanes > 0 && lanes <= 32 ? static_cast<uint32_t>(lanes) : 0;
+  };
+  definition->link_width = width("current_link_width");
+  definition->link_width_max = width("max_link_width");
+  if (read("numa_node", text, sizeof(text))) {
+    definition->host_numa_node = static_cast<int32_t>(strtol(text, nullptr, 10));
+    definition->has_host_numa_node = definition->host_numa_node >= 0;
+  }
 }
 
 void DefineDevice(int ordinal, CUdevice device) {
@@ -54,6 +98,10 @@ void DefineDevice(int ordinal, CUdevice device) {
   definition.pageable_memory_access = Attribute(device, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS) != 0;
   if (definition.pageable_memory_access) pageable_memory_access.store(true, std::memory_order_relaxed);
   definition.pci_bus_id = pci_bus_id;
+  definition.integrated = Attribute(device, CU_DEVICE_ATTRIBUTE_INTEGRATED) != 0;
+  definition.host_page_tables =
+      Attribute(device, CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS_USES_HOST_PAGE_TABLES) != 0;
+  ReadLink(pci_bus_id, &definition);
   Recorder::Get().DefineDevice(definition);
 }
 

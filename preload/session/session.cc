@@ -22,6 +22,9 @@
 #include "preload/session/config.h"
 #include "preload/session/devices.h"
 #include "preload/session/fork_guard.h"
+#include "preload/session/host_memory.h"
+#include "preload/session/nvtx.h"
+#include "preload/session/out_of_memory.h"
 #include "preload/session/own_cost.h"
 #include "preload/session/sources.h"
 #include "preload/stacks/python_stack.h"
@@ -50,7 +53,10 @@ struct Session {
   Config config;
   std::atomic<pid_t> pid{0};  // whose session this is; 0: no process's
   std::atomic<Work> devices{Work::kNotDone};
+  std::atomic<Work> sampler{Work::kNotDone};
   std::atomic<Work> managed_sources{Work::kNotDone};
+  // Of CUPTI: begun by whichever comes first, much pinned memory or managed memory.
+  std::atomic<Work> kernel_sources{Work::kNotDone};
   std::atomic<Work> finished{Work::kNotDone};
   // Of threads for which waiting until the session has started took too long.
   std::atomic<uint64_t> calls_while_starting{0};
@@ -119,9 +125,13 @@ void ForgetParent() {
   AbandonSourcesAfterFork();
   managed_memory.Forget();
   ForgetOwnCost();
+  ForgetAllocationFailures();
   ForgetPythonStacks();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
+  session.sampler.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
+  session.kernel_sources.store(Work::kNotDone, std::memory_order_relaxed);
+  ForgetHostMemory();
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
   session.calls_while_starting.store(0, std::memory_order_relaxed);
   thread_state = {};
@@ -211,6 +221,7 @@ bool StartRecording() {
   if (session.config.audit) WantAudit(session.config.detail != Detail::kCalls);
   recorder.SetSourceState("devices", SourceStateKind::kIdle, "cuInit has not been called");
   StartStacks();
+  TellNvtx();
   AnnounceSources(session.config);
   return true;
 }
@@ -309,19 +320,52 @@ void AfterInitialize(CUresult result) {
   Publish(&session.devices, defined == CUDA_SUCCESS ? Work::kDone : Work::kNotDone);
 }
 
-void EnsureManagedSources() {
-  if (session.managed_sources.load(std::memory_order_acquire) == Work::kDone || !SessionRunning()) return;
+// Once the sources have been finished none may start.
+static bool MayStartSources() { return session.finished.load(std::memory_order_acquire) == Work::kNotDone; }
+
+void EnsureSampler() {
+  if (session.sampler.load(std::memory_order_acquire) == Work::kDone || !SessionRunning()) return;
   InternalWork internal;
   AfterInitialize(CUDA_ERROR_NOT_INITIALIZED);
   const OwnWorkTimer timer;
-  if (!BeginWork(&session.managed_sources)) return;
-  if (session.finished.load(std::memory_order_acquire) == Work::kNotDone) {
+  if (!BeginWork(&session.sampler)) return;
+  if (MayStartSources()) {
     const LoaderWork loader;
-    StartSources(session.config);
+    StartSampler(session.config);
     DescribeProcess();
     // Registered after CUDA's own handlers, so it runs before them, while CUPTI can still be flushed.
     if (!session.exit_handler.exchange(true)) atexit(&FinishSources);
   }
+  Publish(&session.sampler, Work::kDone);
+}
+
+void EnsureKernelSources() {
+  EnsureSampler();
+  if (session.kernel_sources.load(std::memory_order_acquire) == Work::kDone || !SessionRunning()) return;
+  InternalWork internal;
+  const OwnWorkTimer timer;
+  if (!BeginWork(&session.kernel_sources)) return;
+  if (MayStartSources()) {
+    const LoaderWork loader;
+    if (StartKernelSources(session.config)) DescribeProcess();
+  }
+  Publish(&session.kernel_sources, Work::kDone);
+}
+
+void EnsureManagedSources() {
+  if (session.managed_sources.load(std::memory_order_acquire) == Work::kDone || !SessionRunning()) return;
+  InternalWork internal;
+  EnsureSampler();
+  const OwnWorkTimer timer;
+  if (!BeginWork(&session.managed_sources)) return;
+  // Another thread may be starting CUPTI for its pinned memory.
+  const bool begins_cupti = BeginWork(&session.kernel_sources);
+  if (MayStartSources()) {
+    const LoaderWork loader;
+    StartManagedSources(session.config, !begins_cupti && session.config.kernels);
+    DescribeProcess();
+  }
+  if (begins_cupti) Publish(&session.kernel_sources, Work::kDone);
   Publish(&session.managed_sources, Work::kDone);
 }
 
@@ -346,7 +390,7 @@ void FinishSources() {
   if (session.pid.load(std::memory_order_relaxed) != getpid()) return;
   InternalWork internal;
   if (!BeginWork(&session.finished)) return;
-  if (session.managed_sources.load(std::memory_order_acquire) == Work::kDone) FinishAllSources();
+  if (session.sampler.load(std::memory_order_acquire) == Work::kDone) FinishAllSources();
   Publish(&session.finished, Work::kDone);
 }
 

@@ -34,6 +34,12 @@ bool EnsureSession();
 // After a cuInit: defines the devices, or says why there are none.
 void AfterInitialize(CUresult result);
 
+// When the first context exists: starts what is sampled in every program.
+void EnsureSampler();
+
+// When there is much pinned memory: starts the source of kernels and copies.
+void EnsureKernelSources();
+
 // Before the first managed allocation is made, or after it if only the runtime was intercepted: starts the sources of
 // faults and migrations. Later calls return at once.
 void EnsureManagedSources();

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cupti/cupti_source.h"
+#include "cupti/dynamic_library.h"
 #include "driver/driver_sampler.h"
 #include "driver/exact_counters.h"
 #include "driver/queue_source.h"
@@ -120,19 +121,33 @@ void TellDetail(const Config& config, bool queue) {
   }
 }
 
-void StartCuptiBeside(const Config& config, bool queue, bool simulated) {
+CuptiOptions OptionsOfCupti(const Config& config) {
   CuptiOptions options;
   options.cudart_path = RuntimePath();
   options.drain_period_us = config.drain_period_us;
-  options.simulated = simulated;
+  options.simulated = SimulatorRoot() != nullptr;
   options.kernels = config.kernels;
   options.activity = &UnifiedMemoryActivity;
-  if (queue) {
-    options.unified_memory_off = "the driver's queue records it";
-  } else if (config.source == Source::kQueue) {
-    options.unified_memory_off = "UVMTRACE_SOURCE=queue";
-  } else if (config.detail == Detail::kLight) {
-    options.unified_memory_off = "UVMTRACE_DETAIL=light: CUPTI cannot record faults without migrations";
+  return options;
+}
+
+// Why CUPTI is not to tell of faults and migrations; null: it is.
+const char* UnifiedMemoryOff(const Config& config, bool queue) {
+  if (queue) return "the driver's queue records it";
+  if (config.source == Source::kQueue) return "UVMTRACE_SOURCE=queue";
+  if (config.detail == Detail::kLight) {
+    return "UVMTRACE_DETAIL=light: CUPTI cannot record faults without migrations";
+  }
+  return nullptr;
+}
+
+// CUPTI runs already where kernels were wanted before there was managed memory.
+void StartCuptiBeside(const Config& config, bool queue, bool runs_already) {
+  CuptiOptions options = OptionsOfCupti(config);
+  options.unified_memory_off = UnifiedMemoryOff(config, queue);
+  if (runs_already) {
+    if (options.unified_memory_off == nullptr) TakeOverUnifiedMemory();
+    return;
   }
   if (options.unified_memory_off != nullptr && !options.kernels) {
     char reason[300];
@@ -163,27 +178,40 @@ void TellSourcesUnavailable(const Config& config, const char* reason) {
   }
 }
 
-void StartSources(const Config& config) {
+void StartSampler(const Config& config) {
   const char* const simulator_root = SimulatorRoot();
   DriverSamplerOptions sampler = {.root = simulator_root != nullptr ? simulator_root : "",
                                   .period_us = config.sample_period_us,
                                   .other_tool_threads_cpu_ns = &OtherThreadsCpuNs,
                                   .bottom_half_stacks_off = BottomHalfStacksOff(config),
-                                  .record_own_cost = &RecordOwnCost};
+                                  .record_own_cost = &RecordOwnCost,
+                                  .nvml_lookup = &RealDlsym};
+  DeviceUuid devices[kMaxDevices];
+  sampler.devices = devices;
+  sampler.device_count = ReadDeviceUuids(devices, kMaxDevices);
   if (config.detail == Detail::kCalls) {
     sampler.exact_counters_off = kCallsOnly;
-    return StartDriverSampler(sampler);
+  } else {
+    sampler.tools = Tools();
   }
+  StartDriverSampler(sampler);
+}
+
+bool StartKernelSources(const Config& config) {
+  if (config.detail == Detail::kCalls || !config.kernels) return false;
+  CuptiOptions options = OptionsOfCupti(config);
+  options.unified_memory_off = "no managed memory has been allocated";
+  StartCupti(options);
+  return true;
+}
+
+void StartManagedSources(const Config& config, bool cupti_runs) {
+  if (config.detail == Detail::kCalls) return;
   DeviceUuid devices[kMaxDevices];
   const size_t device_count = ReadDeviceUuids(devices, kMaxDevices);
-  const ToolsCalls* const tools = Tools();
-  sampler.tools = tools;
-  sampler.devices = devices;
-  sampler.device_count = device_count;
-  const bool queue = StartQueue(config, tools, devices, device_count);
+  const bool queue = StartQueue(config, Tools(), devices, device_count);
   TellDetail(config, queue);
-  StartCuptiBeside(config, queue, simulator_root != nullptr);
-  StartDriverSampler(sampler);
+  StartCuptiBeside(config, queue, cupti_runs);
 }
 
 void SetSourcesLive(bool live) {
@@ -191,6 +219,8 @@ void SetSourcesLive(bool live) {
   SetCuptiManagedMemoryLive(live);
   SetDriverManagedMemoryLive(live);
 }
+
+void SetHostMemoryLive(bool live) { SetDriverHostMemoryLive(live); }
 
 void FinishAllSources() {
   FinishQueueSource(kFinishQueueMs);

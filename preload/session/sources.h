@@ -7,6 +7,9 @@
 //   full      driver's queue, else CUPTI     all                   CUPTI     yes
 //   auto      as full, and as sampled from when full would cost more than UVMTRACE_MAX_OVERHEAD
 //
+// The driver's threads, the process and memory are sampled from the first context on, kernels and copies from the first
+// managed memory or the first 64 MiB of pinned memory on, everything else from the first managed memory on.
+//
 // The queue and CUPTI never both tell of unified memory: everything would be there twice. Where the queue cannot be
 // had, CUPTI takes its place; it cannot record less than everything, so light becomes calls with exact counters, and
 // sampled becomes full. The source states "driver_queue" and "cupti" and the trace's detail changes say what was done.
@@ -24,11 +27,21 @@ void AnnounceSources(const Config& config);
 // CUDA cannot be used, so no source will start.
 void TellSourcesUnavailable(const Config& config, const char* reason);
 
-// After cuInit, before the first managed allocation is handed out.
-void StartSources(const Config& config);
+// After cuInit, when the first context exists: the driver's threads and counters, the process, memory, links.
+void StartSampler(const Config& config);
+
+// When there is so much memory that GPUs read in place over the link that its cost is to be told: kernels and copies.
+// They cost about a microsecond for each launch. False: they are not wanted.
+bool StartKernelSources(const Config& config);
+
+// After StartSampler, before the first managed allocation is handed out. `cupti_runs`: after StartKernelSources.
+void StartManagedSources(const Config& config, bool cupti_runs);
 
 // Whether managed memory exists.
 void SetSourcesLive(bool live);
+
+// Whether memory exists that GPUs may read in place over the link.
+void SetHostMemoryLive(bool live);
 
 // At most 1.5 s.
 void FinishAllSources();

@@ -103,6 +103,8 @@ class Engine {
   // Whether [address, address + bytes) is in one managed allocation.
   bool IsManaged(uint64_t address, uint64_t bytes);
   void MemoryInfo(uint64_t* free_bytes, uint64_t* total_bytes);
+  // A stream's own memory comes from the GPU's. It is not kept: only a GPU that is full is noticed.
+  bool HasRoomForStream();
 
   CUresult ReserveAddresses(uint64_t bytes, uint64_t alignment, uint64_t* address);
   CUresult FreeAddresses(uint64_t address, uint64_t bytes);
@@ -153,6 +155,8 @@ class Engine {
   void EnableKernelRecords(bool enabled) { kernel_records_enabled_ = enabled; }
   size_t ReadKernelRecords(CuptiKernelRecord* records, size_t capacity);
   void Totals(EngineTotals* totals);
+  // Bytes cross the link: by the copy engines, in packets of 256 bytes, or by the GPU's own accesses, of 128.
+  void CountLink(bool to_gpu, uint64_t bytes, bool in_place);
 
   // The process is ending: no more work, no more folder.
   void Shutdown();
@@ -184,6 +188,7 @@ class Engine {
   void RunCopy(uint64_t destination, uint64_t source, const CopyShape& shape);
   bool CopyRow(uint64_t destination, uint64_t source, uint64_t bytes);
   double CopyTimeNs(uint64_t destination, uint64_t source, uint64_t bytes);
+  bool CopyCrossesLink(uint64_t destination, uint64_t source, bool* to_gpu, bool* pageable);
   void SetError(CUresult error);
   double Scaled(double ns) const { return ns * profile_.time_scale; }
 

@@ -133,6 +133,15 @@ void Engine::MemoryInfo(uint64_t* free_bytes, uint64_t* total_bytes) {
   *free_bytes = model_.CapacityBytes() - model_.UsedBytes(0);
 }
 
+bool Engine::HasRoomForStream() {
+  uint64_t free_bytes = 0;
+  uint64_t total_bytes = 0;
+  MemoryInfo(&free_bytes, &total_bytes);
+  uint64_t address = 0;
+  if (free_bytes >= kBlockBytes) return true;
+  return AllocateDevice(kBlockBytes, &address) == CUDA_SUCCESS && Free(address) == CUDA_SUCCESS;
+}
+
 CUresult Engine::ReserveAddresses(uint64_t bytes, uint64_t alignment, uint64_t* address) {
   if (bytes == 0 || bytes % kBlockBytes != 0 || alignment > kBlockBytes) return CUDA_ERROR_INVALID_VALUE;
   Lock lock(&mutex_);

@@ -134,6 +134,8 @@ void Engine::Report(const Outcome& outcome, const Batch& batch, const Interval& 
     }
     tools_.Push(record);
   }
+  if (sum.host_to_device_bytes != 0) CountLink(true, sum.host_to_device_bytes, false);
+  if (sum.device_to_host_bytes != 0) CountLink(false, sum.device_to_host_bytes, false);
   Lock lock(&totals_mutex_);
   totals_.host_to_device_bytes += sum.host_to_device_bytes;
   totals_.device_to_host_bytes += sum.device_to_host_bytes;
@@ -162,6 +164,8 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, bool an
     }
     const bool inside = bytes <= allocation.address + allocation.bytes - address;
     if (allocation.kind == AllocationKind::kPinned || allocation.kind == AllocationKind::kRegistered) {
+      // A copy is counted as a whole where it is made.
+      if (inside && !any_host) CountLink(access == Access::kRead, bytes, true);
       return inside || any_host ? host : nullptr;
     }
     if (!inside) return nullptr;
@@ -179,6 +183,7 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, bool an
       Lock lock(&totals_mutex_);
       totals_.remote_bytes += outcome->remote_bytes;
     }
+    CountLink(access == Access::kRead, outcome->remote_bytes, true);
     SleepNs(Scaled(static_cast<double>(outcome->remote_bytes) / profile_.cost.host_to_device_bytes_per_ns));
   }
   const bool reachable = !outcome->out_of_memory && !outcome->invalid;

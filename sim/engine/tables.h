@@ -73,6 +73,11 @@ struct EngineTotals {
   uint64_t migrations;
   double bottom_half_ns;  // modelled, after the time scale
   int bottom_half_tid;
+  // Over the link with packet headers, as NVML counts.
+  uint64_t link_received_bytes;  // by the GPU
+  uint64_t link_sent_bytes;
+  uint64_t memory_bytes;  // of the GPU
+  uint64_t memory_used_bytes;
 };
 
 }  // namespace uvmsim

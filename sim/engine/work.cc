@@ -252,8 +252,8 @@ bool Engine::CopyRow(uint64_t destination, uint64_t source, uint64_t bytes) {
   return true;
 }
 
-// The time of a copy over the link, or 0 inside of the GPU or the host. Pageable memory goes through a staging buffer.
-double Engine::CopyTimeNs(uint64_t destination, uint64_t source, uint64_t bytes) {
+// Not inside of the GPU or the host. `pageable`: one end is memory that CUDA does not know.
+bool Engine::CopyCrossesLink(uint64_t destination, uint64_t source, bool* to_gpu, bool* pageable) {
   Allocation to;
   Allocation from;
   const bool to_known = Find(destination, &to);
@@ -261,12 +261,20 @@ double Engine::CopyTimeNs(uint64_t destination, uint64_t source, uint64_t bytes)
   const auto on_gpu = [](bool known, const Allocation& allocation) {
     return known && allocation.kind != AllocationKind::kPinned && allocation.kind != AllocationKind::kRegistered;
   };
-  const bool to_gpu = on_gpu(to_known, to);
-  if (to_gpu == on_gpu(from_known, from)) return 0;
+  *to_gpu = on_gpu(to_known, to);
+  *pageable = !to_known || !from_known;
+  return *to_gpu != on_gpu(from_known, from);
+}
+
+// The time of a copy over the link, or 0. Pageable memory goes through a staging buffer.
+double Engine::CopyTimeNs(uint64_t destination, uint64_t source, uint64_t bytes) {
+  bool to_gpu = false;
+  bool pageable = false;
+  if (!CopyCrossesLink(destination, source, &to_gpu, &pageable)) return 0;
   constexpr double kPageableSlowdown = 3;  // 19 against 57-122 ms/GiB, measured on an H200
   const double bandwidth =
       to_gpu ? profile_.cost.host_to_device_bytes_per_ns : profile_.cost.device_to_host_bytes_per_ns;
-  return static_cast<double>(bytes) / bandwidth * (to_known && from_known ? 1 : kPageableSlowdown);
+  return static_cast<double>(bytes) / bandwidth * (pageable ? kPageableSlowdown : 1);
 }
 
 void Engine::RunCopy(uint64_t destination, uint64_t source, const CopyShape& shape) {
@@ -278,6 +286,9 @@ void Engine::RunCopy(uint64_t destination, uint64_t source, const CopyShape& sha
       return;
     }
   }
+  bool to_gpu = false;
+  bool pageable = false;
+  if (CopyCrossesLink(destination, source, &to_gpu, &pageable)) CountLink(to_gpu, shape.width * shape.height, false);
   const double spent = static_cast<double>(ReadClockNs(CLOCK_MONOTONIC) - start);
   SleepNs(Scaled(CopyTimeNs(destination, source, shape.width * shape.height)) - spent);
 }

@@ -161,6 +161,7 @@ UVMSIM_TWINS(cuMemsetD32Async, _ptsz, (CUdeviceptr to, unsigned int value, size_
 CUresult CUDAAPI cuStreamCreateWithPriority(CUstream* stream, unsigned int flags, int priority) {
   return WithEngine([&](Engine& engine) {
     if (stream == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    if (!engine.HasRoomForStream()) return CUDA_ERROR_OUT_OF_MEMORY;
     *stream = reinterpret_cast<CUstream>(engine.CreateStream(flags, priority));
     return CUDA_SUCCESS;
   });

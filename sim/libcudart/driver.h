@@ -8,6 +8,7 @@
 
 // Every file of the runtime includes cuda_runtime_api.h through here: its functions are to be exported.
 #pragma GCC visibility push(default)
+#include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 #pragma GCC visibility pop
 

@@ -89,3 +89,14 @@ if(UVMTRACE_SANITIZE STREQUAL "")
     set_tests_properties(examples.tables.${table} PROPERTIES TIMEOUT 600 PROCESSORS 2)
   endforeach()
 endif()
+
+# The claim of one side of the discussion that kv_remap repeats: all of it without host synchronisation.
+if(UVMTRACE_SANITIZE STREQUAL "")
+  add_library(uvmtrace_counting_cuda MODULE counting_cuda.cc)
+  target_include_directories(uvmtrace_counting_cuda SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS})
+  target_link_libraries(uvmtrace_counting_cuda PRIVATE ${CMAKE_DL_LIBS})
+  add_test(NAME examples.kv_remap_never_waits
+    COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/examples_waits.py --build ${CMAKE_BINARY_DIR}
+            --counter $<TARGET_FILE:uvmtrace_counting_cuda>)
+  set_tests_properties(examples.kv_remap_never_waits PROPERTIES TIMEOUT 120)
+endif()

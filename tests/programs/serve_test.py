@@ -61,6 +61,18 @@ class Refusals(unittest.TestCase):
             with self.assertRaises(limits.Refused, msg=str(arguments)):
                 self.check(**arguments)
 
+    def test_the_flag_that_other_examples_have_allows_more_than_the_gpu_has(self):
+        options = serve.parse_arguments(["--kv-bytes", "1GiB", "--context", "16", "--max-tokens", "8"])
+        with self.assertRaises(limits.Refused):
+            serve.slots_of(options, 1024, 512 << 20)
+        options.allow_oversubscription = True
+        out, sys.stdout = sys.stdout, open(os.devnull, "w")
+        try:
+            self.assertEqual(serve.slots_of(options, 1024, 512 << 20), 65536)
+        finally:
+            sys.stdout.close()
+            sys.stdout = out
+
     def test_allow_large_does_not_allow_oversubscription(self):
         with self.assertRaises(limits.Refused):
             self.check(20 * GIB, free=10 * GIB, large=True)

@@ -27,6 +27,7 @@ class Trace:
         self.chunks = json.loads(output).get("chunk", [])
         check(self.chunks, "the trace has no chunk")
         self.functions = {}
+        self.strings = {}
         self.states = {}
         self.calls = []
         self.losses = []
@@ -36,6 +37,8 @@ class Trace:
         self.cpu_faults = 0
         for chunk in self.chunks:
             self.process.update(chunk.get("process", {}))
+            for string in chunk.get("string", []):
+                self.strings[string["id"]] = string.get("value", "")
             for function in chunk.get("function", []):
                 self.functions[function["id"]] = function["name"]
             for state in chunk.get("source_state", []):
@@ -74,9 +77,30 @@ class Trace:
                     row[name] = value
         return rows
 
+    def rows_of(self, field):
+        """Rows of another kind of event, as dictionaries: differences summed up, ids and enum names as they stand."""
+        rows = []
+        for chunk in self.chunks:
+            for columns in chunk.get(field, []):
+                columns = {name: values for name, values in columns.items() if isinstance(values, list)}
+                if not columns:
+                    continue
+                made = [{} for _ in range(max(len(values) for values in columns.values()))]
+                for name, values in columns.items():
+                    total = 0
+                    for row, value in zip(made, values):
+                        value = int(value) if isinstance(value, str) and value.lstrip("-").isdigit() else value
+                        if "_delta" in name:
+                            total += value
+                            value = total
+                        row[name.replace("_delta", "")] = value
+                rows += made
+        return rows
+
     def called(self, function):
         return [call for call in self.calls if call["function"] == function]
 
 
 def names(trace):
-    return [call["function"] for call in trace.calls]
+    """In the order of their starts: threads are drained one after the other."""
+    return [call["function"] for call in sorted(trace.calls, key=lambda call: call["start_ns"])]

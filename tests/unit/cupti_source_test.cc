@@ -77,6 +77,79 @@ TEST(CuptiSource, EachCounterKindBecomesItsEvent) {
   EXPECT_TRUE(trace.losses.empty());
 }
 
+TEST(CuptiSource, CopiesWaitsAndLaunchesBelongToTheirKernels) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    StartCupti(Options());
+    CUpti_ActivityMemcpy6 copy{};
+    copy.kind = CUPTI_ACTIVITY_KIND_MEMCPY;
+    copy.copyKind = CUPTI_ACTIVITY_MEMCPY_KIND_HTOD;
+    copy.srcKind = CUPTI_ACTIVITY_MEMORY_KIND_PINNED;
+    copy.dstKind = CUPTI_ACTIVITY_MEMORY_KIND_DEVICE;
+    copy.flags = CUPTI_ACTIVITY_FLAG_MEMCPY_ASYNC;
+    copy.bytes = 4096;
+    copy.start = kStartNs;
+    copy.end = kStartNs + 50;
+    copy.streamId = 7;
+    copy.correlationId = 11;
+    Queue(fake, copy);
+    CUpti_ActivityMemcpyPtoP4 peer{};
+    peer.kind = CUPTI_ACTIVITY_KIND_MEMCPY2;
+    peer.copyKind = CUPTI_ACTIVITY_MEMCPY_KIND_PTOP;
+    peer.bytes = 8192;
+    peer.start = kStartNs + 1;
+    peer.end = kStartNs + 2;
+    peer.correlationId = 12;
+    Queue(fake, peer);
+    CUpti_ActivityMemset4 set{};
+    set.kind = CUPTI_ACTIVITY_KIND_MEMSET;
+    set.bytes = 100;
+    set.start = kStartNs + 3;
+    set.end = kStartNs + 4;
+    set.memoryKind = CUPTI_ACTIVITY_MEMORY_KIND_MANAGED;
+    set.correlationId = 13;
+    Queue(fake, set);
+    CUpti_ActivitySynchronization2 wait{};
+    wait.kind = CUPTI_ACTIVITY_KIND_SYNCHRONIZATION;
+    wait.type = CUPTI_ACTIVITY_SYNCHRONIZATION_TYPE_STREAM_SYNCHRONIZE;
+    wait.start = kStartNs + 5;
+    wait.end = kStartNs + 105;
+    wait.streamId = 7;
+    Queue(fake, wait);
+    CUpti_ActivityAPI launch{};
+    launch.kind = CUPTI_ACTIVITY_KIND_DRIVER;
+    launch.cbid = CUPTI_DRIVER_TRACE_CBID_cuLaunchKernel;
+    launch.start = kStartNs + 6;
+    launch.end = kStartNs + 9;
+    launch.threadId = 4711;
+    launch.correlationId = 14;
+    Queue(fake, launch);
+    launch.cbid = CUPTI_DRIVER_TRACE_CBID_cuMemAlloc_v2;  // of another client, which asked for all calls
+    Queue(fake, launch);
+    FinishCupti(2000);
+    return "";
+  });
+  ASSERT_EQ(trace.copies.size(), 3u);
+  EXPECT_EQ(trace.copies[0].bytes, 4096u);
+  EXPECT_EQ(trace.copies[0].duration_ns, 50u);
+  EXPECT_EQ(trace.copies[0].kind, 1);
+  EXPECT_EQ(trace.copies[0].source_memory, 2);
+  EXPECT_EQ(trace.copies[0].destination_memory, 3);
+  EXPECT_EQ(trace.copies[0].asynchronous, 1u);
+  EXPECT_EQ(trace.copies[0].correlation, 11u);
+  EXPECT_EQ(trace.copies[1].kind, 5);
+  EXPECT_EQ(trace.copies[1].correlation, 12u);
+  EXPECT_EQ(trace.copies[2].kind, 6);
+  EXPECT_EQ(trace.copies[2].destination_memory, 5);
+  ASSERT_EQ(trace.synchronizations.size(), 1u);
+  EXPECT_EQ(trace.synchronizations[0].kind, 3);
+  EXPECT_EQ(trace.synchronizations[0].duration_ns, 100u);
+  ASSERT_EQ(trace.launches.size(), 1u);
+  EXPECT_EQ(trace.launches[0].tid, 4711u);
+  EXPECT_EQ(trace.launches[0].correlation, 14u);
+  EXPECT_TRUE(trace.losses.empty());
+}
+
 TEST(CuptiSource, T1_NoMemoryStillGivesBuffersAndCountsTheLoss) {
   const TraceContents trace = RecordInChild([]() -> std::string {
     FakeCupti* fake = Fake();

@@ -26,6 +26,20 @@ void Enter() {
 }
 
 size_t RecordBytes(uint32_t kind) {
+  switch (kind) {
+    case CUPTI_ACTIVITY_KIND_MEMCPY:
+      return sizeof(CUpti_ActivityMemcpy6);
+    case CUPTI_ACTIVITY_KIND_MEMCPY2:
+      return sizeof(CUpti_ActivityMemcpyPtoP4);
+    case CUPTI_ACTIVITY_KIND_MEMSET:
+      return sizeof(CUpti_ActivityMemset4);
+    case CUPTI_ACTIVITY_KIND_SYNCHRONIZATION:
+      return sizeof(CUpti_ActivitySynchronization2);
+    case CUPTI_ACTIVITY_KIND_DRIVER:
+      return sizeof(CUpti_ActivityAPI);
+    default:
+      break;
+  }
   if (kind == CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER) return g_fake.version >= 26 ? 104 : 64;
   if (kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL) return g_fake.version >= 130000 ? 216 : 208;
   return 8;  // some kind of another client
@@ -118,6 +132,9 @@ cuptiActivityConfigureUnifiedMemoryCounter(CUpti_ActivityUnifiedMemoryCounterCon
 FAKE_CUPTI_EXPORT CUptiResult cuptiActivityEnable(CUpti_ActivityKind kind) {
   Enter();
   const bool kernels = kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL;
+  if (!kernels && kind != CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER) {
+    return g_fake.refuse_work ? CUPTI_ERROR_INVALID_KIND : CUPTI_SUCCESS;
+  }
   const int result = kernels ? g_fake.enable_kernels_result : g_fake.enable_unified_memory_result;
   if (result == 0) (kernels ? g_fake.kernels_enabled : g_fake.unified_memory_enabled) = true;
   return static_cast<CUptiResult>(result);

@@ -15,6 +15,7 @@ struct FakeCupti {
   bool configure_replaces = false;  // a call forgets what earlier ones enabled
   int enable_unified_memory_result = 0;
   int enable_kernels_result = 0;
+  bool refuse_work = false;  // copies, memsets and waits
   std::atomic<int> flush_result{0};
   std::atomic<bool> flush_hangs{false};
   std::atomic<int64_t> clock_offset_ns{0};

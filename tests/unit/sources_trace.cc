@@ -77,6 +77,23 @@ void ReadEvents(const uvmtrace::Chunk& chunk, std::map<uint32_t, std::string>& s
                                    At(rows.cause(), i)});
     }
   }
+  for (const auto& rows : chunk.copies()) {
+    for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
+      contents->copies.push_back({At(rows.bytes(), i), At(rows.duration_ns(), i), At(rows.kind(), i),
+                                  At(rows.source_memory(), i), At(rows.destination_memory(), i),
+                                  At(rows.asynchronous(), i), At(rows.correlation(), i)});
+    }
+  }
+  for (const auto& rows : chunk.synchronizations()) {
+    for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
+      contents->synchronizations.push_back({At(rows.duration_ns(), i), At(rows.kind(), i)});
+    }
+  }
+  for (const auto& rows : chunk.launches()) {
+    for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
+      contents->launches.push_back({At(rows.tid(), i), At(rows.correlation(), i)});
+    }
+  }
   for (const auto& rows : chunk.kernels()) {
     for (int i = 0; i < rows.start_delta_ns_size(); ++i) {
       contents->kernels.push_back({Sum(rows.start_delta_ns(), i), At(rows.duration_ns(), i), At(rows.device(), i),

@@ -63,6 +63,23 @@ struct Kernel {
   uint64_t stream;
   std::string name;
 };
+struct Copy {
+  uint64_t bytes;
+  uint64_t duration_ns;
+  int kind;
+  int source_memory;
+  int destination_memory;
+  uint32_t asynchronous;
+  uint32_t correlation;
+};
+struct Synchronization {
+  uint64_t duration_ns;
+  int kind;
+};
+struct Launch {
+  uint32_t tid;
+  uint32_t correlation;
+};
 struct KernelThread {
   uint32_t tid;
   uint64_t start_ticks;
@@ -124,6 +141,9 @@ struct TraceContents {
   std::vector<Migration> migrations;
   std::vector<Region> regions;
   std::vector<Kernel> kernels;
+  std::vector<Copy> copies;
+  std::vector<Synchronization> synchronizations;
+  std::vector<Launch> launches;
   std::map<uint32_t, KernelThread> kernel_threads;
   std::vector<ThreadSample> thread_samples;
   std::vector<ProcessSample> process_samples;

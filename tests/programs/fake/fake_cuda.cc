@@ -121,10 +121,10 @@ CUresult Behave(Tag_cuMemcpyDtoH_v2, void* destination, CUdeviceptr source, size
   CUresult Fake_##symbol parameters {                                    \
     if (fake_api_called != nullptr) fake_api_called(false, #symbol);     \
     if (Fails(#symbol)) return CUDA_ERROR_NO_DEVICE;                     \
-    return Behave(Tag_##symbol{}, __VA_ARGS__);                          \
+    return Behave(Tag_##symbol{} __VA_OPT__(, ) __VA_ARGS__);            \
   }
 #define FAKE_UNPACK(...) __VA_ARGS__
-#define FAKE_CALL(layer, symbol, parameters, ...) FAKE_##layer(symbol, parameters, __VA_ARGS__)
+#define FAKE_CALL(layer, symbol, parameters, ...) FAKE_##layer(symbol, parameters __VA_OPT__(, ) __VA_ARGS__)
 #define UVMTRACE_CALL(layer, symbol, operation, parameters, arguments, ...) \
   FAKE_CALL(layer, symbol, parameters, FAKE_UNPACK arguments)
 #include "preload/calls/calls.inc"
