@@ -30,7 +30,10 @@ class Reconstructor {
 
   Reconstructor(const Options& options, Sink sink);
 
-  void Add(const GpuFault& fault) { services_.Add(fault); }
+  void Add(const GpuFault& fault) {
+    ++fault_entries_;
+    services_.Add(fault);
+  }
   void Add(const Replay& replay) { replays_.push_back(replay); }
   void Add(const CpuFault& fault) { cpu_faults_.push_back(fault); }
   void Add(const RareEvent& event) { rare_events_.push_back(event); }
@@ -58,6 +61,7 @@ class Reconstructor {
   // After Finish.
   const CounterCheck& to_device_check() const { return to_device_check_; }
   const CounterCheck& to_host_check() const { return to_host_check_; }
+  uint64_t fault_entries() const { return fault_entries_; }
   // Of the bytes that the driver counted; 1 if it counted none.
   double ExplainedShare() const;
   Options& options() { return options_; }
@@ -114,6 +118,7 @@ class Reconstructor {
   Options options_;
   Sink sink_;
   ServiceBuilder services_;
+  uint64_t fault_entries_ = 0;
   std::vector<Service> service_rows_;
   std::vector<Replay> replays_;
   std::vector<CpuFault> cpu_faults_;
