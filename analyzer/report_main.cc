@@ -42,25 +42,6 @@ struct Arguments {
   SymbolOptions symbols;
 };
 
-<<<<<<< ours
-=======
-// "1.5s", "250ms", "10us", "7ns", or seconds. False if it is no time.
-bool ParseTime(const std::string& text, std::optional<uint64_t>* time_ns) {
-  if (text.empty()) return true;
-  char* unit = nullptr;
-  const double number = std::strtod(text.c_str(), &unit);
-  const std::string name = unit;
-  const double scale = name.empty() || name == "s" ? 1e9
-                       : name == "ms"              ? 1e6
-                       : name == "us"              ? 1e3
-                       : name == "ns"              ? 1
-                                                   : 0;
-  if (unit == text.c_str() || scale == 0 || !(number >= 0) || number * scale > 1e18) return false;
-  *time_ns = static_cast<uint64_t>(number * scale);
-  return true;
-}
-
->>>>>>> theirs
 size_t TerminalWidth() {
   if (isatty(STDOUT_FILENO) == 0) return 0;
   winsize size{};
@@ -147,52 +128,6 @@ bool ExpandFolders(std::vector<std::string>* traces) {
   return true;
 }
 
-<<<<<<< ours
-=======
-// One file given twice would count everything twice.
-bool IsGivenTwice(const std::vector<std::string>& traces, std::string* twice) {
-  std::set<std::string> seen;
-  for (const std::string& path : traces) {
-    std::error_code error;
-    const std::filesystem::path real = std::filesystem::canonical(path, error);
-    if (seen.insert(error ? path : real.string()).second) continue;
-    *twice = path;
-    return true;
-  }
-  return false;
-}
-
-// Files side by side; what cores are left reads within a file. False with a message if one cannot be read.
-bool ReadAll(const Arguments& arguments, Run* run) {
-  std::string twice;
-  if (IsGivenTwice(arguments.traces, &twice)) {
-    fmt::print(stderr, "uvmtrace-report: {}: is given twice. Name each trace once.\n", twice);
-    return false;
-  }
-  const size_t files = arguments.traces.size();
-  const unsigned cores =
-      arguments.read.threads != 0 ? arguments.read.threads : std::max(1u, std::thread::hardware_concurrency());
-  ReadOptions options = arguments.read;
-  options.threads = std::max(1u, cores / static_cast<unsigned>(std::min<size_t>(files, cores)));
-  std::vector<Status> statuses(files, Status::Ok());
-  for (size_t i = 0; i < files; ++i) run->push_back(std::make_unique<ProcessModel>());
-  std::atomic<size_t> next{0};
-  const auto read = [&] {
-    for (size_t i = next++; i < files; i = next++) statuses[i] = (*run)[i]->ReadTrace(arguments.traces[i], options);
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::min<size_t>(files, cores); ++i) threads.emplace_back(read);
-  read();
-  for (std::thread& thread : threads) thread.join();
-  for (const Status& status : statuses) {
-    if (status.ok()) continue;
-    fmt::print(stderr, "uvmtrace-report: {}\n", status.message());
-    return false;
-  }
-  return true;
-}
-
->>>>>>> theirs
 int Report(Arguments arguments) {
   if (!ExpandFolders(&arguments.traces)) return kExitUnreadable;
   Run run;
