@@ -2,8 +2,8 @@
 // first.
 //
 // The driver's thrashing events never tell that a working set does not fit: they mean ping-pong between processors, and
-// evictions are ignored there. Here each page of each allocation has a state for each GPU. One that arrives after it had
-// left came back, for the reason that it had left for. One that arrives while it is there came back too: copies of
+// evictions are ignored there. Here each page of each allocation has a state for each GPU. One that arrives after it
+// had left came back, for the reason that it had left for. One that arrives while it is there came back too: copies of
 // read-mostly pages are dropped without a record.
 // Memory: 216 bytes for each 2 MiB block of an allocation that ever moved. Beyond kMaximumBlocks a block is not
 // followed, and untracked() counts its bytes.

@@ -115,7 +115,7 @@ struct EventSums {
   uint64_t migration_rows = 0;
   uint64_t region_rows = 0;
   uint64_t replay_rows = 0;
-  uint64_t filtered_rows = 0;      // outside of what the report is about
+  uint64_t filtered_rows = 0;       // outside of what the report is about
   uint64_t faults_without_end = 0;  // CUPTI
   uint64_t unconverted_times = 0;   // events whose clock was never sampled
   RowsBySource gpu_fault_sources{};

@@ -12,8 +12,8 @@ constexpr auto kQueue = static_cast<uint32_t>(EventSource::kDriverQueue);
 constexpr uint64_t kMaximumPartBytes = uint64_t{1} << 31;
 // A record is of one block as a rule. Damage may claim any number of blocks: beyond this many, or so many for each
 // record, residency is not told.
-constexpr uint64_t kMaximumBlocksAhead = uint64_t{1} << 20;
-constexpr uint64_t kBlocksOfRecord = 64;
+constexpr uint64_t kMaximumBlocksAhead = uint64_t{1} << 18;
+constexpr uint64_t kBlocksOfRecord = 16;
 
 // What a trace calls its source can only be one that records.
 size_t SourceIndex(uint32_t source) { return source < static_cast<uint32_t>(EventSource::kReconstructed) ? source : 0; }

@@ -2,9 +2,10 @@
 //
 // A batch lasts from the first of its faults (the driver began to process it) to its last replay (the GPU may try
 // again). The driver's queue numbers batches for each GPU, and faults and replays carry the number. CUPTI gives every
-// fault of a batch the same end, its replay. The workers hand over one piece for each run of faults of one batch; pieces
-// and replays wait here until no more can be expected, then the batch's time is shared out to its cells by their faults.
-// The GPU serves one batch after the other: time in which an earlier one still lasted is given to that one alone.
+// fault of a batch the same end, its replay. The workers hand over one piece for each run of faults of one batch;
+// pieces and replays wait here until no more can be expected, then the batch's time is shared out to its cells by their
+// faults. The GPU serves one batch after the other: time in which an earlier one still lasted is given to that one
+// alone.
 #pragma once
 
 #include <array>

@@ -19,9 +19,7 @@ struct Candidate {
   uint64_t moved_bytes;  // estimated where they were sampled
 
   uint64_t moved() const { return moved_bytes; }
-  uint64_t faults() const {
-    return activity->gpu_fault_groups + activity->gpu_fault_entries + activity->cpu_faults;
-  }
+  uint64_t faults() const { return activity->gpu_fault_groups + activity->gpu_fault_entries + activity->cpu_faults; }
 };
 
 void SetActivity(const MemoryActivity& activity, const Knowledge& known, bool estimated, AllocationRow* row) {
@@ -58,7 +56,9 @@ std::vector<Candidate> Choose(std::vector<Candidate> candidates, size_t top) {
     return std::pair(a.process->file, a.allocation->number) < std::pair(b.process->file, b.allocation->number);
   };
   const auto by_moved = [&](const Candidate& a, const Candidate& b) {
-    const auto key = [](const Candidate& c) { return std::tuple(c.moved(), c.faults(), c.allocation->end - c.allocation->base); };
+    const auto key = [](const Candidate& c) {
+      return std::tuple(c.moved(), c.faults(), c.allocation->end - c.allocation->base);
+    };
     return key(a) != key(b) ? key(a) > key(b) : tie(a, b);
   };
   const auto by_faults = [&](const Candidate& a, const Candidate& b) {
@@ -113,8 +113,7 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
       const MemoryActivity& activity =
           known_activity == process->single_activity.end() ? kNothing : known_activity->second;
       // Alone, without a carry from the rows before it: good enough for an order.
-      const MemoryActivity moved =
-          bytes.estimated && activity.any() ? ActivityScaler(bytes).Scale(activity) : activity;
+      const MemoryActivity moved = bytes.estimated && activity.any() ? ActivityScaler(bytes).Scale(activity) : activity;
       candidates.push_back({process.get(), version, &versions[version], &activity, moved.moved_bytes()});
     }
   }
@@ -128,8 +127,8 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
     row->set_bytes(allocation.end - allocation.base);
     row->set_address(allocation.base);
     if (run.size() > 1 && candidate.process->process) row->set_pid(candidate.process->process->pid);
-    CallSite site = ResolveCallSite(
-        *candidate.process, candidate.process->memory.table().sites()[allocation.site].stack, symbolizer);
+    CallSite site = ResolveCallSite(*candidate.process,
+                                    candidate.process->memory.table().sites()[allocation.site].stack, symbolizer);
     row->set_site(site.site);
     for (std::string& frame : site.stack) row->add_stack(std::move(frame));
     const MemoryActivity activity = scalers.at(candidate.process).Scale(*candidate.activity);

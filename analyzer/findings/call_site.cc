@@ -64,7 +64,8 @@ bool IsFrameworkFile(const std::string& path) {
 }
 
 bool IsContainerFrame(const std::string& function, const std::string& file) {
-  for (const std::string_view folder : {"/include/c++/", "/include/thrust/", "/include/cub/", "/include/cuda/", "/include/rmm/"}) {
+  for (const std::string_view folder :
+       {"/include/c++/", "/include/thrust/", "/include/cub/", "/include/cuda/", "/include/rmm/"}) {
     if (file.find(folder) != std::string::npos) return true;
   }
   // The name without its arguments: std::vector<char, Managed<char> >::_M_realloc_insert<char>. A template's instance
@@ -87,7 +88,8 @@ bool IsContainerFrame(const std::string& function, const std::string& file) {
   if (function.compare(0, 12, "operator new") == 0) return true;
   // A user's own allocator, as containers call it.
   const size_t member = own.rfind("::");
-  return member != std::string_view::npos && (own.substr(member + 2) == "allocate" || own.substr(member + 2) == "do_allocate");
+  return member != std::string_view::npos &&
+         (own.substr(member + 2) == "allocate" || own.substr(member + 2) == "do_allocate");
 }
 
 bool IsFrameworkFrame(const std::string& module, const std::string& function, const std::string& file) {
@@ -177,7 +179,8 @@ CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symboli
           (!python.empty() && IsFrameworkFile(mapping->path))) {
         continue;
       }
-      if (IsContainerFrame(frame.function, frame.file) || IsSkipped(skipped, frame.function, frame.file, frame.module)) {
+      if (IsContainerFrame(frame.function, frame.file) ||
+          IsSkipped(skipped, frame.function, frame.file, frame.module)) {
         if (container.empty()) container = Text(frame, false);
       } else {
         native = Text(frame, false);

@@ -1,8 +1,8 @@
 // The line of a stack that a person can change.
 //
 // In a Python program it is the user's innermost Python line, whatever native frames lie below it. Else it is the first
-// native frame outside of CUDA, allocators, containers and frameworks. Both lists are in call_site.cc; a user adds to them
-// with SymbolOptions::skipped_frames.
+// native frame outside of CUDA, allocators, containers and frameworks. Both lists are in call_site.cc; a user adds to
+// them with SymbolOptions::skipped_frames.
 #pragma once
 
 #include <string>

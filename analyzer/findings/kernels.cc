@@ -25,8 +25,7 @@ struct KernelSums {
   }
 };
 
-void AddRow(const std::string& name, const KernelSums& kernel, bool is_kernel, const Knowledge& known,
-            Report* report) {
+void AddRow(const std::string& name, const KernelSums& kernel, bool is_kernel, const Knowledge& known, Report* report) {
   KernelRow* row = report->add_kernels();
   row->set_name(name);
   if (is_kernel) {

@@ -104,7 +104,7 @@ void AddSites(const Run& run, const Knowledge& known, const ReportOptions& optio
               Report* report);
 void AddPhases(const Run& run, const Knowledge& known, Report* report);
 void AddCapacity(const Run& run, const Knowledge& known, Report* report);  // after the devices
-void AddToolCost(const Run& run, Report* report);  // after the bottom half
+void AddToolCost(const Run& run, Report* report);                          // after the bottom half
 void AddBandwidth(const Run& run, Report* report);
 void AddFaultDefinitions(const Run& run, const Knowledge& known, Report* report);
 void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,

@@ -13,10 +13,8 @@ namespace {
 // "f(int) (path/file.cc:12)" -> "f(int) (file.cc": lines move with every edit, folders with every machine.
 std::string WithoutLine(const std::string& frame) {
   const size_t open = frame.rfind(" (");
-  if (open == std::string::npos) {
-    // libfoo.so+0x12: the address moves with every build.
-    return frame.substr(0, frame.rfind("+0x"));
-  }
+  // libfoo.so+0x12: without a name the address is all that tells one function from another.
+  if (open == std::string::npos) return frame;
   const size_t slash = frame.rfind('/');
   const size_t begin = slash != std::string::npos && slash > open ? slash + 1 : open + 2;
   std::string file = frame.substr(begin);
@@ -71,8 +69,8 @@ SiteNames::SiteNames(const Run& run, Symbolizer* symbolizer) {
     for (uint32_t site = 0; site < memories.size(); ++site) {
       const MemoryActivity& activity = process->site_activity[site];
       candidates.push_back({process.get(), site,
-                            activity.moved_bytes() + 4096 * (activity.gpu_fault_entries + activity.gpu_fault_records +
-                                                             activity.cpu_faults),
+                            activity.moved_bytes() +
+                                4096 * (activity.gpu_fault_entries + activity.gpu_fault_records + activity.cpu_faults),
                             memories[site].total_bytes});
     }
   }

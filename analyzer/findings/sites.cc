@@ -1,7 +1,8 @@
 // Whose memory it was, by the line that allocated it, and what is joined to it: calls, kernels, CPU code, call paths.
 //
-// Allocations were folded by kind and stack while the trace was read. Here stacks get names, and those that are the same
-// call path by function and file become one row, whatever process or run they come from. The rows add up to the totals.
+// Allocations were folded by kind and stack while the trace was read. Here stacks get names, and those that are the
+// same call path by function and file become one row, whatever process or run they come from. The rows add up to the
+// totals.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -27,8 +28,8 @@ struct SiteSums {
 };
 
 uint64_t Importance(const SiteSums& sums) {
-  return sums.activity.moved_bytes() + 4096 * (sums.activity.gpu_fault_entries + sums.activity.gpu_fault_records +
-                                               sums.activity.cpu_faults);
+  return sums.activity.moved_bytes() +
+         4096 * (sums.activity.gpu_fault_entries + sums.activity.gpu_fault_records + sums.activity.cpu_faults);
 }
 
 void AddMemory(const SiteMemory& part, SiteMemory* sum) {
@@ -331,8 +332,8 @@ void AddSites(const Run& run, const Knowledge& known, const ReportOptions& optio
     SetActivity(sums->activity, known, row);
     if (sums->estimated) row->set_estimated(true);
     if (named->kind == MemoryKind::kManaged && sums->memory.blocks > 0) {
-      const double share = std::min(
-          1.0, static_cast<double>(sums->touched_blocks) / static_cast<double>(sums->memory.blocks));
+      const double share =
+          std::min(1.0, static_cast<double>(sums->touched_blocks) / static_cast<double>(sums->memory.blocks));
       row->set_touched_share(share);
       row->set_pattern(PatternOf(*sums, share));
     }

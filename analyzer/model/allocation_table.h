@@ -51,8 +51,8 @@ struct Allocation {
   bool prefetched = false;    // by a call that is being followed
   bool graph_memory = false;  // allocated while a graph was captured or built: each launch may allocate it again
   bool superseded = false;    // its address was allocated again before its free was seen
-  uint32_t site = 0;     // in SiteMemories
-  uint32_t version = 0;  // in AllocationVersions
+  uint32_t site = 0;          // in SiteMemories
+  uint32_t version = 0;       // in AllocationVersions
 
   bool live() const { return freed_ns == kNever; }
 };

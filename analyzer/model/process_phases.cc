@@ -45,8 +45,8 @@ void ProcessModel::FindPhases() {
   const uint64_t end_ns = std::max(last_ns, last_kernel_ns_);
   if (end_ns <= start_ns) return;
   const auto worth = [&](uint64_t from_ns, uint64_t to_ns) {
-    return to_ns > from_ns && static_cast<double>(to_ns - from_ns) >=
-                                  kSmallestShare * static_cast<double>(end_ns - start_ns);
+    return to_ns > from_ns &&
+           static_cast<double>(to_ns - from_ns) >= kSmallestShare * static_cast<double>(end_ns - start_ns);
   };
   const uint64_t first_ns = std::max(start_ns, first_kernel_ns_);
   if (worth(start_ns, first_ns)) AddPhase("load", "found", start_ns, first_ns);
@@ -66,8 +66,8 @@ void ProcessModel::FindPhases() {
     sum += moved(bucket);
     if (sum < kWarmUpBytes * whole) continue;
     const uint64_t until_ns = counter_series.start_ns() + (bucket + 1) * counter_series.width_ns();
-    if (until_ns > first_ns && static_cast<double>(until_ns - first_ns) <
-                                   kWarmUpTime * static_cast<double>(last_kernel_ns_ - first_ns)) {
+    if (until_ns > first_ns &&
+        static_cast<double>(until_ns - first_ns) < kWarmUpTime * static_cast<double>(last_kernel_ns_ - first_ns)) {
       steady_ns = until_ns;
     }
     break;

@@ -72,9 +72,9 @@ void SampledMigrations::Add(uint64_t time_ns, size_t direction, size_t cause, ui
   if (last_ >= windows_.size() || !windows_[last_].Has(time_ns)) {
     // The newest that has it; windows overlap by a slot at most.
     constexpr int kSearched = 4;
-    auto after = std::upper_bound(
-        windows_.begin(), windows_.end(), time_ns,
-        [](uint64_t wanted, const Window& window) { return wanted / kSlotNs < window.start_ns / kSlotNs; });
+    auto after = std::upper_bound(windows_.begin(), windows_.end(), time_ns, [](uint64_t wanted, const Window& window) {
+      return wanted / kSlotNs < window.start_ns / kSlotNs;
+    });
     bool found = false;
     for (int left = kSearched; after != windows_.begin() && left > 0 && !found; --left) {
       --after;

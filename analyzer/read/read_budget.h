@@ -12,16 +12,16 @@
 namespace uvmtrace::analyzer {
 
 enum class Spending : uint8_t {
-  kChecksumBytes,  // read to look for the next intact chunk after damage
-  kFunctions,      // distinct functions that calls name
-  kDefinitions,    // mappings, devices, kernel threads, source states, parameters, losses, detail changes
-  kRows,           // in one chunk: absent columns cost the file nothing
-  kBlocks,         // 2 MiB blocks that migrations name
-  kDevices,        // distinct device ordinals
-  kCpuFaultSites,  // distinct (instruction, thread, allocation)
-  kKernels,        // single kernel runs kept apart
-  kRanges,         // single NVTX ranges kept apart
-  kWindows,        // of a sample
+  kChecksumBytes,   // read to look for the next intact chunk after damage
+  kFunctions,       // distinct functions that calls name
+  kDefinitions,     // mappings, devices, kernel threads, source states, parameters, losses, detail changes
+  kRows,            // in one chunk: absent columns cost the file nothing
+  kBlocks,          // 2 MiB blocks that migrations name
+  kDevices,         // distinct device ordinals
+  kCpuFaultSites,   // distinct (instruction, thread, allocation)
+  kKernels,         // single kernel runs kept apart
+  kRanges,          // single NVTX ranges kept apart
+  kWindows,         // of a sample
   kSingleAccounts,  // allocations with an account of their own
 };
 inline constexpr size_t kSpendingCount = 11;

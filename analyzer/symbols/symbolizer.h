@@ -17,9 +17,9 @@
 namespace uvmtrace::analyzer {
 
 struct SymbolOptions {
-  std::string sysroot;                  // put in front of every recorded path
+  std::string sysroot;                      // put in front of every recorded path
   std::vector<std::string> skipped_frames;  // parts of functions, files or modules that are never the user's line
-  std::vector<std::string> debug_dirs;  // searched for separate debug files: DIR/.build-id/ab/cdef.debug
+  std::vector<std::string> debug_dirs;      // searched for separate debug files: DIR/.build-id/ab/cdef.debug
 };
 
 struct SymbolFrame {

@@ -90,7 +90,8 @@ class AllocationVersions {
             const uint64_t next_base = all_->versions_[next].base;
             part = std::min(part, next_base - address);
             // The start of the page that the next allocation begins in.
-            if (version == kNone && next_base / AllocationVersion::kGranuleBytes == address / AllocationVersion::kGranuleBytes)
+            if (version == kNone &&
+                next_base / AllocationVersion::kGranuleBytes == address / AllocationVersion::kGranuleBytes)
               version = next;
           }
         }
@@ -102,7 +103,7 @@ class AllocationVersions {
 
    private:
     static constexpr uint64_t kMaximumParts = 65536;
-    static constexpr uint64_t kPartsOfRecord = 64;
+    static constexpr uint64_t kPartsOfRecord = 8;
 
     uint32_t Search(uint64_t address, uint64_t time_ns);
     uint32_t NextAfter(uint64_t address, uint64_t time_ns);

@@ -8,7 +8,7 @@
 namespace uvmtrace::analyzer {
 
 struct MigrationEvent {
-  uint64_t time_ns = 0;  // CLOCK_MONOTONIC, when the copy began
+  uint64_t time_ns = 0;      // CLOCK_MONOTONIC, when the copy began
   uint64_t duration_ns = 0;  // 0: not known
   uint64_t address = 0;
   uint64_t bytes = 0;

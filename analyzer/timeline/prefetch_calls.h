@@ -55,7 +55,8 @@ class PrefetchCalls {
       --call;
       if (call->version != version) break;
       // Whole pages move.
-      if (address >= (call->address & ~uint64_t{0xffff}) && address < call->end + 0xffff && call->location == destination)
+      if (address >= (call->address & ~uint64_t{0xffff}) && address < call->end + 0xffff &&
+          call->location == destination)
         return call->number;
     }
     return kNone;

@@ -35,7 +35,8 @@ void SharedPages::Find(const AllocationVersions& versions) {
       for (const uint32_t b : objects) {
         const AllocationVersion& one = versions[a];
         const AllocationVersion& other = versions[b];
-        if (one.site == other.site || one.allocated_ns >= other.freed_ns || other.allocated_ns >= one.freed_ns) continue;
+        if (one.site == other.site || one.allocated_ns >= other.freed_ns || other.allocated_ns >= one.freed_ns)
+          continue;
         found.sites.push_back(one.site);
         found.sites.push_back(other.site);
       }

@@ -43,7 +43,12 @@ uint64_t ZigZag(int64_t value) { return static_cast<uint64_t>(value) << 1 ^ stat
 class Columns {
  public:
   Columns(uint32_t field, uint32_t first, const char* coding, uint32_t source)
-      : field_(field), first_(first), coding_(coding), source_(source), packed_(std::strlen(coding)), last_(packed_.size()) {}
+      : field_(field),
+        first_(first),
+        coding_(coding),
+        source_(source),
+        packed_(std::strlen(coding)),
+        last_(packed_.size()) {}
 
   void Add(std::initializer_list<uint64_t> row) {
     size_t column = 0;
@@ -101,8 +106,7 @@ class Writer {
     Fixed(&body, uvmtrace::analyzer::Crc32c(rest.data(), rest.size()), 4);
     body += rest;
     std::string head(1, '\x0a');
-    for (int i = 0; i < 5; ++i)
-      head.push_back(static_cast<char>((body.size() >> (7 * i) & 0x7f) | (i < 4 ? 0x80 : 0)));
+    for (int i = 0; i < 5; ++i) head.push_back(static_cast<char>((body.size() >> (7 * i) & 0x7f) | (i < 4 ? 0x80 : 0)));
     if (std::fwrite(head.data(), 1, head.size(), file_) != head.size() ||
         std::fwrite(body.data(), 1, body.size(), file_) != body.size()) {
       std::perror("uvmtrace_make_trace");
@@ -238,7 +242,8 @@ int main(int argc, char** argv) {
         const bool in = Random() % 4 != 0;
         const uint64_t page = in ? address & ~uint64_t{0xffff} : kArena + (Random() % (kArenaBytes >> 16) << 16);
         const uint64_t none = ~uint64_t{0};
-        moved.Add({raw, 2000 + Random() % 4000, page, uint64_t{4096} << Random() % 5, in ? none : 0, in ? 0 : none, in ? 2 + Random() % 2 : 2});
+        moved.Add({raw, 2000 + Random() % 4000, page, uint64_t{4096} << Random() % 5, in ? none : 0, in ? 0 : none,
+                   in ? 2 + Random() % 2 : 2});
       } else {
         cpu.Add({raw, kArena + Random() % kArenaBytes, 0x401000 + 16 * (Random() % 8), 2, 100});
       }

@@ -53,6 +53,11 @@ def headers_with_wrong_checksums():
     return chunk(HEAD, 0, 1) + header * (10_000_000 // len(header))
 
 
+def headers_alone():
+    """The same, without a chunk before them: no trace at all, and nothing to search in when it lies beside one."""
+    return headers_with_wrong_checksums()[len(chunk(HEAD, 0, 1)):]
+
+
 def absent_columns():
     """Rows that the file does not pay for: a column of one-byte values, all others absent."""
     faults = blob(33, number(1, 2) + number(2, 2) + blob(3, b"\x02" * (2 << 20)))
@@ -72,7 +77,7 @@ def kernels_of_distinct_names_at_once():
 
 
 INPUTS = [calls_of_undefined_functions, migrations_of_the_address_space, migrations_over_many_allocations, mapping_definitions,
-          headers_with_wrong_checksums, absent_columns, ranges_and_devices, kernels_of_distinct_names_at_once]
+          headers_with_wrong_checksums, headers_alone, absent_columns, ranges_and_devices, kernels_of_distinct_names_at_once]
 
 
 def run(command):

@@ -62,7 +62,7 @@ TEST(IntervalIndexTest, AgreesWithAPlainSearch) {
     IntervalIndex index;
     for (int i = 0; i < 60; ++i) {
       const uint64_t start = random() % 1000;
-      runs.push_back({start, start + random() % 40, random() % 5});
+      runs.push_back({start, start + random() % 40, static_cast<uint32_t>(random() % 5)});
       index.Add(runs.back().start, runs.back().end, runs.back().name);
     }
     index.Seal(&sets);
