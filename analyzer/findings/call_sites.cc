@@ -51,6 +51,39 @@ const char* AdviceName(uint32_t advice) {
   }
 }
 
+// "pinned", "device", ... as one end of a copy. What no allocation holds is host memory that nobody page-locked, if the
+// other end is a GPU's.
+const char* EndName(const std::string& key, const std::string& other, const SiteNames& names) {
+  const auto kind_of = [&names](const std::string& one) {
+    return one.empty() || one == SiteNames::kUnattributed || one == SiteNames::kOthers ? MemoryKind::kUnknown
+                                                                                       : names.NamedOf(one).kind;
+  };
+  switch (kind_of(key)) {
+    case MemoryKind::kPinned:
+    case MemoryKind::kRegistered:
+      return "pinned";
+    case MemoryKind::kManaged:
+      return "managed";
+    case MemoryKind::kDevice:
+    case MemoryKind::kPool:
+    case MemoryKind::kPhysical:
+    case MemoryKind::kImported:
+      return "device";
+    default: {
+      const MemoryKind at_other = kind_of(other);
+      const bool of_gpu = at_other == MemoryKind::kDevice || at_other == MemoryKind::kPool;
+      return key.empty() && of_gpu ? "pageable" : "";
+    }
+  }
+}
+
+// "pageable_to_device"; empty where an end is not known.
+std::string CopyKind(const std::string& from, const std::string& to, const SiteNames& names) {
+  const std::string source = EndName(from, to, names);
+  const std::string destination = EndName(to, from, names);
+  return source.empty() || destination.empty() ? "" : source + "_to_" + destination;
+}
+
 struct Sums {
   CallSiteSums calls;
   const ProcessModel* process = nullptr;
@@ -62,8 +95,8 @@ struct Sums {
 void AddCallSites(const Run& run, const Knowledge& known, const SiteNames& names, const ReportOptions& options,
                   Symbolizer* symbolizer, Report* report) {
   constexpr size_t kMaximumNamed = 4096;
-  // By function, place, target, location and detail.
-  std::map<std::tuple<std::string, std::string, std::string, int32_t, uint32_t>, Sums> rows;
+  // By function, place, target, the other end, whether it is written, location and detail.
+  std::map<std::tuple<std::string, std::string, std::string, std::string, bool, int32_t, uint32_t>, Sums> rows;
   for (const auto& process : run) {
     size_t named = 0;
     for (const CallSiteSums& calls : process->call_sites.sites()) {
@@ -71,9 +104,11 @@ void AddCallSites(const Run& run, const Knowledge& known, const SiteNames& names
       const auto function = process->functions.find(calls.key.function);
       const std::string name = function == process->functions.end() ? "?" : function->second.name;
       const std::string key = calls.key.target == CallSiteKey::kNoSite ? "" : names.KeyOf(*process, calls.key.target);
+      const std::string other_end =
+          calls.key.other_end == CallSiteKey::kNoSite ? "" : names.KeyOf(*process, calls.key.other_end);
       CallSite site;
       if (named++ < kMaximumNamed) site = ResolveCallSite(*process, calls.key.stack, symbolizer);
-      Sums& sums = rows[{name, site.site, key, calls.key.location, calls.key.detail}];
+      Sums& sums = rows[{name, site.site, key, other_end, calls.key.from_target, calls.key.location, calls.key.detail}];
       sums.process = process.get();
       sums.site = std::move(site);
       sums.calls.operation = calls.operation;
@@ -94,10 +129,11 @@ void AddCallSites(const Run& run, const Knowledge& known, const SiteNames& names
   });
   if (options.top > 0 && order.size() > 4 * options.top) order.resize(4 * options.top);
   for (const auto* entry : order) {
-    const auto& [function, place, key, location, detail] = entry->first;
+    const auto& [function, place, key, other_end, from_target, location, detail] = entry->first;
     const Sums& sums = entry->second;
     CallSiteRow* row = report->add_call_sites();
-    row->set_key(std::string(OperationName(sums.calls.operation)) + ":" + function + ":" + place + ":" + key);
+    row->set_key(std::string(OperationName(sums.calls.operation)) + ":" + function + ":" + place + ":" + key +
+                 (other_end.empty() ? "" : ":" + other_end));
     row->set_function(function);
     row->set_operation(OperationName(sums.calls.operation));
     row->set_site(place);
@@ -109,6 +145,10 @@ void AddCallSites(const Run& run, const Knowledge& known, const SiteNames& names
     if (sums.calls.operation == Operation::kPrefetch || sums.calls.operation == Operation::kAdvise)
       row->set_location(location);
     if (sums.calls.operation == Operation::kAdvise) row->set_advice(AdviceName(detail));
+    if (sums.calls.operation == Operation::kCopy) {
+      row->set_other_end(other_end);
+      row->set_copy_kind(from_target ? CopyKind(key, other_end, names) : CopyKind(other_end, key, names));
+    }
     row->set_count(sums.calls.count);
     row->set_failures(sums.calls.failures);
     row->set_bytes(sums.calls.bytes);

@@ -144,17 +144,22 @@ void ProcessModel::CountCallSite(const MemoryCall& call) {
   }
   if (call.graph) return;
   Allocation* target = call.address == 0 ? nullptr : memory.table().At(call.address, call.start_ns).live;
-  if (call.operation == Operation::kCopy && (target == nullptr || target->kind != MemoryKind::kManaged) &&
-      call.handle != 0) {
+  Allocation* other_end = nullptr;
+  bool from_target = false;
+  if (call.operation == Operation::kCopy && call.handle != 0) {
     // Managed memory is what the report is about, else the destination.
-    Allocation* source = memory.table().At(call.handle, call.start_ns).live;
-    if (source != nullptr && (target == nullptr || source->kind == MemoryKind::kManaged)) target = source;
+    other_end = memory.table().At(call.handle, call.start_ns).live;
+    const bool managed = target != nullptr && target->kind == MemoryKind::kManaged;
+    from_target = other_end != nullptr && !managed && (target == nullptr || other_end->kind == MemoryKind::kManaged);
+    if (from_target) std::swap(target, other_end);
   }
   const bool placed = call.operation == Operation::kPrefetch || call.operation == Operation::kAdvise;
   CallSiteKey key;
   key.function = call.function;
   key.stack = call.stack;
   if (target != nullptr) key.target = target->site;
+  if (other_end != nullptr) key.other_end = other_end->site;
+  key.from_target = from_target;
   if (placed) key.location = call.location;
   if (call.operation == Operation::kAdvise || call.operation == Operation::kCopy)
     key.detail = static_cast<uint32_t>(call.flags);

@@ -15,13 +15,16 @@ struct CallSiteKey {
 
   uint32_t function = 0;
   uint32_t stack = 0;
-  uint32_t target = kNoSite;  // site of the memory
-  int32_t location = 0;       // of a prefetch or advice
-  uint32_t detail = 0;        // advice; direction of a copy
+  uint32_t target = kNoSite;     // site of the memory
+  uint32_t other_end = kNoSite;  // of a copy: site of the memory that is not `target`
+  bool from_target = false;      // of a copy: `target` is read
+  int32_t location = 0;          // of a prefetch or advice
+  uint32_t detail = 0;           // advice; direction of a copy
 
   bool operator<(const CallSiteKey& other) const {
-    return std::tie(function, stack, target, location, detail) <
-           std::tie(other.function, other.stack, other.target, other.location, other.detail);
+    return std::tie(function, stack, target, other_end, from_target, location, detail) <
+           std::tie(other.function, other.stack, other.target, other.other_end, other.from_target, other.location,
+                    other.detail);
   }
 };
 
