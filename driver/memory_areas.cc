@@ -23,6 +23,12 @@ constexpr uint64_t kNodeStepBytes = 64 << 20;
 
 uint64_t BlockOf(uint64_t address) { return address >> kBlockShift; }
 
+// What stands behind the first `begin` characters. substr can throw, and this library has no exceptions.
+std::string_view From(std::string_view text, size_t begin) {
+  text.remove_prefix(std::min(begin, text.size()));
+  return text;
+}
+
 // Takes the next word off the front of `line`.
 std::string_view TakeWord(std::string_view* line) {
   const size_t begin = std::min(line->find_first_not_of(' '), line->size());
@@ -68,11 +74,11 @@ size_t MemoryAreas::ParseNodes(std::string_view line, uint64_t* start, NodeBytes
   uint64_t page_kib = 4;
   for (std::string_view word = TakeWord(&line); !word.empty(); word = TakeWord(&line)) {
     if (word.starts_with(kPageKib)) {
-      page_kib = ParseDecimal(word.substr(kPageKib.size()));
+      page_kib = ParseDecimal(From(word, kPageKib.size()));
     } else if (word[0] == 'N' && count < capacity) {
       const size_t equals = word.find('=');
       if (equals == std::string_view::npos) continue;
-      nodes[count++] = {static_cast<uint32_t>(ParseDecimal(word.substr(1))), ParseDecimal(word.substr(equals + 1))};
+      nodes[count++] = {static_cast<uint32_t>(ParseDecimal(From(word, 1))), ParseDecimal(From(word, equals + 1))};
     }
   }
   for (size_t i = 0; i < count; ++i) nodes[i].bytes *= page_kib * 1024;
@@ -95,13 +101,13 @@ bool MemoryAreas::ParseLine(std::string_view line, MemoryAreaDefinition* area) {
   const std::string_view range = TakeWord(&line);
   const size_t dash = range.find('-');
   if (dash == std::string_view::npos || !ParseHex(range.substr(0, dash), &area->start) ||
-      !ParseHex(range.substr(dash + 1), &area->end) || area->end <= area->start) {
+      !ParseHex(From(range, dash + 1), &area->end) || area->end <= area->start) {
     return false;
   }
   const std::string_view permissions = TakeWord(&line);
   for (int i = 0; i < 3; ++i) TakeWord(&line);  // offset, device, inode
   const size_t begin = line.find_first_not_of(' ');
-  area->name = begin == std::string_view::npos ? std::string_view() : line.substr(begin);
+  area->name = begin == std::string_view::npos ? std::string_view() : From(line, begin);
   if (area->name.starts_with("/dev/nvidia")) return false;
   const bool shared = permissions.size() == 4 && permissions[3] == 's';
   area->kind = area->name == "[heap]"             ? MemoryAreaKind::kHeap
