@@ -26,6 +26,7 @@ void AddTimeStamps(const Run& run, const Report& report, ToolCost* cost) {
   uint64_t stamps = 0;
   for (const auto& process : run) {
     if (process->process.has_value() && process->process->simulated) continue;
+    if (process->reconstruction) continue;  // none of these was recorded
     for (size_t direction = 0; direction < kDirectionCount; ++direction) {
       for (size_t cause = 0; cause < kMigrationCauseCount; ++cause) {
         if (ServedByABottomHalf(static_cast<Direction>(direction), static_cast<MigrationCause>(cause))) {

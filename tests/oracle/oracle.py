@@ -205,7 +205,7 @@ def compare(report, paths):
     wrong = []
     def same(what, expected, found):
         if expected != found: wrong.append(f"{what}: {found} in the report, {expected} expected")
-    got = json.loads(subprocess.run([report, "--format=json", "--top=0", "--sysroot=/nonexistent", *paths], check=True, capture_output=True).stdout)
+    got = json.loads(subprocess.run([report, "--format=json", "--top=0", "--migrations=recorded", "--sysroot=/nonexistent", *paths], check=True, capture_output=True).stdout)
     known = got.get("totals", {})
     estimated = bool(known.get("estimated")) or any(a.get("estimated") for a in got.get("allocations", []))
     if not estimated:

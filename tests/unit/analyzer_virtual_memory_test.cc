@@ -252,8 +252,8 @@ TEST_F(VirtualMemoryTest, ALargeAllocationOverManyDeadOnesIsFound) {
   }
   Do(Operation::kAllocate, kAt, 64 * kMiB, 100, 0, Kind::kDevice);
   const uint64_t inside = kAt + kMiB + 900 * 4096 - 1;
-  ASSERT_NE(ledger.table().Find(inside, 5'000'000), nullptr);
-  EXPECT_EQ(ledger.table().Find(inside, 5'000'000)->base, kAt);
+  ASSERT_NE(ledger.table().At(inside, 5'000'000).live, nullptr);
+  EXPECT_EQ(ledger.table().At(inside, 5'000'000).live->base, kAt);
   ASSERT_NE(ledger.table().At(inside, 5'000'000).live, nullptr);
   // Of so many that nobody looks through them all, nothing is claimed.
   for (uint64_t i = 0; i < 9000; ++i) Do(Operation::kAllocate, kAt + 8 * kMiB + i * 64, 64, 200, 0, Kind::kDevice);
