@@ -264,14 +264,16 @@ void CUPTIAPI Collection::BufferCompleted(CUcontext context, uint32_t stream, ui
 
 void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid) {
   Recorder& recorder = Recorder::Get();
+  if (BufferPool::Discarded(buffer)) {
+    recorder.CountLoss("cupti", "no memory for CUPTI's buffers", 1);
+    return;
+  }
   const SharedSource::Lease lease(g_records);
   if (!lease) {
     recorder.CountLoss("cupti", "a buffer that came while another thread's delivery did not end", 1);
     return;
   }
-  if (BufferPool::Discarded(buffer)) {
-    recorder.CountLoss("cupti", "no memory for CUPTI's buffers", 1);
-  } else if (buffer != nullptr && valid > 0) {
+  if (buffer != nullptr && valid > 0) {
     ParseCounts counts;
     CUpti_Activity* record = nullptr;
     CUptiResult result;

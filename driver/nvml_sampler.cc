@@ -30,6 +30,9 @@ void FormatUuid(const DeviceUuid& uuid, char (&text)[48]) {
 
 void NvmlSampler::Open(Lookup lookup, const DeviceUuid* devices, size_t count) {
   Recorder& recorder = Recorder::Get();
+  if (count == 0) {
+    return recorder.SetSourceState(kSource, SourceStateKind::kUnavailable, "no device was found whose link could be read");
+  }
   char reason[300];
   void* library = nullptr;
   {

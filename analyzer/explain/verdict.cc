@@ -233,7 +233,7 @@ std::string FitSentence(const Evidence& evidence) {
                        FormatBytes(fit.evicted_bytes()));
   }
   std::vector<std::string> parts;
-  if (fit.evicted_bytes() > 0) parts.push_back(FormatBytes(fit.evicted_bytes()) + " were evicted to make room");
+  if (fit.evicted_bytes() > 0) parts.push_back((fit.estimated() ? "about " : "") + FormatBytes(fit.evicted_bytes()) + " were evicted to make room");
   if (back.after_eviction > 0) {
     parts.push_back(fmt::format("{} of that came back{}", FormatBytes(back.after_eviction),
                                 counts(back.after_eviction) ? ": what is in use does not fit" : ""));

@@ -110,7 +110,7 @@ TEST(CommandTest, AFolderIsTheNewestRunInIt) {
   EXPECT_EQ(report.status, 0);
   EXPECT_NE(report.output.find("trace.pb"), std::string::npos);
   EXPECT_NE(report.output.find("trace.12.pb"), std::string::npos);
-  EXPECT_EQ(report.output.find("old"), std::string::npos) << report.output;
+  EXPECT_EQ(report.output.find("old."), std::string::npos) << report.output;
   const CommandOutcome said = RunReport(folder + " 2>&1 >/dev/null");
   EXPECT_NE(said.output.find("2 of 4 traces"), std::string::npos) << said.output;
   EXPECT_NE(said.output.find("one *.pb file is empty"), std::string::npos) << said.output;

@@ -119,7 +119,7 @@ TEST(KindsTest, EveryKindOfTheSchemaIsKnown) {
   EXPECT_EQ(static_cast<int>(analyzer::kMemoryKindCount), MemoryKind_descriptor()->value_count());
   EXPECT_EQ(static_cast<int>(analyzer::kDoorCount), Door_descriptor()->value_count());
   EXPECT_EQ(static_cast<int>(analyzer::Operation::kReset), static_cast<int>(OPERATION_RESET));
-  EXPECT_EQ(Operation_descriptor()->value_count(), static_cast<int>(OPERATION_RESET) + 1);
+  EXPECT_EQ(Operation_descriptor()->value_count(), static_cast<int>(OPERATION_MAKE) + 1);
   EXPECT_EQ(static_cast<int>(analyzer::MemoryKind::kImported), static_cast<int>(MEMORY_KIND_IMPORTED));
   TraceBuilder trace;
   for (int kind = 1; kind < static_cast<int>(analyzer::kMemoryKindCount); ++kind) {

@@ -107,7 +107,7 @@ TEST(AllocationTableTest, LateEventsWithinTheClockErrorHitLaterOnesDoNot) {
   table.Free(kBase, 20 * kError - 50, 20 * kError);
   Sealed sealed(table);
   EXPECT_EQ(sealed.Find(kBase, 21 * kError), allocation->id);
-  EXPECT_EQ(sealed.Find(kBase, 21 * kError + 1), 0u);
+  EXPECT_EQ(sealed.Find(kBase, 22 * kError), 0u);
   EXPECT_EQ(sealed.Find(kBase, 9 * kError), allocation->id);
   EXPECT_EQ(sealed.Find(kBase, 9 * kError - 1), 0u);
 }

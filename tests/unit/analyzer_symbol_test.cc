@@ -169,7 +169,7 @@ TEST(CallSiteTest, PythonFramesStandForTheInterpretersAndPackagesAreSkipped) {
                             "libtorch_cuda.so+0x1100", "runtime.cpython-312-x86_64-linux-gnu.so+0x2100",
                             "alloc (/v/lib/python3.12/site-packages/cupy/core.py:10)",
                             "Model.grow (/home/me/train.py:20)", "Thread.run (/usr/lib/python3.12/threading.py:30)"}));
-  EXPECT_EQ(analyzer::ResolveCallSite(process, 2, &symbolizer).site, "libown_extension.so+0x4100");
+  EXPECT_EQ(analyzer::ResolveCallSite(process, 2, &symbolizer).site, "Model.grow (train.py:20)");
   EXPECT_EQ(analyzer::ResolveCallSite(process, 3, &symbolizer).site, "alloc (core.py:10)");
   EXPECT_EQ(analyzer::ResolveCallSite(process, 4, &symbolizer).site, "runtime.cpython-312-x86_64-linux-gnu.so+0x2100");
   EXPECT_EQ(analyzer::ResolveCallSite(process, 5, &symbolizer).site, "? (?:1)");

@@ -189,7 +189,9 @@ TEST(CuptiSource, T1_NoMemoryStillGivesBuffersAndCountsTheLoss) {
 TEST(CuptiSource, T1_ManyThreadsEachGetTheirOwnBuffer) {
   RecordInChild([]() -> std::string {
     FakeCupti* fake = Fake();
-    StartCupti(Options());
+    CuptiOptions options = Options();
+    options.buffer_bytes = size_t{512} << 20;
+    StartCupti(options);
     std::set<uint8_t*> distinct;
     size_t bytes = 0;
     size_t max_records = 0;
@@ -355,18 +357,29 @@ TEST(CuptiSource, AThreadThatDeliversStaysTheProgramsOwn) {
       Recorder::Get().Record(ApiCallEvent{});
     };
     std::thread(deliver).join();
-    const size_t before = LargeAnonymousMappings();
-    std::vector<std::thread> threads;  // none of them ends before all have delivered
+    std::vector<std::thread> threads;  // none of them ends before all have delivered and the mappings are counted
+    std::atomic<int> ready{0};
     std::atomic<int> delivered{0};
+    std::atomic<bool> counted{false};
     for (int i = 0; i < 8; ++i) {
       threads.emplace_back([&] {
+        free(malloc(64));  // its arena and its own ring of a host thread come before the first count
+        Recorder::Get().Record(ApiCallEvent{});
+        ++ready;
+        while (ready != 9) usleep(1000);
         deliver();
         ++delivered;
-        while (delivered != 8) usleep(1000);
+        while (!counted) usleep(1000);
       });
     }
+    while (ready != 8) usleep(1000);
+    const size_t before = LargeAnonymousMappings();
+    ++ready;
+    while (delivered != 8) usleep(1000);
+    const size_t after = LargeAnonymousMappings();
+    const size_t grown = after > before ? after - before : 0;
+    counted = true;
     for (std::thread& thread : threads) thread.join();
-    const size_t grown = LargeAnonymousMappings() - before;
     FinishCupti(2000);
     return grown < 8 ? "" : std::to_string(grown) + " more mappings as large as a source's ring";
   });
