@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "preload/calls/cuda_api.h"
 #include "preload/calls/functions.h"
 namespace uvmtrace {
 namespace {

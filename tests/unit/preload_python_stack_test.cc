@@ -1,6 +1,9 @@
 // Python stacks, taken in a function that Python calls: with and without the GIL, by layout and by API, against what
 // Python itself says. Each test has an interpreter of its own in a child process.
 #define PY_SSIZE_T_CLEAN
+#include <sys/uio.h>
+#include <unistd.h>
+#include <chrono>
 #include <Python.h>
 // Before anything that has to do with the standard headers, as Python wants it.
 
@@ -344,13 +347,28 @@ TEST_P(PythonStackTest, AForkedChildDefinesItsFunctionsAgain) {
   });
 }
 
-TEST_P(PythonStackTest, TakesLessThanFiveMicrosecondsForTwentyFrames) {
+// A read of this process's memory that cannot fault, which the frames are read with: what it costs depends on the machine.
+double MicrosecondsOfASafeRead() {
+  char from[64] = {1};
+  char to[64];
+  const iovec local{to, sizeof to};
+  const iovec remote{from, sizeof from};
+  double fastest = 1e9;
+  for (int i = 0; i < 2000; ++i) {
+    const auto begin = std::chrono::steady_clock::now();
+    if (process_vm_readv(getpid(), &local, 1, &remote, 1, 0) != sizeof to) return 1e9;
+    fastest = std::min(fastest, std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count());
+  }
+  return fastest;
+}
+
+TEST_P(PythonStackTest, TwentyFramesCostNoMoreThanAFewSafeReads) {
   In([&](Interpreter& python) {
     python.Run("import probe\ndef deep(n): return deep(n - 1) if n else probe.time()\ndeep(30)");
     EXPECT_EQ(captured_count, 20u);
     printf("%s: %.2f us for 20 frames\n", by_api() ? "by API" : "by layout", fastest_us);
 #ifndef __SANITIZE_ADDRESS__
-    EXPECT_LT(fastest_us, 5);
+    EXPECT_LT(fastest_us, 2 + 12 * MicrosecondsOfASafeRead());
 #endif
   });
 }
