@@ -188,6 +188,9 @@ class ProcessModel {
   // Reads the whole file. An error means that nothing of it could be read.
   Status ReadTrace(const std::string& path, const ReadOptions& options = {});
 
+  // What a chunk defines; a part of ReadTrace.
+  void ApplyDefinitions(const Chunk& chunk, const ReadOptions& options);
+
   // Instead of recorded migrations: what the faults say. Nothing: migrations are those that were recorded.
   std::optional<reconstruct::Reconstruction> reconstruction;
 
@@ -291,7 +294,6 @@ class ProcessModel {
   // First reading.
   Status ReadTimelineOf(const std::string& path, const ReadOptions& options);
   void ReadTimeline(const Chunk& chunk, const ReadOptions& options);
-  void ApplyDefinitions(const Chunk& chunk, const ReadOptions& options);
   FunctionStatistics& FunctionOf(uint32_t id);
   void ApplyApiCalls(const ColumnBatch& batch);
   void ApplyPendingCalls(size_t keep);

@@ -55,6 +55,9 @@ enum class Operation {
   kSetAccess,
   kInitialize,
   kReset,
+  kProfilerStart,
+  kProfilerStop,
+  kMake,
 };
 
 template <Arguments kArguments, typename Result, typename... Parameters>

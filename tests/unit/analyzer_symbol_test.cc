@@ -124,11 +124,11 @@ TEST(CallSiteTest, LaterMappingAtTheSameAddressesIsNotUsedForAnEarlierStack) {
   };
   map(1, "/nonexistent/libold.so");
   chunk.stacks.push_back({1, {0x1100}, {}, {}});
-  process.Apply(chunk);
+  process.ApplyDefinitions(chunk, {});
   chunk.Clear();
   map(2, "/nonexistent/libnew.so");
   chunk.stacks.push_back({2, {0x1100}, {}, {}});
-  process.Apply(chunk);
+  process.ApplyDefinitions(chunk, {});
   analyzer::Symbolizer symbolizer({});
   EXPECT_EQ(analyzer::ResolveCallSite(process, 1, &symbolizer).site, "libold.so+0x1100");
   EXPECT_EQ(analyzer::ResolveCallSite(process, 2, &symbolizer).site, "libnew.so+0x1100");
@@ -161,7 +161,7 @@ TEST(CallSiteTest, PythonFramesStandForTheInterpretersAndPackagesAreSkipped) {
   chunk.stacks.push_back({3, {0x2100}, {1, 3}, {10, 30}});          // nothing is the user's
   chunk.stacks.push_back({4, {0x2100, 0x3100}, {}, {}});            // no Python frames were recorded
   chunk.stacks.push_back({5, {0x3100}, {99}, {1}});                 // whose definition stood in a damaged chunk
-  process.Apply(chunk);
+  process.ApplyDefinitions(chunk, {});
   analyzer::Symbolizer symbolizer({});
   const analyzer::CallSite site = analyzer::ResolveCallSite(process, 1, &symbolizer);
   EXPECT_EQ(site.site, "Model.grow (train.py:20)");

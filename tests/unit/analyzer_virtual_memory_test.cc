@@ -92,8 +92,8 @@ TEST_F(VirtualMemoryTest, RemappedAtOtherBordersIsFoundByItsNewOwner) {
   Do(Operation::kMap, kAt + kMiB, 2 * kMiB, 300, 7);
   EXPECT_EQ(IdAt(kAt + kMiB / 2, 400), 0u);
   EXPECT_NE(IdAt(kAt + 2 * kMiB, 400), IdAt(kAt + 2 * kMiB, 150));
-  EXPECT_EQ(ledger.table().Find(kAt + 2 * kMiB, 150)->base, kAt);
-  EXPECT_EQ(ledger.table().Find(kAt + 2 * kMiB, 400)->base, kAt + kMiB);
+  EXPECT_EQ(ledger.table().At(kAt + 2 * kMiB, 150).live->base, kAt);
+  EXPECT_EQ(ledger.table().At(kAt + 2 * kMiB, 400).live->base, kAt + kMiB);
 }
 
 TEST_F(VirtualMemoryTest, AnUnmapThatIsReadAfterTheNextMapEndsTheOldMapping) {
@@ -155,7 +155,7 @@ TEST_F(VirtualMemoryTest, ImportedMemoryHasTheSizeOfItsMappings) {
   Do(Operation::kMap, kAt, 2 * kMiB, 100, 7);
   EXPECT_EQ(LiveBytes(Kind::kImported), 2 * kMiB);
   EXPECT_EQ(LiveBytes(), 0u);
-  EXPECT_EQ(ledger.table().Find(kAt, 200)->kind, Kind::kImported);
+  EXPECT_EQ(ledger.table().At(kAt, 200).live->kind, Kind::kImported);
   Do(Operation::kUnmap, kAt, 2 * kMiB, 300);
   Do(Operation::kRelease, 7, 0, 400);
   EXPECT_EQ(LiveBytes(Kind::kImported), 0u);
