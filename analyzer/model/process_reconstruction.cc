@@ -13,11 +13,17 @@ void ProcessModel::ReconstructIfWanted(const ReadOptions& options) {
   if (options.migrations == MigrationChoice::kRecorded) return;
   const bool asked = options.migrations == MigrationChoice::kReconstructed;
   const std::string detail = process ? process->detail : "";
-  if (!asked && detail != "light" && detail != "sampled" && detail != "exact") return;
+  if (!asked && detail != "light" && !InWindowsOnly(detail)) return;
   reconstruct::Reconstruction result;
   if (!ReconstructTrace(file, &result).ok()) return;
-  if (!result.faults) return;  // of the driver's queue: CUPTI's are groups
-  if (!asked && (!result.counters || result.explained_share < kTrustedShare)) return;
+  // Of the driver's queue: CUPTI's faults are groups. A program that only prefetches has none.
+  const auto queue = sources.find("driver_queue");
+  if (!result.faults && (queue == sources.end() || queue->second.state != State::kActive)) return;
+  if (!asked && (!result.counters || result.explained_share < kTrustedShare)) {
+    result.rows = {};
+    rejected_reconstruction = std::move(result);
+    return;
+  }
   reconstruction = std::move(result);
   timeline.migrations_reconstructed = true;
 }

@@ -83,8 +83,7 @@ std::string Completeness(const Capture& capture) {
   if (capture.has_reconstruction()) {
     const Reconstruction& told = capture.reconstruction();
     std::string text = fmt::format(
-        "migrations were not recorded but reconstructed from the faults: that explains {:.2f} % of {}, as the driver "
-        "counted them",
+        "migrations are reconstructed from the faults; {:.2f} % of the bytes explained: {}, as the driver counted them",
         100 * told.explained_share(), Join(parts));
     if (told.unexplained_bytes() > 0) {
       text += fmt::format("; {} of them, from {} on, it does not", FormatBytes(told.unexplained_bytes()),
@@ -248,7 +247,18 @@ void WriteCapture(TextWriter* writer) {
                                change.has_pid() ? fmt::format(" in pid {}", change.pid()) : "",
                                change.reason().empty() ? "" : ": " + change.reason()));
   }
-  if (capture.has_migration_windows()) {
+  if (capture.has_migration_windows() && capture.has_reconstruction()) {
+    const Reconstruction& told = capture.reconstruction();
+    const std::string windows = fmt::format("{} of {} in all", Plural(capture.migration_windows(), "window", "windows"),
+                                            FormatDuration(capture.migration_windows_ns()));
+    fact("check",
+         told.window_bytes() == 0
+             ? windows + ", in which nothing was recorded to move"
+             : fmt::format(
+                   "{}, in which migrations were recorded: {:.2f} % of these {} were reconstructed alike", windows,
+                   100 * static_cast<double>(told.window_agreed_bytes()) / static_cast<double>(told.window_bytes()),
+                   FormatBytes(told.window_bytes())));
+  } else if (capture.has_migration_windows()) {
     fact("sample", fmt::format("{} of {} in all: migrations were recorded in them only; ~ marks what is scaled up "
                                "from that",
                                Plural(capture.migration_windows(), "window", "windows"),
