@@ -19,8 +19,6 @@
 
 namespace uvmtrace {
 
-constinit std::atomic<bool> sources_wanted{false};
-
 namespace {
 
 constinit std::atomic<uint64_t> registered{0};
@@ -84,13 +82,6 @@ void ModuleLoaded(void** fat_binary) {
 constexpr uint64_t kSomewhere = 0x100;
 
 }  // namespace
-
-bool IsManagedAddress(uint64_t address) {
-  const auto get = reinterpret_cast<decltype(&cuPointerGetAttribute)>(DriverSymbol("cuPointerGetAttribute"));
-  unsigned managed = 0;
-  return address != 0 && get != nullptr && get(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, address) == CUDA_SUCCESS &&
-         managed != 0;
-}
 
 void ContextCreated() { sources_wanted.store(true, std::memory_order_relaxed); }
 

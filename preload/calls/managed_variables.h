@@ -23,6 +23,8 @@
 
 #include "preload/calls/describe.h"
 #include "preload/doors/targets.h"
+#include "preload/session/devices.h"
+#include "preload/session/session.h"
 
 namespace uvmtrace {
 
@@ -35,12 +37,7 @@ void GlobalFound(uint64_t address, uint64_t bytes, const char* name, const CallS
 // The hook of either of the first two; null for any other id.
 void* ManagedVariableHook(FunctionId id, Way way);
 
-// Whether the driver says that an address is managed memory.
-bool IsManagedAddress(uint64_t address);
-
-// Set when the sources are to start as soon as the outermost call has returned: starting CUPTI beneath a runtime that
-// is initialising itself would call back into it.
-extern constinit std::atomic<bool> sources_wanted;
+// Starts the sources if they are wanted.
 void StartWantedSources();
 
 }  // namespace uvmtrace

@@ -151,4 +151,11 @@ void KernelDriverVersion(char* text, size_t size) {
   text[strcspn(text, "\n")] = '\0';
 }
 
+bool IsManagedAddress(uint64_t address) {
+  const auto get = reinterpret_cast<decltype(&cuPointerGetAttribute)>(DriverSymbol("cuPointerGetAttribute"));
+  unsigned managed = 0;
+  return address != 0 && get != nullptr && get(&managed, CU_POINTER_ATTRIBUTE_IS_MANAGED, address) == CUDA_SUCCESS &&
+         managed != 0;
+}
+
 }  // namespace uvmtrace

@@ -27,4 +27,7 @@ void KernelDriverVersion(char* text, size_t size);
 // Whether a device was defined that reaches all of the process's memory (HMM, ATS).
 bool PageableMemoryAccess();
 
+// Whether the driver says that an address is managed memory.
+bool IsManagedAddress(uint64_t address);
+
 }  // namespace uvmtrace

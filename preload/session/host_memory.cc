@@ -2,7 +2,8 @@
 
 #include <atomic>
 
-#include "preload/calls/managed_variables.h"
+#include "preload/session/devices.h"
+#include "preload/session/session.h"
 #include "preload/session/sources.h"
 
 namespace uvmtrace {

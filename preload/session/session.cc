@@ -268,6 +268,7 @@ void* WatchInjectedProcess(void*) {
 
 constinit std::atomic<std::atomic<SessionState>*> session_state{&first_state};
 constinit std::atomic<int> session_stack_frames{0};
+constinit std::atomic<bool> sources_wanted{false};
 
 bool EnsureSession() {
   InternalWork internal;

@@ -61,4 +61,8 @@ void FinishSession();
 // Starts a session in a process that was not preloaded, where CUDA itself loaded this library.
 void StartInjectedSession();
 
+// Set when the sources are to start as soon as the outermost call has returned: starting CUPTI beneath a runtime that
+// is initialising itself would call back into it.
+extern constinit std::atomic<bool> sources_wanted;
+
 }  // namespace uvmtrace
