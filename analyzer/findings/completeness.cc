@@ -54,8 +54,6 @@ bool AddReconstruction(const Run& run, Capture* capture) {
   uint64_t exact = 0;
   uint64_t unexplained = 0;
   uint64_t since_ns = 0;
-  uint64_t window_bytes = 0;
-  uint64_t window_agreed_bytes = 0;
   bool any = false;
   for (const auto& process : run) {
     if (!process->reconstruction) continue;
@@ -63,8 +61,6 @@ bool AddReconstruction(const Run& run, Capture* capture) {
     const reconstruct::Reconstruction& told = *process->reconstruction;
     exact += told.exact_bytes;
     unexplained += told.unexplained_bytes;
-    window_bytes += told.window_bytes;
-    window_agreed_bytes += told.window_agreed_bytes;
     const uint64_t started_ns = process->process ? process->process->started_ns : 0;
     if (told.since_ns == 0) continue;
     const uint64_t after_ns = told.since_ns > started_ns ? told.since_ns - started_ns : 0;
@@ -77,10 +73,6 @@ bool AddReconstruction(const Run& run, Capture* capture) {
   row->set_explained_share(unexplained == 0       ? 1
                            : unexplained >= exact ? 0
                                                   : 1 - static_cast<double>(unexplained) / static_cast<double>(exact));
-  if (window_bytes > 0) {
-    row->set_window_bytes(window_bytes);
-    row->set_window_agreed_bytes(window_agreed_bytes);
-  }
   if (unexplained == 0) return true;
   row->set_since_ns(since_ns);
   LostRow* lost = capture->add_lost();

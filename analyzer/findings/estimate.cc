@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "analyzer/findings/sections.h"
+#include "analyzer/model/windows_detail.h"
 
 namespace uvmtrace::analyzer {
 namespace {

@@ -140,23 +140,6 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
         "Migrations were not recorded: causes, evictions and which memory moved are not known. UVMTRACE_DETAIL=full "
         "tells them, sampled estimates them.");
   }
-  for (const auto& process : run) {
-    if (!process->rejected_reconstruction) continue;
-    const reconstruct::Reconstruction& told = *process->rejected_reconstruction;
-    if (!told.counters) {
-      lines.push_back(
-          "No migration was reconstructed from the faults, because the driver's counters are missing to check it by.");
-    } else if (told.exact_bytes > 0) {
-      const uint64_t started_ns = process->process ? process->process->started_ns : 0;
-      lines.push_back(
-          fmt::format("No migration was reconstructed from the faults: they explain only {:.2f} % of {} that moved, "
-                      "and {} of it, from "
-                      "{} on, they do not.",
-                      100 * told.explained_share, FormatBytes(told.exact_bytes),
-                      FormatBytes(std::min(told.unexplained_bytes, told.exact_bytes)),
-                      FormatDuration(told.since_ns > started_ns ? told.since_ns - started_ns : 0)));
-    }
-  }
   if (totals.gpu_fault_groups() > 0 && !totals.has_gpu_fault_entries()) {
     lines.push_back(
         totals.has_gpu_faults()

@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "analyzer/model/process_model.h"
+#include "analyzer/model/windows_detail.h"
 
 namespace uvmtrace::analyzer {
 namespace {

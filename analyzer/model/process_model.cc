@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "analyzer/model/event_values.h"
+#include "analyzer/model/windows_detail.h"
 
 namespace uvmtrace::analyzer {
 namespace {

@@ -187,8 +187,6 @@ class ProcessModel {
 
   // Instead of recorded migrations: what the faults say. Nothing: migrations are those that were recorded.
   std::optional<reconstruct::Reconstruction> reconstruction;
-  // Explained too little to be used; without its rows.
-  std::optional<reconstruct::Reconstruction> rejected_reconstruction;
 
   std::string file;
   std::optional<uint64_t> run_id;

@@ -1,11 +1,25 @@
 // Whether what moved is taken from the faults instead of from recorded migrations.
+#include <fmt/format.h>
+
+#include <algorithm>
+
 #include "analyzer/model/process_model.h"
+#include "analyzer/model/windows_detail.h"
+#include "analyzer/units.h"
 
 namespace uvmtrace::analyzer {
 namespace {
 
 // With less than this, what was recorded in windows, or the counters alone, say more.
 constexpr double kTrustedShare = 0.9;
+
+std::string WhyNot(const reconstruct::Reconstruction& result, uint64_t started_ns) {
+  if (!result.counters) return "the trace has no counters of the driver's to hold it against";
+  const uint64_t unexplained = std::min(result.unexplained_bytes, result.exact_bytes);
+  return fmt::format("the recorded faults explain only {:.2f} % of {} that moved; {} of it, from {} on, they do not",
+                     100 * result.explained_share, FormatBytes(result.exact_bytes), FormatBytes(unexplained),
+                     FormatDuration(result.since_ns > started_ns ? result.since_ns - started_ns : 0));
+}
 
 }  // namespace
 
@@ -20,8 +34,9 @@ void ProcessModel::ReconstructIfWanted(const ReadOptions& options) {
   const auto queue = sources.find("driver_queue");
   if (!result.faults && (queue == sources.end() || queue->second.state != State::kActive)) return;
   if (!asked && (!result.counters || result.explained_share < kTrustedShare)) {
-    result.rows = {};
-    rejected_reconstruction = std::move(result);
+    if (result.counters && result.exact_bytes == 0) return;
+    const std::string reason = WhyNot(result, process ? process->started_ns : 0);
+    sources["reconstruction"] = {"reconstruction", State::kUnavailable, reason};
     return;
   }
   reconstruction = std::move(result);

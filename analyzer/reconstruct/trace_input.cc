@@ -4,8 +4,6 @@
 #include <charconv>
 
 #include "analyzer/read/chunk_reader.h"
-#include "analyzer/reconstruct/window_check.h"
-#include "analyzer/timeline/timeline.h"
 
 namespace uvmtrace::reconstruct {
 
@@ -56,16 +54,10 @@ analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* recon
   if (!status.ok()) return status;
   Reconstructor reconstructor({}, [&](const Migration& row) { reconstruction->rows.push_back(row); });
   TraceInput input(&reconstructor);
-  WindowCheck windows;
-  bool in_windows = false;
-  input.on_recorded = [&](const Migration& row) {
-    if (in_windows) windows.Add(row);
-  };
   analyzer::ChunkFrame frame;
   analyzer::Chunk chunk;
   while (reader.Next(&frame)) {
     if (DecodeChunk(frame.fields, &chunk).ok()) {
-      if (chunk.process) in_windows = analyzer::InWindowsOnly(chunk.process->detail);
       input.Add(chunk);
     } else {
       reader.RejectLast();
@@ -88,9 +80,6 @@ analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* recon
   // Evictions are told when the counters show them, and a batch's copies come after its last fault.
   std::stable_sort(reconstruction->rows.begin(), reconstruction->rows.end(),
                    [](const Migration& a, const Migration& b) { return a.time_ns < b.time_ns; });
-  windows.Finish(reconstruction->rows);
-  reconstruction->window_bytes = windows.bytes();
-  reconstruction->window_agreed_bytes = windows.agreed_bytes();
   return status;
 }
 

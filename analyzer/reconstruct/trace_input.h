@@ -26,9 +26,7 @@ struct Reconstruction {
   uint64_t since_ns = 0;  // when the first of those moved, CLOCK_MONOTONIC; 0: there are none
   double explained_share = 1;
   bool counters = false;
-  bool faults = false;               // the driver's queue told of any
-  uint64_t window_bytes = 0;         // recorded in windows, where the detail records them there only
-  uint64_t window_agreed_bytes = 0;  // of these, the pages that were told to have moved the same way then
+  bool faults = false;  // the driver's queue told of any
 };
 analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* reconstruction);
 

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <map>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -61,13 +60,10 @@ class TimeFilter {
   bool everything_ = true;
 };
 
-// At these details migrations are recorded in windows only.
-inline bool InWindowsOnly(std::string_view detail) { return detail == "exact" || detail == "sampled"; }
-
 // Where migrations were recorded in windows only.
 struct DetailOverTime {
   bool starts_sampled = false;
-  std::vector<std::pair<uint64_t, bool>> changes;  // when, to windows or not; in the order of time
+  std::vector<std::pair<uint64_t, bool>> changes;  // when, to "sampled" or not; in the order of time
 
   bool IsSampled(uint64_t time_ns) const {
     bool sampled = starts_sampled;

@@ -84,8 +84,9 @@ QueueDetail DetailOfQueue(Detail detail) {
       return QueueDetail::kFull;
     case Detail::kCalls:  // opens none
     case Detail::kExact:
-      return QueueDetail::kExact;
+      break;
   }
+  return QueueDetail::kExact;
 }
 
 bool StartQueue(const Config& config, const ToolsCalls* tools, const DeviceUuid* devices, size_t device_count) {
