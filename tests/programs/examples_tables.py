@@ -66,6 +66,8 @@ TABLES = {
     "paged-attention": check_paged,
     "offload": check_names("resident", "zero-copy", "on-demand", "prefetch", "read-mostly", "in-place", "double-buffer"),
     "kv-remap": check_names("table", "table-ahead", "table-defrag", "vmm-inline", "vmm-background", "uvm-prefetch"),
+    "serve": check_names("managed, faults", "managed, prefetch", "managed, never leaves", "pinned, in place",
+                         "device, read again"),
 }
 
 
