@@ -14,7 +14,9 @@ alignas(64) uint8_t g_sink[size_t{4} << 10];
 
 BufferPool::Buffer BufferPool::Acquire() {
   bool short_of_memory = false;
-  for (Slot& slot : slots_) {
+  const size_t limit = limit_.load(std::memory_order_relaxed);
+  for (size_t i = 0; i < limit; ++i) {
+    Slot& slot = slots_[i];
     if (short_of_memory && slot.data.load(std::memory_order_relaxed) == nullptr) continue;
     if (slot.lent.load(std::memory_order_relaxed) || slot.lent.exchange(true, std::memory_order_acquire)) continue;
     uint8_t* data = slot.data.load(std::memory_order_relaxed);

@@ -4,6 +4,7 @@
 // from the host program's threads, and a lock held at a fork would stay locked in the child.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -24,6 +25,9 @@ class BufferPool {
   static constexpr size_t kBufferBytes = size_t{1} << 20;
   // CUPTI fills one buffer for each thread that launches kernels.
   static constexpr size_t kBuffers = 1024;
+
+  // No more buffers than fit into so many bytes, and never fewer than one.
+  void SetLimit(size_t bytes) { limit_.store(std::clamp<size_t>(bytes / kBufferBytes, 1, kBuffers)); }
 
   Buffer Acquire();
 
@@ -48,6 +52,7 @@ class BufferPool {
   // A buffer that the pool kept longer than this many others gives its memory back when it is returned.
   static constexpr size_t kKeptBuffers = 16;
 
+  std::atomic<size_t> limit_{kBuffers};
   Slot slots_[kBuffers];
   std::atomic<bool> emergency_lent_[kEmergencyBuffers] = {};
 };

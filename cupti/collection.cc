@@ -20,6 +20,7 @@ namespace {
 
 // CUPTI's callbacks carry no pointer of ours, and CUPTI itself serves a process once.
 constinit BufferPool g_pool;
+constinit SharedSource g_records;  // CUPTI delivers in whichever thread flushes, the program's as well
 constinit std::atomic<Collection*> g_collection{nullptr};
 
 void Tell(const char* source, SourceStateKind state, const char* reason) {
@@ -57,6 +58,7 @@ void Collection::TellUnavailable(const char* reason) const {
 
 bool Collection::Open(const Options& options) {
   kernels_ = options.kernels;
+  g_pool.SetLimit(options.buffer_bytes);
   const char* const off = options.unified_memory_off;
   snprintf(unified_memory_off_, sizeof unified_memory_off_, "%s", off == nullptr ? "" : off);
   char reason[768];
@@ -237,6 +239,7 @@ void Collection::TellStopped(const char* reason) const {
 void Collection::Abandon() {
   recording_.store(false, std::memory_order_release);
   g_pool.Abandon();
+  g_records.Forget();
   version_ = 0;
   delivered_.store(0, std::memory_order_relaxed);
 }
@@ -261,7 +264,11 @@ void CUPTIAPI Collection::BufferCompleted(CUcontext context, uint32_t stream, ui
 
 void Collection::ReadBuffer(CUcontext context, uint32_t stream, uint8_t* buffer, size_t valid) {
   Recorder& recorder = Recorder::Get();
-  recorder.BecomeSource();
+  const SharedSource::Lease lease(g_records);
+  if (!lease) {
+    recorder.CountLoss("cupti", "a buffer that came while another thread's delivery did not end", 1);
+    return;
+  }
   if (BufferPool::Discarded(buffer)) {
     recorder.CountLoss("cupti", "no memory for CUPTI's buffers", 1);
   } else if (buffer != nullptr && valid > 0) {

@@ -24,6 +24,7 @@ class Collection {
     const char* cudart_path;
     bool simulated;
     bool kernels;
+    size_t buffer_bytes;
     const char* unified_memory_off;  // null: faults and migrations are wanted; else why not
   };
 

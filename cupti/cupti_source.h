@@ -5,6 +5,7 @@
 // exists, because CUPTI's ordinary flushing loses most migrations without counting them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace uvmtrace {
@@ -12,6 +13,7 @@ namespace uvmtrace {
 struct CuptiOptions {
   const char* cudart_path = nullptr;  // file of the loaded libcudart: libcupti is looked for beside it; may be null
   uint32_t drain_period_us = 1000;
+  size_t buffer_bytes = size_t{64} << 20;  // for CUPTI's buffers, at most
   bool simulated = false;
   // Faults and migrations. Null: they are recorded. Else why not: another source does, and both would count twice.
   const char* unified_memory_off = nullptr;

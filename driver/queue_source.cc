@@ -10,6 +10,7 @@
 #include <new>
 
 #include "driver/exact_counters.h"
+#include "driver/memory_areas.h"
 #include "driver/migration_windows.h"
 #include "driver/queue_lanes.h"
 #include "driver/tools_advice.h"
@@ -89,6 +90,7 @@ struct State {
   // Cost of migrations in the present second.
   uint64_t cost_window_start_ns = 0;
   uint64_t cost_window_migrations = 0;
+  MemoryAreas areas;
 };
 constinit State g;
 constinit SourceThread g_thread;
@@ -98,6 +100,9 @@ uint64_t Events() { return g.detail == QueueDetail::kFull ? kCheapEvents | kCost
 template <typename Event>
 void Record(void*, const Event& event) {
   Recorder::Get().Record(event);
+  if constexpr (requires { event.address; }) {
+    if (g.areas.started()) g.areas.Hit(event.address);
+  }
   ++g.recorded_at_once;
 }
 
@@ -334,6 +339,7 @@ void LastEvents() {
   }
   g.lanes.FinishReading();
   g.lanes.Close();
+  g.areas.Finish();
   RecordClocks(NowNs());
 }
 
@@ -363,6 +369,7 @@ void QueueThread() {
       WatchDeafness(now_ns, migrations_before);
       WatchCost(now_ns);
       WatchDescriptors();
+      g.areas.Update(now_ns);
     }
     was_live = live;
     now_ns = NowNs();
@@ -390,6 +397,7 @@ bool StartQueueSource(const QueueSourceOptions& options) {
   char reason[400] = "";
   const bool opened = g.lanes.Open(Events(), reason, sizeof reason);
   if (opened && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
+  if (opened && g.options.system_memory) g.areas.Start(g.options.root);
   if (opened && g_thread.Start("uvmtrace-queue", &QueueThread)) {
     TellActive();
     return true;

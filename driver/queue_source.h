@@ -26,6 +26,9 @@ struct QueueSourceOptions {
   QueueDetail detail = QueueDetail::kFull;
   // Goes from full to sampled when the migrations would cost more than this share of the time, in percent; 0: never.
   uint32_t max_overhead_percent = 0;
+  // A device reaches memory that CUDA did not allocate: the mappings that events hit are recorded.
+  bool system_memory = false;
+  const char* root = "";  // stands before /proc in tests
   // The queue failed its checks after it had been in use. On the queue's thread.
   void (*given_up)(const char* reason) = nullptr;
 };

@@ -25,16 +25,27 @@ constexpr int kLowestDescriptor = 400;
 
 int OpenToolsDevice() { return open(kToolsDevice, O_RDWR | O_CLOEXEC); }
 
+// Told by the device number, because a container may have the device under another name. Where the device is not there
+// any more (the program has changed its root), by the name under which it was opened.
 size_t FindVaSpaces(int* descriptors, size_t capacity) {
+  struct stat device;
+  const bool has_device = stat(kVaSpaceDevice, &device) == 0 && S_ISCHR(device.st_mode);
   size_t count = 0;
   ForEachEntry("/proc/self/fd", [&](const char* name) {
-    char link[64];
-    char target[64];
-    snprintf(link, sizeof link, "/proc/self/fd/%.20s", name);
-    const ssize_t length = readlink(link, target, sizeof target - 1);
-    if (length <= 0 || count == capacity) return;
-    target[length] = '\0';
-    if (strcmp(target, kVaSpaceDevice) == 0) descriptors[count++] = atoi(name);
+    const int descriptor = atoi(name);
+    struct stat status;
+    if (count == capacity || name[0] < '0' || name[0] > '9' || fstat(descriptor, &status) != 0) return;
+    bool is_va_space = has_device && S_ISCHR(status.st_mode) && status.st_rdev == device.st_rdev;
+    if (!has_device) {
+      char link[64];
+      char target[64];
+      snprintf(link, sizeof link, "/proc/self/fd/%.20s", name);
+      const ssize_t length = readlink(link, target, sizeof target - 1);
+      if (length <= 0) return;
+      target[length] = '\0';
+      is_va_space = strcmp(target, kVaSpaceDevice) == 0;
+    }
+    if (is_va_space) descriptors[count++] = descriptor;
   });
   return count;
 }

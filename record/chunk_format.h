@@ -53,6 +53,7 @@ inline constexpr uint32_t kKernelStack = 20;
 inline constexpr uint32_t kCode = 21;
 inline constexpr uint32_t kAuditCount = 22;
 inline constexpr uint32_t kManagedVariable = 23;
+inline constexpr uint32_t kMemoryArea = 24;
 }  // namespace chunk_field
 
 // Writes the fixed part over the first kChunkFrameBytes of an encoded chunk of `size` bytes. The CRC comes last.

@@ -8,6 +8,9 @@
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <nmmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_acle.h>
+#include <sys/auxv.h>
 #endif
 
 namespace uvmtrace {
@@ -45,6 +48,21 @@ bool HasSse42() {
   unsigned int edx = 0;
   return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & bit_SSE4_2) != 0;
 }
+#define UVMTRACE_HARDWARE_CRC32C HasSse42()
+#elif defined(__aarch64__)
+__attribute__((target("+crc"))) uint32_t Crc32cHardware(const uint8_t* data, size_t size) {
+  uint32_t crc = 0xffffffffu;
+  for (; size >= 8; size -= 8, data += 8) {
+    uint64_t word;
+    memcpy(&word, data, sizeof(word));
+    crc = __crc32cd(crc, word);
+  }
+  for (; size != 0; --size, ++data) crc = __crc32cb(crc, *data);
+  return ~crc;
+}
+
+constexpr unsigned long kHwcapCrc32 = 1ul << 7;  // HWCAP_CRC32
+#define UVMTRACE_HARDWARE_CRC32C ((getauxval(AT_HWCAP) & kHwcapCrc32) != 0)
 #endif
 
 }  // namespace
@@ -57,9 +75,9 @@ uint32_t Crc32cSoftware(const void* data, size_t size) {
 }
 
 uint32_t Crc32c(const void* data, size_t size) {
-#if defined(__x86_64__)
+#if defined(UVMTRACE_HARDWARE_CRC32C)
   // CPUID is a few hundred cycles (more under a hypervisor), once a chunk: no cache, so no guard variable.
-  if (HasSse42()) return Crc32cHardware(static_cast<const uint8_t*>(data), size);
+  if (UVMTRACE_HARDWARE_CRC32C) return Crc32cHardware(static_cast<const uint8_t*>(data), size);
 #endif
   return Crc32cSoftware(data, size);
 }

@@ -35,6 +35,7 @@ std::string_view Fitting(const char (&)[N], std::string_view text) {
 
 bool Definitions::DefineFunctions(std::span<const FunctionDefinition> functions) {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   for (const FunctionDefinition& function : functions) {
     const bool fits = AppendMessage(log_, chunk_field::kFunction, [&](WireBuffer& out) {
       out.Unsigned(1, function.id);
@@ -49,6 +50,7 @@ bool Definitions::DefineFunctions(std::span<const FunctionDefinition> functions)
 
 bool Definitions::DefineDevice(const DeviceDefinition& device) {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   return AppendMessage(log_, chunk_field::kDevice, [&](WireBuffer& out) {
     out.Unsigned(1, device.ordinal);
     out.String(2, device.name);
@@ -70,9 +72,28 @@ bool Definitions::DefineDevice(const DeviceDefinition& device) {
 
 bool Definitions::DefineParameter(std::string_view name, std::string_view value) {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   return AppendMessage(log_, chunk_field::kParameter, [&](WireBuffer& out) {
     out.String(1, name);
     out.String(2, value);
+  });
+}
+
+bool Definitions::DefineMemoryArea(const MemoryAreaDefinition& area) {
+  ShortLockGuard guard(lock_);
+  return AppendMessage(log_, chunk_field::kMemoryArea, [&](WireBuffer& out) {
+    out.Unsigned(1, area.start);
+    out.Unsigned(2, area.end);
+    out.Unsigned(3, static_cast<uint64_t>(area.kind));
+    out.String(4, area.name);
+    out.Unsigned(5, area.seen_ns);
+    if (area.nodes.empty()) return;
+    size_t packed = out.BeginMessage(6);
+    for (const NodeBytes& one : area.nodes) out.AppendVarint(one.node);
+    out.EndMessage(packed);
+    packed = out.BeginMessage(7);
+    for (const NodeBytes& one : area.nodes) out.AppendVarint(one.bytes);
+    out.EndMessage(packed);
   });
 }
 
@@ -87,6 +108,7 @@ bool Definitions::DefineManagedVariable(std::string_view name, uint64_t address,
 
 bool Definitions::DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen) {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   return AppendMessage(log_, chunk_field::kAuditCount, [&](WireBuffer& out) {
     out.String(1, function);
     out.Unsigned(2, happened);
@@ -96,6 +118,7 @@ bool Definitions::DefineAuditCount(std::string_view function, uint64_t happened,
 
 uint32_t Definitions::DefineKernelThread(const KernelThreadDefinition& thread) {
   ShortLockGuard guard(lock_);
+  if (!guard) return 0;
   const uint32_t id = kernel_threads_ + 1;
   const bool fits = AppendMessage(log_, chunk_field::kKernelThread, [&](WireBuffer& out) {
     out.Unsigned(1, id);
@@ -112,6 +135,7 @@ uint32_t Definitions::DefineKernelThread(const KernelThreadDefinition& thread) {
 
 uint32_t Definitions::DefineKernelStack(std::span<const uint32_t> frames) {
   ShortLockGuard guard(lock_);
+  if (!guard) return 0;
   const uint32_t id = kernel_stacks_ + 1;
   const bool fits = AppendMessage(log_, chunk_field::kKernelStack, [&](WireBuffer& out) {
     out.Unsigned(1, id);
@@ -128,6 +152,7 @@ uint32_t Definitions::DefineCode(uint32_t file, uint32_t function) {
   const uint64_t value = uint64_t{file} << 32 | function;
   const uint64_t hash = MixHash(0, value);
   ShortLockGuard guard(lock_);
+  if (!guard) return 0;
   const uint32_t known = code_index_.Find(hash, [&](uint32_t id) { return codes_[id - 1] == value; });
   if (known != 0) return known;
   const uint32_t id = static_cast<uint32_t>(codes_.size()) + 1;
@@ -145,6 +170,7 @@ uint32_t Definitions::DefineCode(uint32_t file, uint32_t function) {
 
 bool Definitions::DefineDetailChange(std::string_view detail, std::string_view reason, uint64_t now_ns) {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   return AppendMessage(log_, chunk_field::kDetailChange, [&](WireBuffer& out) {
     out.Unsigned(1, now_ns);
     out.String(2, detail);
@@ -155,6 +181,7 @@ bool Definitions::DefineDetailChange(std::string_view detail, std::string_view r
 bool Definitions::SetSourceState(std::string_view name, SourceStateKind state, std::string_view reason,
                                  uint64_t now_ns) {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   int i = 0;
   for (; i < source_states_; ++i) {
     const SourceStateEntry& entry = source_state_[i];
@@ -178,6 +205,7 @@ bool Definitions::SetSourceState(std::string_view name, SourceStateKind state, s
 
 bool Definitions::SetProcess(const ProcessDefinition& process) {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   process_set_.Clear();
   process_set_.String(9, process.detail);
   process_set_.Unsigned(10, process.simulated);
@@ -193,6 +221,7 @@ bool Definitions::SetProcess(const ProcessDefinition& process) {
 
 bool Definitions::HasNew() {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   if (process_is_new_ || appended_bytes_ != log_.size()) return true;
   for (int i = 0; i < source_states_; ++i) {
     if (source_state_[i].is_new) return true;
@@ -200,8 +229,9 @@ bool Definitions::HasNew() {
   return false;
 }
 
-void Definitions::Append(WireBuffer& out, bool everything) {
+bool Definitions::Append(WireBuffer& out, bool everything) {
   ShortLockGuard guard(lock_);
+  if (!guard) return false;
   if (everything || process_is_new_) {
     // A field that stands in both takes its last value: SetProcess's.
     const size_t body = out.BeginMessage(chunk_field::kProcess);
@@ -224,6 +254,7 @@ void Definitions::Append(WireBuffer& out, bool everything) {
     out.Unsigned(4, entry.time_ns);
     out.EndMessage(body);
   }
+  return true;
 }
 
 }  // namespace uvmtrace

@@ -19,11 +19,12 @@ namespace uvmtrace {
 
 class Definitions {
  public:
-  // False or 0: no memory, or more of it than any real process defines.
+  // False or 0: no memory, more of it than any real process defines, or the lock could not be had.
   bool DefineFunctions(std::span<const FunctionDefinition> functions);
   bool DefineDevice(const DeviceDefinition& device);
   bool DefineParameter(std::string_view name, std::string_view value);
   bool DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes);
+  bool DefineMemoryArea(const MemoryAreaDefinition& area);
   bool DefineAuditCount(std::string_view function, uint64_t happened, uint64_t seen);
   uint32_t DefineKernelThread(const KernelThreadDefinition& thread);
   uint32_t DefineKernelStack(std::span<const uint32_t> frames);
@@ -37,8 +38,9 @@ class Definitions {
 
   // Writer: whether Append has anything to say that it has not said.
   bool HasNew();
-  // Writer: what is new, or everything. A caller whose chunk was not written asks for everything next time.
-  void Append(WireBuffer& out, bool everything);
+  // Writer: what is new, or everything. A caller whose chunk was not written asks for everything next time. False: the
+  // lock could not be had, and nothing was appended.
+  bool Append(WireBuffer& out, bool everything);
 
  private:
   static constexpr size_t kLimitBytes = 4 * 1024 * 1024;

@@ -29,14 +29,21 @@ inline void FutexWakeAll(std::atomic<uint32_t>* word) {
 }
 
 // Held for a table look-up or a few hundred bytes of encoding, never while calling into libc's locks.
+//
+// Taking it can fail. A signal handler may stand above the very thread that holds it, and end the process from there:
+// it is told at once. Any other thread gives up after kWaitNs, because the holder may never run again.
 class ShortLock {
  public:
-  void Lock() {
+  static constexpr uint64_t kWaitNs = 100'000'000;
+
+  bool Lock() {
     uint32_t expected = kFree;
-    if (word_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire)) return;
-    while (word_.exchange(kContended, std::memory_order_acquire) != kFree) FutexWait(&word_, kContended, 100'000'000);
+    if (!word_.compare_exchange_strong(expected, kHeld, std::memory_order_acquire) && !LockContended()) return false;
+    holder_.store(Self(), std::memory_order_relaxed);
+    return true;
   }
   void Unlock() {
+    holder_.store(0, std::memory_order_relaxed);
     if (word_.exchange(kFree, std::memory_order_release) == kContended) FutexWakeAll(&word_);
   }
 
@@ -44,18 +51,44 @@ class ShortLock {
   static constexpr uint32_t kFree = 0;
   static constexpr uint32_t kHeld = 1;
   static constexpr uint32_t kContended = 2;
+
+  // Another number in each thread.
+  static uintptr_t Self() { return reinterpret_cast<uintptr_t>(__builtin_thread_pointer()); }
+  static uint64_t Now() {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+  }
+
+  __attribute__((noinline)) bool LockContended() {
+    const uint64_t deadline_ns = Now() + kWaitNs;
+    while (word_.exchange(kContended, std::memory_order_acquire) != kFree) {
+      const uint64_t now_ns = Now();
+      if (holder_.load(std::memory_order_relaxed) == Self() || now_ns >= deadline_ns) return false;
+      FutexWait(&word_, kContended, deadline_ns - now_ns);
+    }
+    return true;
+  }
+
   std::atomic<uint32_t> word_{kFree};
+  std::atomic<uintptr_t> holder_{0};
 };
 
 class ShortLockGuard {
  public:
-  explicit ShortLockGuard(ShortLock& lock) : lock_(lock) { lock_.Lock(); }
-  ~ShortLockGuard() { lock_.Unlock(); }
+  explicit ShortLockGuard(ShortLock& lock) : lock_(lock), held_(lock.Lock()) {}
+  ~ShortLockGuard() {
+    if (held_) lock_.Unlock();
+  }
   ShortLockGuard(const ShortLockGuard&) = delete;
   ShortLockGuard& operator=(const ShortLockGuard&) = delete;
 
+  // False: what the lock guards must not be touched.
+  explicit operator bool() const { return held_; }
+
  private:
   ShortLock& lock_;
+  const bool held_;
 };
 
 }  // namespace uvmtrace

@@ -71,6 +71,7 @@ char* StringInterner::Store(std::string_view value) {
 uint32_t StringInterner::Intern(std::string_view value) {
   const uint64_t hash = HashBytes(value);
   ShortLockGuard guard(lock_);
+  if (!guard) return 0;
   const uint32_t known = index_.Find(hash, [&](uint32_t id) { return Get(id) == value; });
   if (known != 0) return known;
   const uint32_t id = count_.load(std::memory_order_relaxed) + 1;

@@ -2,7 +2,7 @@
 //
 // A forked child has the loader's locks as they are at that instant, for ever: if another thread is inside dlopen or
 // dl_iterate_phdr then, the child hangs at its next dlopen, or dies there of "Inconsistency detected by ld.so". Whoever
-// of us calls the loader says so by a LoaderWork, and a fork waits for it (preload/session/fork_guard.h); at most half
+// of us calls the loader says so by a LoaderWork, and a fork waits for it (preload/stacks/fork_guard.h); at most half
 // a second, for whoever forks may hold the lock that the other one needs.
 #pragma once
 

@@ -16,6 +16,10 @@ std::string_view Fitting(const char (&)[N], std::string_view text) {
 void LossTable::Count(std::string_view source, std::string_view reason, uint64_t count) {
   if (count == 0) return;
   ShortLockGuard guard(lock_);
+  if (!guard) {
+    uncounted_.fetch_add(count, std::memory_order_relaxed);
+    return;
+  }
   source = Fitting(rows_[0].source, source);
   reason = Fitting(rows_[0].reason, reason);
   int i = 0;
@@ -42,17 +46,25 @@ void LossTable::Count(std::string_view source, std::string_view reason, uint64_t
   row.pending += count;
 }
 
+void LossTable::TakeUncounted() {
+  const uint64_t count = uncounted_.exchange(0, std::memory_order_relaxed);
+  if (count != 0) Count("recorder", "counted while the table of losses was locked: of what, is not known", count);
+}
+
 bool LossTable::HasPending() { return Pending() != 0; }
 
 uint64_t LossTable::Pending() {
+  uint64_t pending = uncounted_.load(std::memory_order_relaxed);
   ShortLockGuard guard(lock_);
-  uint64_t pending = 0;
+  if (!guard) return pending;
   for (int i = 0; i < used_; ++i) pending += rows_[i].pending;
   return pending;
 }
 
 void LossTable::Append(WireBuffer& out) {
+  TakeUncounted();
   ShortLockGuard guard(lock_);
+  if (!guard) return AppendUncounted(out);
   for (int i = 0; i < used_; ++i) {
     Row& row = rows_[i];
     row.appended = row.pending;
@@ -65,8 +77,19 @@ void LossTable::Append(WireBuffer& out) {
   }
 }
 
+// The table's owner does not give it back: the last chunk says at least how much is missing.
+void LossTable::AppendUncounted(WireBuffer& out) {
+  const uint64_t count = uncounted_.exchange(0, std::memory_order_relaxed);
+  const size_t body = out.BeginMessage(chunk_field::kLoss);
+  out.String(1, "recorder");
+  out.String(2, "the table of losses stayed locked by a thread that was interrupted: losses may be missing");
+  out.Unsigned(3, count != 0 ? count : 1);
+  out.EndMessage(body);
+}
+
 void LossTable::Commit() {
   ShortLockGuard guard(lock_);
+  if (!guard) return;
   for (int i = 0; i < used_; ++i) {
     rows_[i].pending -= rows_[i].appended;
     rows_[i].appended = 0;

@@ -4,6 +4,7 @@
 // and never swallows it. Any thread counts, the writer appends.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <string_view>
 
@@ -35,6 +36,10 @@ class LossTable {
     uint64_t appended;
   };
 
+  void TakeUncounted();
+  void AppendUncounted(WireBuffer& out);
+
+  std::atomic<uint64_t> uncounted_{0};  // while the lock could not be had
   ShortLock lock_;
   int used_ = 0;
   Row rows_[kRows] = {};

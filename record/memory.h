@@ -12,7 +12,12 @@
 
 namespace uvmtrace {
 
+// No page of the kernel is larger, so that multiples of it are whole pages.
+#if defined(__aarch64__)
+inline constexpr size_t kPageBytes = 65536;
+#else
 inline constexpr size_t kPageBytes = 4096;
+#endif
 
 inline constexpr size_t RoundUpToPages(size_t bytes) { return (bytes + kPageBytes - 1) & ~(kPageBytes - 1); }
 

@@ -43,6 +43,24 @@ bool PathIsFile(const char* path, int file) {
          by_path.st_ino == by_file.st_ino;
 }
 
+// Whether something stands there that is no trace.
+bool IsForeign(const char* path) {
+  const int file = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (file < 0) return errno != ENOENT;
+  uint64_t run_id;
+  const bool is_trace = ReadRunId(file, run_id);
+  close(file);
+  return !is_trace;
+}
+
+void LogForeign(const char* path, const char* foreign) {
+  Log(LogLevel::kWarn,
+      "cannot create the trace %s: %s is there and is not a trace. Move it, or set UVMTRACE_OUT to another file. "
+      "Nothing "
+      "is recorded.",
+      path, foreign);
+}
+
 void LogOpenError(const char* path, int error) {
   switch (error) {
     case ENOENT:
@@ -145,13 +163,35 @@ bool OutputFile::KeepOpen(int file) {
   return true;
 }
 
+OutputFile::Attempt OutputFile::TakeEmpty() {
+  const int file = open(path_, O_WRONLY | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+  if (file < 0) {
+    LogOpenError(path_, errno);
+    return Attempt::kFailed;
+  }
+  struct stat status;
+  if (LockIsHeldByAnother(file) || fstat(file, &status) != 0 || status.st_size != 0 || !PathIsFile(path_, file)) {
+    close(file);
+    return Attempt::kTaken;
+  }
+  return KeepOpen(file) ? Attempt::kOpened : Attempt::kFailed;
+}
+
 OutputFile::Attempt OutputFile::TryOpen(uint64_t run_id) {
   // Only another process that is in this function at the same time makes a further round necessary.
   for (int round = 0; round < 100; ++round) {
     const int created = open(path_, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (created >= 0) {
       // One that finds the file while it is still empty locks it for a moment to see whether it is alive.
-      for (int i = 0; i < 100 && LockIsHeldByAnother(created); ++i) SleepMs(1);
+      bool taken = LockIsHeldByAnother(created);
+      for (int i = 0; i < 100 && taken; ++i) {
+        SleepMs(1);
+        taken = LockIsHeldByAnother(created);
+      }
+      if (taken) {
+        close(created);
+        return Attempt::kTaken;
+      }
       return KeepOpen(created) ? Attempt::kOpened : Attempt::kFailed;
     }
     if (errno != EEXIST) {
@@ -193,14 +233,24 @@ OutputFile::Attempt OutputFile::TryOpen(uint64_t run_id) {
       close(old);
       continue;
     }
-    // Empty: perhaps created by a process that is about to lock it. After 200 ms, the remains of one that was killed.
-    if (status.st_size == 0 && round < 40) {
+    // Empty: perhaps created by a process that is about to lock it. After 200 ms, made by mktemp, or the remains of a
+    // process that was killed: nothing is lost by writing there.
+    if (status.st_size == 0) {
       close(old);
-      SleepMs(5);
-      continue;
+      if (round < 40) {
+        SleepMs(5);
+        continue;
+      }
+      return TakeEmpty();
     }
     char old_path[kPathBytes + 8];
     snprintf(old_path, sizeof(old_path), "%s.old", path_);
+    const char* const foreign = !has_run_id ? path_ : IsForeign(old_path) ? old_path : nullptr;
+    if (foreign != nullptr) {
+      close(old);
+      LogForeign(path_, foreign);
+      return Attempt::kFailed;
+    }
     const int renamed = rename(path_, old_path);
     const int error = errno;
     close(old);

@@ -1,7 +1,9 @@
 // The trace file: which one it is, and how chunks get into it.
 //
 //   the path is free                           created (0600), locked with flock for the life of the process
-//   a file of an earlier run                   renamed to <path>.old, then created
+//   a trace of an earlier run                  renamed to <path>.old, then created
+//   an empty file                              taken as it is
+//   any other file, here or at <path>.old      refused: what is not a trace is neither renamed nor overwritten
 //   a file of this run, or one being written   another process of the run: <name>.<pid>.<extension> is taken instead
 //   /dev/null, /dev/full                       opened
 //   a symbolic link, fifo, folder, device      refused
@@ -40,6 +42,7 @@ class OutputFile {
   enum class Attempt : uint8_t { kOpened, kFailed, kTaken };
 
   Attempt TryOpen(uint64_t run_id);
+  Attempt TakeEmpty();
   bool OpenDevice();
   bool KeepOpen(int file);
   bool StillOurs();

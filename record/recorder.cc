@@ -101,9 +101,11 @@ bool Recorder::Start(const RecorderOptions& options) {
     session.run_id = options.run_id;
     session.end_for_host = options.end_for_host;
     session.rings.SetBudget(options.buffer_bytes);
+    session.max_file_bytes = options.max_file_bytes;
     AppendProcessInfo(session.definitions.process_body(), options.detail);
     if (!session.definitions.DefineFunctions(options.functions)) {
-      session.losses.Count("functions", "no memory left for definitions", options.functions.size());
+      session.losses.Count("functions", "no memory for definitions, or an interrupted thread holds their lock",
+                           options.functions.size());
     }
     MakeKey();
     if (session.file.Open(options.path, options.run_id) && StartWriterThread(session)) {
@@ -149,6 +151,37 @@ void Recorder::RecordBytes(EventType type, const void* event, size_t size, std::
   if (ring->ring.Push(type, event, size, tail) == Ring::PushResult::kPushedMoreThanHalfFull) session.WakeWriter();
 }
 
+SharedSource::Lease::Lease(SharedSource& source) : source_(source) {
+  if (!Recorder::Get().running()) return;
+  // The holder reads one buffer. It may be descheduled meanwhile, or never return.
+  bool locked = false;
+  for (int i = 0; i < 20 && !locked; ++i) locked = source.lock_.Lock();
+  if (!locked) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (source.ring_ == nullptr || source.epoch_ != session.epoch) {
+    source.ring_ = session.rings.Attach(RingKind::kSource, RingRegistry::Owner::kNobody);
+    source.epoch_ = session.epoch;
+  }
+  if (source.ring_ == nullptr) {
+    source.lock_.Unlock();
+    return;
+  }
+  saved_ring_ = t_state.ring;
+  saved_epoch_ = t_state.epoch;
+  t_state.ring = source.ring_;
+  t_state.epoch = session.epoch;
+  held_ = true;
+}
+
+SharedSource::Lease::~Lease() {
+  if (!held_) return;
+  t_state.ring = saved_ring_;
+  t_state.epoch = saved_epoch_;
+  source_.lock_.Unlock();
+}
+
+void SharedSource::Forget() { new (this) SharedSource; }
+
 void Recorder::BecomeSource() {
   if (t_state.is_source) return;
   t_state.is_source = true;
@@ -164,7 +197,8 @@ uint32_t Recorder::InternString(std::string_view value) {
   if (!running()) return 0;
   Session& session = *g_session.load(std::memory_order_relaxed);
   const uint32_t id = session.strings.Intern(value);
-  if (id == 0) session.losses.Count("strings", "no memory left for another name", 1);
+  if (id == 0)
+    session.losses.Count("strings", "no memory for another name, or an interrupted thread holds their lock", 1);
   return id;
 }
 
@@ -172,7 +206,8 @@ uint32_t Recorder::DefineKernelThread(const KernelThreadDefinition& thread) {
   if (!running()) return 0;
   Session& session = *g_session.load(std::memory_order_relaxed);
   const uint32_t id = session.definitions.DefineKernelThread(thread);
-  if (id == 0) session.losses.Count("kernel_threads", "no memory left for definitions", 1);
+  if (id == 0)
+    session.losses.Count("kernel_threads", "no memory for definitions, or an interrupted thread holds their lock", 1);
   return id;
 }
 
@@ -180,7 +215,8 @@ uint32_t Recorder::DefineKernelStack(std::span<const uint32_t> frames) {
   if (!running()) return 0;
   Session& session = *g_session.load(std::memory_order_relaxed);
   const uint32_t id = session.definitions.DefineKernelStack(frames);
-  if (id == 0) session.losses.Count("kernel_stacks", "no memory left for definitions", 1);
+  if (id == 0)
+    session.losses.Count("kernel_stacks", "no memory for definitions, or an interrupted thread holds their lock", 1);
   return id;
 }
 
@@ -188,7 +224,9 @@ uint32_t Recorder::DefineCode(uint32_t file, uint32_t function) {
   if (!running()) return 0;
   Session& session = *g_session.load(std::memory_order_relaxed);
   const uint32_t id = session.definitions.DefineCode(file, function);
-  if (id == 0) session.losses.Count("python_stacks", "no memory left for another Python function", 1);
+  if (id == 0)
+    session.losses.Count("python_stacks",
+                         "no memory for another Python function, or an interrupted thread holds their lock", 1);
   return id;
 }
 
@@ -196,21 +234,30 @@ void Recorder::SetDetail(std::string_view detail, std::string_view reason) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);
   if (!session.definitions.DefineDetailChange(detail, reason, NowNs())) {
-    session.losses.Count("detail_changes", "no memory left for definitions", 1);
+    session.losses.Count("detail_changes", "no memory for definitions, or an interrupted thread holds their lock", 1);
   }
 }
 
 void Recorder::DefineDevice(const DeviceDefinition& device) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);
-  if (!session.definitions.DefineDevice(device)) session.losses.Count("devices", "no memory left for definitions", 1);
+  if (!session.definitions.DefineDevice(device))
+    session.losses.Count("devices", "no memory for definitions, or an interrupted thread holds their lock", 1);
 }
 
 void Recorder::DefineParameter(std::string_view name, std::string_view value) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);
   if (!session.definitions.DefineParameter(name, value)) {
-    session.losses.Count("parameters", "no memory left for definitions", 1);
+    session.losses.Count("parameters", "no memory for definitions, or an interrupted thread holds their lock", 1);
+  }
+}
+
+void Recorder::DefineMemoryArea(const MemoryAreaDefinition& area) {
+  if (!running()) return;
+  Session& session = *g_session.load(std::memory_order_relaxed);
+  if (!session.definitions.DefineMemoryArea(area)) {
+    session.losses.Count("memory_areas", "no memory left for definitions", 1);
   }
 }
 
@@ -226,14 +273,15 @@ void Recorder::DefineAuditCount(std::string_view function, uint64_t happened, ui
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);
   if (!session.definitions.DefineAuditCount(function, happened, seen)) {
-    session.losses.Count("audit", "no memory left for definitions", 1);
+    session.losses.Count("audit", "no memory for definitions, or an interrupted thread holds their lock", 1);
   }
 }
 
 void Recorder::SetProcess(const ProcessDefinition& process) {
   if (!running()) return;
   Session& session = *g_session.load(std::memory_order_relaxed);
-  if (!session.definitions.SetProcess(process)) session.losses.Count("process", "no memory left for definitions", 1);
+  if (!session.definitions.SetProcess(process))
+    session.losses.Count("process", "no memory for definitions, or an interrupted thread holds their lock", 1);
 }
 
 void Recorder::SetSourceState(std::string_view name, SourceStateKind state, std::string_view reason) {

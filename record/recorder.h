@@ -17,6 +17,7 @@
 #include <string_view>
 
 #include "record/event.h"
+#include "record/futex.h"
 
 namespace uvmtrace {
 
@@ -56,6 +57,24 @@ struct KernelThreadDefinition {
   uint8_t device_uuid[16];
 };
 
+// Values of uvmtrace.proto's MemoryAreaKind.
+enum class MemoryAreaKind : uint8_t { kUnknown = 0, kHeap = 1, kStack = 2, kFile = 3, kAnonymous = 4, kShared = 5 };
+
+struct NodeBytes {
+  uint32_t node;
+  uint64_t bytes;
+};
+
+// A mapping of the process that CUDA did not allocate.
+struct MemoryAreaDefinition {
+  uint64_t start;
+  uint64_t end;
+  MemoryAreaKind kind;
+  std::string_view name;
+  uint64_t seen_ns;
+  std::span<const NodeBytes> nodes;  // where its pages are, if that is known
+};
+
 // What the session knows about the process. Strings are copied. The recorder adds pid, times, host and sizes itself.
 struct ProcessDefinition {
   std::string_view detail;
@@ -72,6 +91,7 @@ struct RecorderOptions {
   size_t buffer_bytes;  // of all rings together: a host thread's ring has 256 KiB, a source's 4 MiB
   std::span<const FunctionDefinition> functions;
   std::string_view detail;
+  uint64_t max_file_bytes = 0;  // 0: no limit; see writer.h for what goes on when it is reached
   // Called once, in a thread of its own, when every thread of the host has ended: ends the recorder's threads, which
   // would keep the process alive. Null: nobody ends them.
   void (*end_for_host)() = nullptr;
@@ -112,6 +132,7 @@ class Recorder {
   void DefineDevice(const DeviceDefinition& device);
   void DefineParameter(std::string_view name, std::string_view value);
   void DefineManagedVariable(std::string_view name, uint64_t address, uint64_t bytes);
+  void DefineMemoryArea(const MemoryAreaDefinition& area);
   void SetProcess(const ProcessDefinition& process);
   // Of an intercepted function: how often it was called, as CUPTI counts, and how often a hook saw it. Once, at the
   // end.
@@ -146,6 +167,39 @@ class Recorder {
   void RecordBytes(EventType type, const void* event, size_t size, std::span<const uint64_t> tail);
 
   std::atomic<bool> running_{false};
+};
+
+struct ThreadRing;
+
+// A source whose events are delivered by other threads, the host's among them: they go to the source's own ring, and
+// the host's threads keep theirs. In static storage.
+class SharedSource {
+ public:
+  // What the calling thread records while one of these is in scope goes to the source's ring.
+  class Lease {
+   public:
+    explicit Lease(SharedSource& source);
+    ~Lease();
+    Lease(const Lease&) = delete;
+    Lease& operator=(const Lease&) = delete;
+
+    // False: there is no memory for the ring, or another thread delivers and does not get done.
+    explicit operator bool() const { return held_; }
+
+   private:
+    SharedSource& source_;
+    ThreadRing* saved_ring_ = nullptr;
+    uint32_t saved_epoch_ = 0;
+    bool held_ = false;
+  };
+
+  // In a forked child.
+  void Forget();
+
+ private:
+  ShortLock lock_;
+  ThreadRing* ring_ = nullptr;
+  uint32_t epoch_ = 0;
 };
 
 // CLOCK_MONOTONIC.

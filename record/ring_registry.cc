@@ -12,9 +12,9 @@
 
 namespace uvmtrace {
 
-void RingRegistry::Occupy(ThreadRing* ring) {
+void RingRegistry::Occupy(ThreadRing* ring, Owner owner) {
   const int saved_errno = errno;
-  ring->tid = static_cast<uint32_t>(syscall(SYS_gettid));
+  ring->tid = owner == Owner::kNobody ? 0 : static_cast<uint32_t>(syscall(SYS_gettid));
   // Read here and not by the writer: the thread may be gone before the writer looks.
   if (prctl(PR_GET_NAME, ring->thread_name) != 0) ring->thread_name[0] = 0;
   ++ring->generation;
@@ -63,10 +63,10 @@ ThreadRing* RingRegistry::Create(RingKind kind) {
   return nullptr;
 }
 
-ThreadRing* RingRegistry::Attach(RingKind kind) {
+ThreadRing* RingRegistry::Attach(RingKind kind, Owner owner) {
   ThreadRing* ring = TakeFree(kind);
   if (ring == nullptr) ring = Create(kind);
-  if (ring != nullptr) Occupy(ring);
+  if (ring != nullptr) Occupy(ring, owner);
   return ring;
 }
 
@@ -78,7 +78,7 @@ void RingRegistry::Recycle(ThreadRing* ring) {
 void RingRegistry::OrphanRingsOfDeadThreads(pid_t pid) {
   for (ThreadRing* ring = first(); ring != nullptr; ring = ring->next) {
     uint32_t state = ring->state.load(std::memory_order_acquire);
-    if (state != ThreadRing::kInUse) continue;
+    if (state != ThreadRing::kInUse || ring->tid == 0) continue;
     // Signal 0 only asks. Anything but "no such thread" (a seccomp filter's EPERM) proves nothing.
     if (syscall(SYS_tgkill, pid, static_cast<pid_t>(ring->tid), 0) == 0 || errno != ESRCH) continue;
     ring->state.compare_exchange_strong(state, ThreadRing::kOrphaned, std::memory_order_acq_rel);

@@ -28,7 +28,7 @@ struct ThreadRing {
   RingKind kind = RingKind::kHost;
   std::atomic<uint32_t> state{kFree};
   // Written between kAttaching and kInUse.
-  uint32_t tid = 0;
+  uint32_t tid = 0;         // 0: the ring is nobody's own (SharedSource)
   uint32_t generation = 0;  // how many threads have had this ring
   char thread_name[16] = {};
 
@@ -50,7 +50,8 @@ class RingRegistry {
 
   // A ring for the calling thread, null if there is no memory for one. Async-signal-safe. Near the end of the budget
   // rings are smaller rather than missing.
-  ThreadRing* Attach(RingKind kind);
+  enum class Owner : uint8_t { kThisThread, kNobody };
+  ThreadRing* Attach(RingKind kind, Owner owner = Owner::kThisThread);
 
   // The thread that had the ring has ended, or does not want it any more.
   static void Orphan(ThreadRing* ring) { ring->state.store(ThreadRing::kOrphaned, std::memory_order_release); }
@@ -64,7 +65,7 @@ class RingRegistry {
  private:
   ThreadRing* TakeFree(RingKind kind);
   ThreadRing* Create(RingKind kind);
-  static void Occupy(ThreadRing* ring);
+  static void Occupy(ThreadRing* ring, Owner owner);
 
   std::atomic<ThreadRing*> first_{nullptr};
   std::atomic<uint32_t> free_rings_[2] = {};

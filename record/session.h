@@ -27,6 +27,7 @@ struct Session {
   uint32_t epoch = 0;
   uint64_t run_id = 0;
   void (*end_for_host)() = nullptr;
+  uint64_t max_file_bytes = 0;
 
   RingRegistry rings;
   StringInterner strings;

@@ -3,7 +3,7 @@
 // Between pthread_create and the first line of a thread of ours stands other people's code: a sanitizer's runtime, or a
 // tool that interposes pthread_create, sets the thread up there and holds locks of its own meanwhile. A child that is
 // forked at that instant finds such a lock taken for ever, and its own writer thread never comes to run. So each of our
-// threads is announced by whoever creates it, and a fork waits until it runs (preload/session/fork_guard.h).
+// threads is announced by whoever creates it, and a fork waits until it runs (preload/stacks/fork_guard.h).
 #pragma once
 
 #include <pthread.h>

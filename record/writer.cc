@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <new>
 
 #include "record/chunk_format.h"
@@ -30,6 +31,8 @@ constexpr const char* kRingLossReason[Ring::kLossReasonCount] = {
     "recorded by a signal handler that interrupted a recording",
 };
 constexpr const char* kNoRingReason = "no memory left for another ring: raise UVMTRACE_BUFFER_MB";
+constexpr const char* kLimitReason = "the trace has reached UVMTRACE_MAX_MB";
+constexpr const char* kInterruptedReason = "an interrupted thread holds their lock";
 constexpr const char* kNoChunkMemoryReason = "no memory to encode a chunk";
 
 uint64_t ReadClockNs(clockid_t clock) {
@@ -118,7 +121,8 @@ void Writer::ReadHeads() {
     } else {
       ring->last_drain = state == ThreadRing::kOrphaned && ring->drain_until == ring->ring.head();
     }
-    if ((state == ThreadRing::kInUse || state == ThreadRing::kOrphaned) && ring->named_generation != ring->generation) {
+    if ((state == ThreadRing::kInUse || state == ThreadRing::kOrphaned) && ring->named_generation != ring->generation &&
+        ring->tid != 0) {
       ring->named_generation = ring->generation;
       if (!threads_.SeeNamed(ring->tid, {ring->thread_name, strnlen(ring->thread_name, sizeof(ring->thread_name))},
                              now_ns_)) {
@@ -137,7 +141,28 @@ void Writer::DrainRings(RingKind kind) {
   }
 }
 
+bool Writer::HasRoomFor(EventType type) {
+  const uint64_t limit = session_.max_file_bytes;
+  if (limit == 0) return true;
+  constexpr uint64_t kEndBytes = 64 * 1024;
+  const bool is_sample = type == EventType::kThreadSample || type == EventType::kProcessSample ||
+                         type == EventType::kClockSample || type == EventType::kCounterSample ||
+                         type == EventType::kToolSample;
+  const uint64_t kept_free = is_sample ? kEndBytes : std::max(limit / 8, 2 * kEndBytes);
+  if (session_.file.bytes_written() + encoder_.DataBytes() + new_stack_bytes_ + kept_free < limit) return true;
+  if (!limit_told_ && !is_sample) {
+    limit_told_ = session_.definitions.SetSourceState(
+        "trace_file", SourceStateKind::kStopped,
+        "the file has reached UVMTRACE_MAX_MB: events are counted as lost from here on, counters go on", now_ns_);
+  }
+  return false;
+}
+
 void Writer::OnRecord(EventType type, const void* event, size_t event_bytes, const uint64_t* tail, size_t tail_words) {
+  if (!HasRoomFor(type)) [[unlikely]] {
+    ++lost_at_limit_[static_cast<int>(type)];
+    return;
+  }
   uint32_t stack = 0;
   if (type == EventType::kApiCall) {
     uint32_t tid;
@@ -182,6 +207,8 @@ void Writer::AddEvent(EventType type, const void* event, size_t event_bytes, uin
 void Writer::CollectLosses() {
   for (int type = 1; type < kEventTypeCount; ++type) {
     const char* source = LossSource(static_cast<EventType>(type));
+    session_.losses.Count(source, kLimitReason, lost_at_limit_[type]);
+    lost_at_limit_[type] = 0;
     session_.losses.Count(source, kNoRingReason,
                           session_.lost_without_ring[type].exchange(0, std::memory_order_relaxed));
     for (ThreadRing* ring = rings_; ring != nullptr; ring = ring->next) {
@@ -223,7 +250,7 @@ bool Writer::HasNewDefinitions() {
 }
 
 void Writer::AppendDefinitions(bool everything) {
-  session_.definitions.Append(chunk_, everything);
+  definitions_missing_ = !session_.definitions.Append(chunk_, everything);
   const uint32_t strings = session_.strings.count();
   for (uint32_t id = everything ? 1 : strings_appended_ + 1; id <= strings; ++id) {
     const size_t body = chunk_.BeginMessage(chunk_field::kString);
@@ -301,6 +328,7 @@ bool Writer::WriteChunk(bool is_last) {
   chunk_.Unsigned(chunk_field::kDefinitionsRestart, everything);
   if (is_last) AppendEnd();
   AppendDefinitions(everything);
+  if (definitions_missing_ && is_last) session_.losses.Count("definitions", kInterruptedReason, 1);
   encoder_.AppendAndClear(chunk_);
   if (chunk_.failed() || chunk_.size() > INT32_MAX) {
     OnChunkFailed(rows, kNoChunkMemoryReason);
@@ -326,7 +354,7 @@ bool Writer::WriteChunk(bool is_last) {
   for (int type = 0; type < kEventTypeCount; ++type) rows_written_.of[type] += rows.of[type];
   ++sequence_;
   if (everything) restart_at_bytes_ = session_.file.bytes_written() + kDefinitionsRestartBytes;
-  everything_ = false;
+  everything_ = everything && definitions_missing_;
   return true;
 }
 

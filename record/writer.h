@@ -34,6 +34,9 @@ class Writer {
   void OnRecord(EventType type, const void* event, size_t event_bytes, const uint64_t* tail, size_t tail_words);
   void OnNamedAnnotation(const void* event, size_t event_bytes, const uint64_t* tail, size_t tail_words);
   void AddEvent(EventType type, const void* event, size_t event_bytes, uint32_t stack);
+  // UVMTRACE_MAX_MB: events end a while before the limit, the samples of counters and threads shortly before it, and
+  // the last chunk always fits.
+  bool HasRoomFor(EventType type);
   void CollectLosses();
   void SampleClocks();
   bool HasNewDefinitions();
@@ -60,6 +63,9 @@ class Writer {
   bool everything_ = true;  // the next chunk repeats all definitions
   bool has_program_counters_ = false;
   bool warned_ = false;
+  bool limit_told_ = false;
+  bool definitions_missing_ = false;  // of the chunk that is being written: their lock could not be had
+  uint64_t lost_at_limit_[kEventTypeCount] = {};
   bool host_has_ended_ = false;
   uint32_t strings_appended_ = 0;
   uint32_t stacks_appended_ = 0;

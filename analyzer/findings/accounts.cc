@@ -13,6 +13,7 @@ namespace {
 
 constexpr auto kCupti = static_cast<size_t>(EventSource::kCupti);
 constexpr auto kQueue = static_cast<size_t>(EventSource::kDriverQueue);
+constexpr auto kReconstructed = static_cast<size_t>(EventSource::kReconstructed);
 
 // Rows of one quantity and source, added up over the processes.
 class Accounts {
@@ -68,6 +69,8 @@ std::string NameOf(BytesFrom from) {
       return "driver_queue";
     case BytesFrom::kExactCounters:
       return "exact_counters";
+    case BytesFrom::kReconstructed:
+      return "reconstructed";
     default:
       return "";
   }
@@ -87,8 +90,10 @@ void AddBytes(const ProcessModel& process, Accounts* accounts) {
     const auto& by_source = process.migrated_by_source;
     const auto number = static_cast<size_t>(index);
     bool any = false;
-    for (const auto& [source, name, feeds] : {std::tuple(kCupti, "cupti", CuptiFeeds(process, counter)),
-                                              std::tuple(kQueue, "driver_queue", QueueFeedsMigrations(process))}) {
+    for (const auto& [source, name, feeds] :
+         {std::tuple(kCupti, "cupti", CuptiFeeds(process, counter)),
+          std::tuple(kQueue, "driver_queue", QueueFeedsMigrations(process)),
+          std::tuple(kReconstructed, "reconstructed", process.reconstruction.has_value())}) {
       if (!feeds && by_source[source][number] == 0) continue;
       any = true;
       accounts->Add({quantity, name, by_source[source][number], exact, from,

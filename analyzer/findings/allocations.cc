@@ -13,14 +13,13 @@ namespace {
 
 struct Candidate {
   const ProcessModel* process;
-  const Allocation* allocation;
+  uint32_t version;
+  const AllocationVersion* allocation;
+  const MemoryActivity* activity;
   uint64_t moved_bytes;  // estimated where they were sampled
 
   uint64_t moved() const { return moved_bytes; }
-  uint64_t faults() const {
-    const MemoryActivity& activity = allocation->activity;
-    return activity.gpu_fault_groups + activity.gpu_fault_entries + activity.cpu_faults;
-  }
+  uint64_t faults() const { return activity->gpu_fault_groups + activity->gpu_fault_entries + activity->cpu_faults; }
 };
 
 void SetActivity(const MemoryActivity& activity, const Knowledge& known, bool estimated, AllocationRow* row) {
@@ -54,10 +53,12 @@ MemoryActivity Rest(const MemoryActivity& whole, const MemoryActivity& shown) {
 // The first `top` by each of the three orders that the report shows, in the order of the first.
 std::vector<Candidate> Choose(std::vector<Candidate> candidates, size_t top) {
   const auto tie = [](const Candidate& a, const Candidate& b) {
-    return std::pair(a.process->file, a.allocation->id) < std::pair(b.process->file, b.allocation->id);
+    return std::pair(a.process->file, a.allocation->number) < std::pair(b.process->file, b.allocation->number);
   };
   const auto by_moved = [&](const Candidate& a, const Candidate& b) {
-    const auto key = [](const Candidate& c) { return std::tuple(c.moved(), c.faults(), c.allocation->bytes); };
+    const auto key = [](const Candidate& c) {
+      return std::tuple(c.moved(), c.faults(), c.allocation->end - c.allocation->base);
+    };
     return key(a) != key(b) ? key(a) > key(b) : tie(a, b);
   };
   const auto by_faults = [&](const Candidate& a, const Candidate& b) {
@@ -68,7 +69,7 @@ std::vector<Candidate> Choose(std::vector<Candidate> candidates, size_t top) {
     return candidates;
   }
   std::vector<Candidate> chosen;
-  std::unordered_set<const Allocation*> taken;
+  std::unordered_set<const AllocationVersion*> taken;
   const auto take = [&](auto order, auto wanted) {
     const auto end = candidates.begin() + static_cast<std::ptrdiff_t>(top);
     std::partial_sort(candidates.begin(), end, candidates.end(), order);
@@ -103,30 +104,35 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
     const auto scaler = scalers.emplace(process.get(), ActivityScaler(bytes)).first;
     unattributed.Add(scaler->second.Scale(process->unattributed));
     unattributed.Add(unsampled);
-    process->memory.table().ForEach([&](const Allocation& allocation) {
+    static const MemoryActivity kNothing;
+    const AllocationVersions& versions = process->memory.table().versions();
+    for (uint32_t version = 0; version < versions.size(); ++version) {
+      const Account& account = process->accounts[versions[version].account];
+      if (account.version != version) continue;  // folded into its site
+      const auto known_activity = process->single_activity.find(version);
+      const MemoryActivity& activity =
+          known_activity == process->single_activity.end() ? kNothing : known_activity->second;
       // Alone, without a carry from the rows before it: good enough for an order.
-      const MemoryActivity moved = bytes.estimated && allocation.activity.any()
-                                       ? ActivityScaler(bytes).Scale(allocation.activity)
-                                       : allocation.activity;
-      candidates.push_back({process.get(), &allocation,
-                            moved.host_to_device_bytes + moved.device_to_host_bytes + moved.device_to_device_bytes});
-    });
+      const MemoryActivity moved = bytes.estimated && activity.any() ? ActivityScaler(bytes).Scale(activity) : activity;
+      candidates.push_back({process.get(), version, &versions[version], &activity, moved.moved_bytes()});
+    }
   }
   const std::vector<Candidate> chosen = Choose(std::move(candidates), options.top);
   MemoryActivity shown = unattributed;
   for (const Candidate& candidate : chosen) {
-    const Allocation& allocation = *candidate.allocation;
+    const AllocationVersion& allocation = *candidate.allocation;
     AllocationRow* row = report->add_allocations();
-    row->set_id(allocation.id);
+    row->set_id(allocation.number);
     row->set_kind(MemoryKindName(allocation.kind));
-    row->set_bytes(allocation.bytes);
+    row->set_bytes(allocation.end - allocation.base);
     row->set_address(allocation.base);
     if (run.size() > 1 && candidate.process->process) row->set_pid(candidate.process->process->pid);
-    CallSite site = ResolveCallSite(*candidate.process, allocation.stack, symbolizer);
+    CallSite site = ResolveCallSite(*candidate.process,
+                                    candidate.process->memory.table().sites()[allocation.site].stack, symbolizer);
     row->set_site(site.site);
     for (std::string& frame : site.stack) row->add_stack(std::move(frame));
-    const MemoryActivity activity = scalers.at(candidate.process).Scale(allocation.activity);
-    SetActivity(activity, known, allocation.activity.any_sampled(), row);
+    const MemoryActivity activity = scalers.at(candidate.process).Scale(*candidate.activity);
+    SetActivity(activity, known, candidate.activity->any_sampled(), row);
     shown.Add(activity);
   }
   if (total > chosen.size()) {

@@ -106,12 +106,13 @@ std::map<std::string, GpuSums> SumByGpu(const Run& run) {
     for (const auto& [ordinal, activity] : process->device_activity) {
       GpuSums& sums = gpus[GpuKey(*process, ordinal)];
       const BatchStatistics queue = activity.queue_batches.Summarize();
-      sums.batches += activity.batches.batches() + queue.batches;
+      const BatchStatistics cupti = activity.batches.Summarize();
+      sums.batches += cupti.batches + queue.batches;
       sums.fault_groups += activity.fault_groups;
       sums.fault_records += activity.fault_records;
       sums.fault_entries += activity.fault_entries();
       for (size_t i = 0; i < kAccessCount; ++i) sums.accesses[i] += activity.entries[i];
-      sums.service_ns += activity.batches.ServiceNs() + queue.service.length();
+      sums.service_ns += cupti.service.length() + queue.service.length();
       sums.queue.Merge(queue);
       const long double serviced =
           static_cast<long double>(activity.serviced_bytes - activity.sampled_arrived_bytes -

@@ -35,6 +35,14 @@ std::string Text(const SymbolFrame& frame, bool whole_path) {
   return fmt::format("{} ({}:{})", frame.function, whole_path ? frame.file : BaseName(frame.file), frame.line);
 }
 
+bool IsSkipped(const std::vector<std::string>& skipped, const std::string& function, const std::string& file,
+               const std::string& module) {
+  return std::any_of(skipped.begin(), skipped.end(), [&](const std::string& part) {
+    return function.find(part) != std::string::npos || file.find(part) != std::string::npos ||
+           module.find(part) != std::string::npos;
+  });
+}
+
 const MappingDefinition* FindMapping(const ProcessModel& process, const Stack& stack, uint64_t pc) {
   for (size_t i = std::min(stack.mappings_known, process.mappings.size()); i-- > 0;) {
     const MappingDefinition& mapping = process.mappings[i];
@@ -53,6 +61,35 @@ bool IsFrameworkFile(const std::string& path) {
   // The standard library: .../lib/python3.12/threading.py
   const size_t library = path.rfind("/lib/python3");
   return library != std::string::npos && path.find('/', library + 5) != std::string::npos;
+}
+
+bool IsContainerFrame(const std::string& function, const std::string& file) {
+  for (const std::string_view folder :
+       {"/include/c++/", "/include/thrust/", "/include/cub/", "/include/cuda/", "/include/rmm/"}) {
+    if (file.find(folder) != std::string::npos) return true;
+  }
+  // The name without its arguments: std::vector<char, Managed<char> >::_M_realloc_insert<char>. A template's instance
+  // begins with what it returns.
+  size_t end = 0;
+  int depth = 0;
+  size_t name = 0;
+  for (; end < function.size(); ++end) {
+    const char c = function[end];
+    if (c == '<') ++depth;
+    if (c == '>') --depth;
+    if (depth != 0) continue;
+    if (c == '(') break;
+    if (c == ' ' && function.compare(end + 1, 1, "(") != 0) name = end + 1;
+  }
+  const std::string_view own = std::string_view(function).substr(name, end - name);
+  for (const std::string_view prefix : {"std::", "__gnu_cxx::", "thrust::", "rmm::", "cub::", "cuda::"}) {
+    if (StartsWith(own, prefix)) return true;
+  }
+  if (function.compare(0, 12, "operator new") == 0) return true;
+  // A user's own allocator, as containers call it.
+  const size_t member = own.rfind("::");
+  return member != std::string_view::npos &&
+         (own.substr(member + 2) == "allocate" || own.substr(member + 2) == "do_allocate");
 }
 
 bool IsFrameworkFrame(const std::string& module, const std::string& function, const std::string& file) {
@@ -79,7 +116,8 @@ namespace {
 // The Python frames of a stack stand where the interpreter's own frames do: those say nothing about the program.
 class PythonFrames {
  public:
-  PythonFrames(const ProcessModel& process, const Stack& stack) : process_(process), stack_(stack) {}
+  PythonFrames(const ProcessModel& process, const Stack& stack, const std::vector<std::string>& skipped)
+      : process_(process), stack_(stack), skipped_(skipped) {}
 
   bool empty() const { return stack_.codes.empty(); }
 
@@ -87,18 +125,18 @@ class PythonFrames {
   void AppendTo(CallSite* result) {
     if (appended_) return;
     appended_ = true;
-    std::string innermost;
     for (size_t i = 0; i < stack_.codes.size(); ++i) {
       const auto code = process_.codes.find(stack_.codes[i]);
       const std::string file = code == process_.codes.end() ? "?" : StringOf(code->second.file);
       const std::string function = code == process_.codes.end() ? "?" : StringOf(code->second.function);
       result->stack.push_back(fmt::format("{} ({}:{})", function, file, stack_.lines[i]));
       std::string site = fmt::format("{} ({}:{})", function, BaseName(file), stack_.lines[i]);
-      if (result->site.empty() && !IsFrameworkFile(file)) result->site = site;
-      if (i == 0) innermost = std::move(site);
+      if (user_line_.empty() && !IsFrameworkFile(file) && !IsSkipped(skipped_, function, file, "")) user_line_ = site;
+      if (i == 0) innermost_ = std::move(site);
     }
-    if (result->site.empty()) result->site = innermost;
   }
+  const std::string& user_line() const { return user_line_; }
+  const std::string& innermost() const { return innermost_; }
 
  private:
   std::string StringOf(uint32_t id) const {
@@ -108,7 +146,10 @@ class PythonFrames {
 
   const ProcessModel& process_;
   const Stack& stack_;
+  const std::vector<std::string>& skipped_;
   bool appended_ = false;
+  std::string user_line_;
+  std::string innermost_;
 };
 
 }  // namespace
@@ -117,7 +158,10 @@ CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symboli
   CallSite result;
   const auto found = process.stacks.find(stack_id);
   if (found == process.stacks.end()) return result;
-  PythonFrames python(process, found->second);
+  const std::vector<std::string>& skipped = symbolizer->options().skipped_frames;
+  PythonFrames python(process, found->second, skipped);
+  std::string native;     // the user's
+  std::string container;  // if there is nothing better
   for (const uint64_t pc : found->second.pcs) {
     const MappingDefinition* mapping = FindMapping(process, found->second, pc);
     if (mapping == nullptr) {
@@ -131,13 +175,23 @@ CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symboli
       }
       result.stack.push_back(Text(frame, true));
       // Beneath Python, a module of a package is a framework's; without Python frames it is the best that there is.
-      if (result.site.empty() && !IsFrameworkFrame(frame.module, frame.function, frame.file) &&
-          (python.empty() || !IsFrameworkFile(mapping->path))) {
-        result.site = Text(frame, false);
+      if (!native.empty() || IsFrameworkFrame(frame.module, frame.function, frame.file) ||
+          (!python.empty() && IsFrameworkFile(mapping->path))) {
+        continue;
+      }
+      if (IsContainerFrame(frame.function, frame.file) ||
+          IsSkipped(skipped, frame.function, frame.file, frame.module)) {
+        if (container.empty()) container = Text(frame, false);
+      } else {
+        native = Text(frame, false);
       }
     }
   }
   python.AppendTo(&result);  // the interpreter was beyond the last frame
+  for (const std::string& best : {python.user_line(), native, container, python.innermost()}) {
+    if (!result.site.empty()) break;
+    result.site = best;
+  }
   if (result.site.empty() && !result.stack.empty()) result.site = result.stack.front();
   return result;
 }

@@ -1,4 +1,8 @@
-// The frame of a stack that a person can change: the first one outside of CUDA, the Python interpreter and frameworks.
+// The line of a stack that a person can change.
+//
+// In a Python program it is the user's innermost Python line, whatever native frames lie below it. Else it is the first
+// native frame outside of CUDA, allocators, containers and frameworks. Both lists are in call_site.cc; a user adds to
+// them with SymbolOptions::skipped_frames.
 #pragma once
 
 #include <string>
@@ -13,6 +17,9 @@ struct CallSite {
   std::string site;                // empty: no stack was recorded
   std::vector<std::string> stack;  // innermost first
 };
+
+// Whether a frame belongs to a container or an allocator: who called it is the question.
+bool IsContainerFrame(const std::string& function, const std::string& file);
 
 CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symbolizer* symbolizer);
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "analyzer/explain/capture_words.h"
 #include "analyzer/findings/sections.h"
 #include "analyzer/units.h"
 
@@ -48,14 +49,47 @@ const LostRow* MissingBytesOf(const Capture& capture) {
   return nullptr;
 }
 
+// What the processes whose migrations are reconstructed are told to have moved. False if there are none.
+bool AddReconstruction(const Run& run, Capture* capture) {
+  uint64_t exact = 0;
+  uint64_t unexplained = 0;
+  uint64_t since_ns = 0;
+  bool any = false;
+  for (const auto& process : run) {
+    if (!process->reconstruction) continue;
+    any = true;
+    const reconstruct::Reconstruction& told = *process->reconstruction;
+    exact += told.exact_bytes;
+    unexplained += told.unexplained_bytes;
+    const uint64_t started_ns = process->process ? process->process->started_ns : 0;
+    if (told.since_ns == 0) continue;
+    const uint64_t after_ns = told.since_ns > started_ns ? told.since_ns - started_ns : 0;
+    since_ns = since_ns == 0 ? after_ns : std::min(since_ns, after_ns);
+  }
+  if (!any) return false;
+  Reconstruction* row = capture->mutable_reconstruction();
+  row->set_exact_bytes(exact);
+  row->set_unexplained_bytes(unexplained);
+  row->set_explained_share(unexplained == 0       ? 1
+                           : unexplained >= exact ? 0
+                                                  : 1 - static_cast<double>(unexplained) / static_cast<double>(exact));
+  if (unexplained == 0) return true;
+  row->set_since_ns(since_ns);
+  LostRow* lost = capture->add_lost();
+  lost->set_source("reconstruction");
+  lost->set_reason(
+      "bytes that the driver counted otherwise than the faults explain: moved by other programs on the GPU, by access "
+      "counters, or by a rule that is not known here");
+  lost->set_count(unexplained);
+  return true;
+}
+
 }  // namespace
 
 bool HasCounters(const ProcessModel& process) {
   const SourceStateDefinition* state = StateOf(process, kSource);
   return process.counters.samples > 0 && (state == nullptr || state->state == State::kActive);
 }
-
-bool IsMissingBytes(const LostRow& row) { return row.reason().rfind("bytes that ", 0) == 0; }
 
 ExactSums SumExactCounters(const Run& run) {
   ExactSums sums;
@@ -89,7 +123,7 @@ void AddCompleteness(const Run& run, Report* report) {
   capture->set_exact_cpu_faults(counters.cpu_faults);
   capture->set_exact_gpu_faults(counters.gpu_faults);
   const uint64_t exact = counters.host_to_device_bytes + counters.device_to_host_bytes;
-  if (!sums.comparable || exact == 0) return;
+  if (AddReconstruction(run, capture) || !sums.comparable || exact == 0) return;
   capture->set_delivered_host_to_device_bytes(sums.delivered_host_to_device_bytes);
   capture->set_delivered_device_to_host_bytes(sums.delivered_device_to_host_bytes);
   capture->set_delivered_share(
@@ -108,33 +142,6 @@ void AddCompleteness(const Run& run, Report* report) {
                            "they are among the other losses"
                          : "bytes that moved and that CUPTI did not deliver");
   row->set_count(missing);
-}
-
-std::string CompletenessSentence(const Report& report) {
-  const Capture& capture = report.capture();
-  const LostRow* missing = MissingBytesOf(capture);
-  if (missing == nullptr) return "";
-  // Of the missing bytes: a surplus of the other direction makes up for none of them.
-  const uint64_t exact = capture.exact_host_to_device_bytes() + capture.exact_device_to_host_bytes();
-  const double share = 1 - static_cast<double>(missing->count()) / static_cast<double>(exact);
-  const bool queue = missing->source() == "driver_queue";
-  if (queue && (share >= kCompleteShare || missing->count() <= kNegligibleBytes)) return "";
-  const bool ours = queue || LostOnTheWayToTheFile(capture);
-  std::string sentence = fmt::format("{} only {} of the bytes that the driver moved: the totals below miss {}.",
-                                     ours ? "The trace holds" : "CUPTI delivered",
-                                     share < 0.99 ? FormatPercent(share) : fmt::format("{:.2f} %", 100 * share),
-                                     FormatBytes(missing->count()));
-  if (queue) return sentence + " The driver's event queue ran over: a larger UVMTRACE_BUFFER_MB holds more.";
-  if (ours) return sentence;
-  if (SourceOf(capture, "cupti.flush", "active") != nullptr) {
-    sentence += " A blocking call, such as cudaMemcpy, held up CUPTI while pages faulted";
-  } else {
-    sentence +=
-        " Its queue in the driver ran over; most often a blocking call, such as cudaMemcpy, holds up CUPTI while "
-        "pages fault";
-  }
-  const bool kernels_off = SourceOf(capture, "cupti.kernels", "disabled") != nullptr;
-  return sentence + (kernels_off ? "." : "; UVMTRACE_KERNELS=0 avoids most of it.");
 }
 
 void AddCompletenessNotSeen(const Run& run, const Report& report, std::vector<std::string>* lines) {

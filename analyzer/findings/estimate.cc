@@ -53,7 +53,9 @@ ProcessBytes BytesOfProcess(const ProcessModel& process) {
     const auto queue_bytes = process.migrated_by_source[static_cast<size_t>(EventSource::kDriverQueue)][index];
     const bool queue = queue_bytes > 0 || (QueueFeedsMigrations(process) && !CuptiFeeds(process, kCounterNames[index]));
     direction.total = direction.captured;
-    direction.from = queue ? BytesFrom::kDriverQueue : BytesFrom::kCupti;
+    direction.from = process.reconstruction ? BytesFrom::kReconstructed
+                     : queue                ? BytesFrom::kDriverQueue
+                                            : BytesFrom::kCupti;
     if (!known.estimated) continue;
     const uint64_t full = direction.captured - direction.captured_sampled;
     if (counted) {

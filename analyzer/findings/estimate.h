@@ -35,7 +35,7 @@ class Rounder {
   uint64_t given_ = 0;
 };
 
-enum class BytesFrom : uint8_t { kUnknown, kCupti, kDriverQueue, kExactCounters };
+enum class BytesFrom : uint8_t { kUnknown, kCupti, kDriverQueue, kExactCounters, kReconstructed };
 
 struct DirectionBytes {
   std::optional<uint64_t> total;

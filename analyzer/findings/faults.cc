@@ -74,7 +74,9 @@ const MappingDefinition* FindMapping(const ProcessModel& process, uint64_t pc) {
   return nullptr;
 }
 
-std::string SiteOf(const ProcessModel& process, uint64_t pc, Symbolizer* symbolizer) {
+}  // namespace
+
+std::string SiteOfInstruction(const ProcessModel& process, uint64_t pc, Symbolizer* symbolizer) {
   if (pc == 0) return "(instruction not known)";
   // Half of the address space is the kernel's: a system call that touched the memory for the program.
   if (pc >> 63 != 0) return "(in the kernel: a system call was given managed memory)";
@@ -86,6 +88,8 @@ std::string SiteOf(const ProcessModel& process, uint64_t pc, Symbolizer* symboli
   if (frame.file.empty()) return fmt::format("{} ({})", frame.function, frame.module);
   return fmt::format("{} ({}:{})", frame.function, frame.file.substr(frame.file.rfind('/') + 1), frame.line);
 }
+
+namespace {
 
 // What of the driver's UvmEventFatalReason to tell a person.
 std::string FatalReason(uint32_t reason) {
@@ -150,9 +154,13 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
     uint64_t instructions = 0;
   };
   // Instructions are many: only the busiest are given a name, the rest is summed up.
+  struct Site {
+    uint64_t pc;
+    uint32_t tid;
+  };
   struct Candidate {
     const ProcessModel* process;
-    CpuFaultSites::Site site;
+    Site site;
     uint64_t faults;
   };
   constexpr size_t kMaximumNamed = 4096;
@@ -162,9 +170,10 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
   for (const auto& process : run) {
     queue |= QueueIsOn(*process);
     others += process->cpu_fault_sites.others();
-    for (const auto& [site, faults] : process->cpu_fault_sites.faults()) {
-      candidates.push_back({process.get(), site, faults});
-    }
+    // Whose memory it was is another table's question.
+    std::map<std::pair<uint64_t, uint32_t>, uint64_t> by_code;
+    for (const auto& [site, faults] : process->cpu_fault_sites.faults()) by_code[{site.pc, site.tid}] += faults;
+    for (const auto& [code, faults] : by_code) candidates.push_back({process.get(), {code.first, code.second}, faults});
   }
   if (candidates.empty()) {
     AddEmptySection("cpu_fault_sites",
@@ -186,7 +195,7 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
       others += one.faults;
       continue;
     }
-    Sum& sum = sites[{one.process, SiteOf(*one.process, one.site.pc, symbolizer), one.site.tid}];
+    Sum& sum = sites[{one.process, SiteOfInstruction(*one.process, one.site.pc, symbolizer), one.site.tid}];
     sum.faults += one.faults;
     ++sum.instructions;
   }
@@ -230,8 +239,9 @@ void AddFatalFaults(const Run& run, Symbolizer* symbolizer, Report* report) {
       if (fault.device >= 0) row->set_processor(fmt::format("GPU {}", fault.device));
       if (run.size() > 1 && process->process) row->set_pid(process->process->pid);
       if (!fault.known_memory) continue;
-      row->set_kind(MemoryKindName(fault.kind));
-      row->set_site(ResolveCallSite(*process, fault.stack, symbolizer).site);
+      const uint32_t site = process->SiteOfAccount(fault.account);
+      row->set_kind(MemoryKindName(process->memory.table().sites()[site].kind));
+      row->set_site(ResolveCallSite(*process, process->StackOfAccount(fault.account), symbolizer).site);
     }
   }
 }

@@ -8,49 +8,92 @@
 namespace uvmtrace::analyzer {
 namespace {
 
-void Add(const KernelStatistics& part, KernelStatistics* sum) {
-  sum->count += part.count;
-  sum->total_ns += part.total_ns;
-  sum->load.Add(part.load);
-}
+struct KernelSums {
+  uint64_t count = 0;
+  uint64_t total_ns = 0;
+  MemoryActivity activity;  // while it ran
+  bool shared = false;      // other kernels ran at the same time
 
-void AddRow(const std::string& name, const KernelStatistics& kernel, bool is_kernel, const Knowledge& known,
-            Report* report) {
+  void Add(const KernelSums& part) {
+    count += part.count;
+    total_ns += part.total_ns;
+    activity.Add(part.activity);
+    shared |= part.shared;
+  }
+  bool any() const {
+    return (activity.gpu_fault_groups | activity.gpu_fault_entries | activity.unasked_host_to_device_bytes) != 0;
+  }
+};
+
+void AddRow(const std::string& name, const KernelSums& kernel, bool is_kernel, const Knowledge& known, Report* report) {
   KernelRow* row = report->add_kernels();
   row->set_name(name);
   if (is_kernel) {
     row->set_count(kernel.count);
     row->set_total_ns(kernel.total_ns);
   }
-  if (known.fault_groups) row->set_gpu_fault_groups(kernel.load.gpu_fault_groups);
-  if (known.fault_entries) row->set_gpu_fault_entries(kernel.load.gpu_fault_entries);
-  if (known.host_to_device) row->set_host_to_device_bytes(kernel.load.host_to_device_bytes);
-  if (kernel.load.sampled_host_to_device_bytes > 0) row->set_estimated(true);
+  if (known.fault_groups) row->set_gpu_fault_groups(kernel.activity.gpu_fault_groups);
+  if (known.fault_entries) row->set_gpu_fault_entries(kernel.activity.gpu_fault_entries);
+  if (known.host_to_device) row->set_host_to_device_bytes(kernel.activity.unasked_host_to_device_bytes);
+  if (kernel.activity.sampled_unasked_host_to_device_bytes > 0) row->set_estimated(true);
+  if (known.gpu_faults()) row->set_gpu_waited_ns(static_cast<uint64_t>(kernel.activity.gpu_waited_ns));
+  if (kernel.shared) row->set_shared(true);
 }
 
 // Bytes that were recorded in windows stand for more.
-KernelStatistics Scaled(KernelStatistics kernel, const DirectionBytes& bytes, Rounder* rounder) {
-  KernelLoad& load = kernel.load;
-  load.host_to_device_bytes += rounder->Next(static_cast<long double>(load.sampled_host_to_device_bytes) * bytes.scale);
-  load.host_to_device_bytes -= load.sampled_host_to_device_bytes;
-  return kernel;
+void Scale(MemoryActivity* activity, const DirectionBytes& bytes, Rounder* rounder) {
+  const uint64_t sampled = activity->sampled_unasked_host_to_device_bytes;
+  activity->unasked_host_to_device_bytes -= sampled;
+  activity->unasked_host_to_device_bytes += rounder->Next(static_cast<long double>(sampled) * bytes.scale);
 }
 
 }  // namespace
 
+std::string NameOfKernel(const ProcessModel& process, uint32_t id) {
+  const auto name = process.strings.find(id);
+  return name != process.strings.end() ? Demangle(name->second) : "(name " + std::to_string(id) + ")";
+}
+
+// Kernels that ran at once share what happened: all parts add up to the whole.
+MemoryActivity PartOf(const MemoryActivity& whole, size_t part, size_t parts) {
+  MemoryActivity result;
+  const auto share = [&](uint64_t value) { return value / parts + (part < value % parts ? 1 : 0); };
+  result.gpu_fault_groups = share(whole.gpu_fault_groups);
+  result.gpu_fault_records = share(whole.gpu_fault_records);
+  result.gpu_fault_entries = share(whole.gpu_fault_entries);
+  result.faulted_bytes = share(whole.faulted_bytes);
+  result.unasked_host_to_device_bytes = share(whole.unasked_host_to_device_bytes);
+  result.sampled_unasked_host_to_device_bytes = share(whole.sampled_unasked_host_to_device_bytes);
+  for (size_t i = 0; i < kAccessCount; ++i) result.accesses[i] = share(whole.accesses[i]);
+  result.gpu_waited_ns = whole.gpu_waited_ns / static_cast<double>(parts);
+  return result;
+}
+
 void AddKernels(const Run& run, const Knowledge& known, const ReportOptions& options, Report* report) {
-  std::map<std::string, KernelStatistics> by_name;
-  KernelStatistics unclaimed;
+  std::map<std::string, KernelSums> by_name;
+  KernelSums unclaimed;
   for (const auto& process : run) {
     const DirectionBytes bytes = BytesOfProcess(*process).of(Direction::kHostToDevice);
     Rounder rounder;
-    unclaimed.load.host_to_device_bytes += bytes.unsampled;
-    for (const auto& [ordinal, device] : process->device_activity) {
-      Add(Scaled(device.kernels.unclaimed(), bytes, &rounder), &unclaimed);
-      for (const auto& [id, kernel] : device.kernels.kernels()) {
-        const auto name = process->strings.find(id);
-        Add(Scaled(kernel, bytes, &rounder),
-            &by_name[name != process->strings.end() ? Demangle(name->second) : "(name " + std::to_string(id) + ")"]);
+    unclaimed.activity.unasked_host_to_device_bytes += bytes.unsampled;
+    for (const auto& [id, kernel] : process->kernels) {
+      KernelSums& sums = by_name[NameOfKernel(*process, id)];
+      sums.count += kernel.count;
+      sums.total_ns += kernel.total_ns;
+    }
+    std::map<uint32_t, MemoryActivity> by_set;
+    for (const Cells::Entry* cell : process->cells.Sorted()) by_set[cell->key.kernels].Add(cell->activity);
+    for (auto& [set, activity] : by_set) {
+      Scale(&activity, bytes, &rounder);
+      const std::vector<uint32_t>& names = process->timeline.kernel_sets.names(set);
+      if (names.empty()) {
+        unclaimed.activity.Add(activity);
+        continue;
+      }
+      for (size_t i = 0; i < names.size(); ++i) {
+        KernelSums& sums = by_name[NameOfKernel(*process, names[i])];
+        sums.activity.Add(PartOf(activity, i, names.size()));
+        sums.shared |= names.size() > 1;
       }
     }
   }
@@ -59,23 +102,23 @@ void AddKernels(const Run& run, const Knowledge& known, const ReportOptions& opt
     AddEmptySection("kernels", known.kernels ? "no kernel ran while kernels were recorded" : reason, report);
     return;
   }
-  std::vector<std::pair<std::string, KernelStatistics>> order(by_name.begin(), by_name.end());
+  std::vector<std::pair<std::string, KernelSums>> order(by_name.begin(), by_name.end());
   std::stable_sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
-    const auto key = [](const KernelStatistics& kernel) {
-      return std::pair(kernel.load.gpu_fault_groups + kernel.load.gpu_fault_entries, kernel.total_ns);
+    const auto key = [](const KernelSums& kernel) {
+      return std::pair(kernel.activity.gpu_fault_groups + kernel.activity.gpu_fault_entries, kernel.total_ns);
     };
     return key(a.second) > key(b.second);
   });
-  KernelStatistics rest;
+  KernelSums rest;
   for (size_t i = 0; i < order.size(); ++i) {
     if (options.top == 0 || i < options.top) {
       AddRow(order[i].first, order[i].second, true, known, report);
     } else {
-      Add(order[i].second, &rest);
+      rest.Add(order[i].second);
     }
   }
   if (rest.count > 0) AddRow("(other kernels)", rest, true, known, report);
-  if (unclaimed.load.any()) {
+  if (unclaimed.any()) {
     AddRow("(no kernel)", unclaimed, false, known, report);
   }
 }

@@ -52,13 +52,14 @@ bool CuptiFeeds(const ProcessModel& process, const std::string& counter) {
 }
 
 bool QueueFeedsMigrations(const ProcessModel& process) {
+  if (process.reconstruction) return false;
   if (process.migration_sources[static_cast<size_t>(EventSource::kDriverQueue)] > 0) return true;
   return QueueIsOn(process) && WasAt(process, {"full", "auto", "sampled"}) && !CuptiFeeds(process, "cupti.htod_bytes");
 }
 
 Knowledge WhatIsKnown(const ProcessModel& process) {
   const bool queue = QueueIsOn(process);
-  const bool queue_migrations = QueueFeedsMigrations(process);
+  const bool queue_migrations = QueueFeedsMigrations(process) || process.reconstruction.has_value();
   Knowledge known;
   known.fault_groups = process.totals.gpu_fault_records > 0 || CuptiFeeds(process, "cupti.gpu_page_faults");
   known.fault_entries = process.totals.gpu_fault_entries > 0 || queue;
@@ -69,7 +70,7 @@ Knowledge WhatIsKnown(const ProcessModel& process) {
       process.totals.device_to_host_bytes > 0 || queue_migrations || CuptiFeeds(process, "cupti.dtoh_bytes");
   known.device_to_device =
       process.totals.device_to_device_bytes > 0 || queue_migrations || CuptiFeeds(process, "cupti.dtod_bytes");
-  known.estimated = known.any_migration() && WasAt(process, {"sampled"});
+  known.estimated = known.any_migration() && !process.reconstruction && WasAt(process, {"sampled"});
   known.thrashing = process.regions.thrashing_events > 0 || queue || CuptiFeeds(process, "cupti.thrashing");
   known.throttling = process.regions.throttling_events > 0 || queue || CuptiFeeds(process, "cupti.throttling");
   known.remote_map = process.regions.remote_maps > 0 || queue || CuptiFeeds(process, "cupti.remote_map");

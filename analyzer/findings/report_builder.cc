@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "analyzer/explain/explain.h"
 #include "analyzer/findings/sections.h"
 
 namespace uvmtrace::analyzer {
@@ -82,9 +83,12 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   AddToolCost(run, &report);
   AddAllocations(run, known, options, &symbolizer, &report);
   AddKernels(run, known, options, &report);
+  AddSites(run, known, options, &symbolizer, &report);
+  AddPhases(run, known, &report);
+  AddCapacity(run, known, &report);
   AddHazards(run, options, &symbolizer, &report);
   AddNotSeen(run, symbolizer, &report);
-  AddVerdict(&report);
+  Explain(&report);
   MakeStringsUtf8(&report);
   return report;
 }

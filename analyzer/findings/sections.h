@@ -71,9 +71,6 @@ struct ExactSums {
   uint64_t delivered_device_to_host_bytes = 0;
 };
 ExactSums SumExactCounters(const Run& run);
-// Whether the row counts bytes that no record tells; other rows count events.
-bool IsMissingBytes(const LostRow& row);
-std::string CompletenessSentence(const Report& report);
 void AddCompletenessNotSeen(const Run& run, const Report& report, std::vector<std::string>* lines);
 
 // Why there are no unified-memory events: the first reason that applies.
@@ -81,6 +78,11 @@ std::string WhyNoUnifiedMemoryEvents(const Run& run, const std::string& source);
 
 MemoryKindStatistics SumOfKind(const Run& run, MemoryKind kind);
 std::string MemoryKindName(MemoryKind kind);
+// The code at an instruction that touched memory.
+std::string SiteOfInstruction(const ProcessModel& process, uint64_t pc, Symbolizer* symbolizer);
+std::string NameOfKernel(const ProcessModel& process, uint32_t id);
+// The share of one of `parts` kernels that ran at the same time.
+MemoryActivity PartOf(const MemoryActivity& whole, size_t part, size_t parts);
 std::string CauseName(MigrationCause cause);
 std::string FormatUuid(const std::string& uuid);
 
@@ -97,7 +99,12 @@ void AddAllocations(const Run& run, const Knowledge& known, const ReportOptions&
                     Report* report);
 void AddKernels(const Run& run, const Knowledge& known, const ReportOptions& options, Report* report);
 void AddAccounts(const Run& run, Report* report);  // after the totals
-void AddToolCost(const Run& run, Report* report);  // after the bottom half
+// Rows by call site: sites, calls by line, kernel x memory, CPU code x memory, call paths, shared pages.
+void AddSites(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,
+              Report* report);
+void AddPhases(const Run& run, const Knowledge& known, Report* report);
+void AddCapacity(const Run& run, const Knowledge& known, Report* report);  // after the devices
+void AddToolCost(const Run& run, Report* report);                          // after the bottom half
 void AddBandwidth(const Run& run, Report* report);
 void AddFaultDefinitions(const Run& run, const Knowledge& known, Report* report);
 void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,
@@ -106,7 +113,6 @@ void AddFatalFaults(const Run& run, Symbolizer* symbolizer, Report* report);
 void AddBottomHalfTime(const Run& run, Report* report);
 void AddHazards(const Run& run, const ReportOptions& options, Symbolizer* symbolizer, Report* report);
 void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report);
-void AddVerdict(Report* report);  // after everything else
 
 void AddEmptySection(const std::string& section, const std::string& reason, Report* report);
 

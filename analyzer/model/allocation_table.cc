@@ -12,25 +12,21 @@ constexpr int kMaximumBasesSearched = 1024;
 
 uint64_t SaturatingAdd(uint64_t a, uint64_t b) { return a + b < a ? std::numeric_limits<uint64_t>::max() : a + b; }
 
-uint64_t RoundUp(uint64_t value, uint64_t granule) {
-  const uint64_t rounded = SaturatingAdd(value, granule - 1);
-  return std::max(value, rounded - rounded % granule);
-}
+// Kinds whose pages stay where they are: no event asks for them.
+bool IsFixed(MemoryKind kind) { return kind == MemoryKind::kDevice || kind == MemoryKind::kPool; }
 
 }  // namespace
 
 AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, uint64_t time_ns, MemoryKind kind,
                                                  uint32_t stack) {
+  if (known_ - live_ >= forget_freed_at_) ForgetFreed(time_ns);
   auto [entry, is_new] = by_base_.try_emplace(base);
   Versions& versions = entry->second;
-  if (is_new) {
-    new_bases_.push_back(base);
-    ordered_.emplace(base, &versions);
-  }
+  if (is_new) ordered_.emplace(base, &versions);
   AddOutcome outcome{nullptr, nullptr};
   if (!versions.list.empty() && versions.list.back()->live()) {
     outcome.superseded = versions.list.back().get();
-    outcome.superseded->freed_ns = std::max(time_ns, outcome.superseded->allocated_ns);
+    End(outcome.superseded, std::max(time_ns, outcome.superseded->allocated_ns));
     outcome.superseded->superseded = true;
     outcome.superseded->ended_by = EndedBy::kSuccessor;
   }
@@ -38,23 +34,42 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
   auto allocation = std::make_unique<Allocation>();
   allocation->id = next_id_++;
   allocation->base = base;
-  allocation->bytes = bytes;
   allocation->end = SaturatingAdd(base, bytes);
   allocation->bytes = allocation->end - base;
   largest_bytes_ = std::max(largest_bytes_, allocation->bytes);
-  // Only unified memory is moved by pages; other kinds keep to their bytes.
-  allocation->reach = kind == MemoryKind::kManaged ? RoundUp(allocation->end, kGranuleBytes) : allocation->end;
   allocation->allocated_ns = time_ns;
   allocation->kind = kind;
   allocation->stack = stack;
+  allocation->site = sites_.Of(kind, stack);
+  sites_[allocation->site].Grow(base, allocation->bytes);
+  allocation->version = AllocationVersions::kNone;
+  if (versions_.size() < kMaximumVersions && (!IsFixed(kind) || fixed_versions_ < kMaximumFixedVersions)) {
+    if (IsFixed(kind)) ++fixed_versions_;
+    AllocationVersion version;
+    version.base = base;
+    version.end = allocation->end;
+    version.allocated_ns = time_ns;
+    version.site = allocation->site;
+    version.number = static_cast<uint32_t>(allocation->id);
+    version.kind = kind;
+    allocation->version = versions_.Add(version);
+  } else {
+    ++versions_refused_;
+  }
   outcome.allocation = allocation.get();
   versions.end = std::max(versions.end, allocation->end);
-  if (is_new || allocation->reach > versions.reach) reach_is_stale_ = true;
-  versions.reach = std::max(versions.reach, allocation->reach);
   versions.list.push_back(std::move(allocation));
   ++versions.open;
-  last_hit_ = outcome.allocation;
+  ++known_;
+  ++live_;
   return outcome;
+}
+
+void AllocationTable::End(Allocation* allocation, uint64_t freed_ns) {
+  allocation->freed_ns = freed_ns;
+  sites_[allocation->site].Shrink(allocation->bytes);
+  if (allocation->version != AllocationVersions::kNone) versions_[allocation->version].freed_ns = freed_ns;
+  --live_;
 }
 
 AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start_ns, uint64_t end_ns) {
@@ -75,7 +90,7 @@ AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start
     if (!allocation->live()) continue;
     const bool older_waits = version + 1 != versions.rend() && version[1]->superseded;
     if (older_waits && allocation->allocated_ns > start_ns) continue;
-    allocation->freed_ns = std::max(end_ns, allocation->allocated_ns);
+    End(allocation, std::max(end_ns, allocation->allocated_ns));
     allocation->ended_by = EndedBy::kFree;
     --entry->second.open;
     return {allocation, false};
@@ -84,64 +99,42 @@ AllocationTable::FreeOutcome AllocationTable::Free(uint64_t base, uint64_t start
 }
 
 void AllocationTable::Forget(Versions* versions, uint64_t time_ns) {
-  last_hit_ = nullptr;
   steps_ += versions->list.size();
-  std::erase_if(versions->list, [time_ns](const std::unique_ptr<Allocation>& allocation) {
-    return !allocation->live() && !allocation->superseded && !allocation->activity.any() &&
+  known_ -= std::erase_if(versions->list, [time_ns](const std::unique_ptr<Allocation>& allocation) {
+    return !allocation->live() && !allocation->superseded &&
            time_ns > SaturatingAdd(allocation->freed_ns, kForgetAfterNs);
   });
   versions->forget_at = std::max(versions->forget_at, 2 * versions->list.size());
 }
 
-void AllocationTable::MergeNewBases() {
-  std::sort(new_bases_.begin(), new_bases_.end());
-  const size_t old_size = bases_.size();
-  for (const uint64_t base : new_bases_) bases_.push_back({base, 0, &by_base_.find(base)->second});
-  new_bases_.clear();
-  std::inplace_merge(bases_.begin(), bases_.begin() + static_cast<std::ptrdiff_t>(old_size), bases_.end(),
-                     [](const Base& a, const Base& b) { return a.address < b.address; });
-  uint64_t reach = 0;
-  for (Base& base : bases_) {
-    reach = std::max(reach, base.versions->reach);
-    base.reach = reach;
-  }
-  reach_is_stale_ = false;
-}
-
-Allocation* AllocationTable::Search(uint64_t address, uint64_t time_ns) {
-  if (reach_is_stale_) MergeNewBases();
-  auto base = std::upper_bound(bases_.begin(), bases_.end(), address,
-                               [](uint64_t wanted, const Base& candidate) { return wanted < candidate.address; });
-  Allocation* nearest = nullptr;
-  uint64_t nearest_distance = kClockErrorNs + 1;
-  for (int searched = 0; base != bases_.begin() && searched < kMaximumBasesSearched; ++searched) {
-    --base;
-    if (base->reach <= address) break;
-    const auto& versions = base->versions->list;
-    int left = kVersionsOutOfOrder;
-    for (auto version = versions.rbegin(); version != versions.rend() && left > 0; ++version) {
-      ++steps_;
-      Allocation* allocation = version->get();
-      if (address >= allocation->reach) continue;
-      // What was allocated before this one had gone by then.
-      if (time_ns >= allocation->freed_ns) --left;
-      uint64_t distance = 0;
-      if (time_ns < allocation->allocated_ns) {
-        distance = allocation->allocated_ns - time_ns;
-      } else if (time_ns >= allocation->freed_ns) {
-        // After the free is more likely than before the allocation: records arrive late, never early.
-        distance = time_ns - allocation->freed_ns;
-      } else {
-        last_hit_ = allocation;
-        return allocation;
-      }
-      if (distance < nearest_distance) {
-        nearest_distance = distance;
-        nearest = allocation;
-      }
+// Of addresses that are not used again. Those that ended last stay, however long ago.
+void AllocationTable::ForgetFreed(uint64_t time_ns) {
+  std::vector<uint64_t> ends;
+  for (const auto& [base, versions] : by_base_) {
+    for (const auto& allocation : versions.list) {
+      if (!allocation->live()) ends.push_back(allocation->freed_ns);
     }
   }
-  return nearest;
+  steps_ += ends.size();
+  if (ends.empty()) return;
+  const auto middle = ends.begin() + static_cast<std::ptrdiff_t>(ends.size() / 2);
+  std::nth_element(ends.begin(), middle, ends.end());
+  const uint64_t until_ns = std::max(*middle, time_ns > kForgetAfterNs ? time_ns - kForgetAfterNs : 0);
+  for (auto entry = by_base_.begin(); entry != by_base_.end();) {
+    std::vector<std::unique_ptr<Allocation>>& list = entry->second.list;
+    known_ -= std::erase_if(list, [&](const std::unique_ptr<Allocation>& allocation) {
+      if (allocation->live() || allocation->freed_ns > until_ns) return false;
+      if (allocation->superseded) --entry->second.open;
+      return true;
+    });
+    if (list.empty()) {
+      ordered_.erase(entry->first);
+      entry = by_base_.erase(entry);
+    } else {
+      ++entry;
+    }
+  }
+  forget_freed_at_ = kMaximumFreed;
 }
 
 AllocationTable::Occupants AllocationTable::At(uint64_t address, uint64_t time_ns) {
@@ -169,29 +162,6 @@ AllocationTable::Occupants AllocationTable::At(uint64_t address, uint64_t time_n
     if (occupants.live != nullptr) break;
   }
   return occupants;
-}
-
-Allocation* AllocationTable::NextAfter(uint64_t address, uint64_t time_ns) {
-  if (reach_is_stale_) MergeNewBases();
-  auto base = std::upper_bound(bases_.begin(), bases_.end(), address,
-                               [](uint64_t wanted, const Base& candidate) { return wanted < candidate.address; });
-  for (int searched = 0; base != bases_.end() && searched < kMaximumBasesSearched; ++base, ++searched) {
-    const auto& versions = base->versions->list;
-    Allocation* oldest = nullptr;
-    int left = kVersionsOutOfOrder;
-    for (auto version = versions.rbegin(); version != versions.rend() && left > 0; ++version) {
-      ++steps_;
-      Allocation* allocation = version->get();
-      if (time_ns + kClockErrorNs < allocation->allocated_ns) continue;
-      if (allocation->live() || time_ns <= SaturatingAdd(allocation->freed_ns, kClockErrorNs)) {
-        oldest = allocation;
-      } else {
-        --left;
-      }
-    }
-    if (oldest != nullptr) return oldest;
-  }
-  return nullptr;
 }
 
 }  // namespace uvmtrace::analyzer

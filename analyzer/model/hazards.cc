@@ -125,6 +125,8 @@ void HazardTracker::Follow(const MemoryCall& call, Allocation* allocation) {
     memory.base = allocation->base;
     memory.bytes = allocation->bytes;
     memory.stack = allocation->stack;
+    followed_versions_.push_back(allocation->version);
+    memory.number = static_cast<uint32_t>(followed_versions_.size());
   }
   memory.last_use_ns = std::max(memory.last_use_ns, allocation->last_touch_ns);
   if (memory.prefetches.size() >= PrefetchUse::kMaximumPrefetches) memory.prefetches.erase(memory.prefetches.begin());
@@ -135,6 +137,7 @@ void HazardTracker::Follow(const MemoryCall& call, Allocation* allocation) {
   prefetch.function = call.function;
   prefetch.stack = call.stack;
   prefetch.location = call.location;
+  prefetch.number = next_prefetch_;
   memory.prefetches.push_back(prefetch);
 }
 
@@ -189,9 +192,11 @@ void HazardTracker::EndChunk(AllocationTable* table) {
   if (overlaps_.full() || prefetches_.full()) Settle(false);
 }
 
-void HazardTracker::Finish(AllocationTable* table) {
+void HazardTracker::Finish(AllocationTable* table, const std::vector<uint64_t>& last_use_ns,
+                           const PrefetchMoved& moved) {
   for (const Question& question : questions_) Answer(question, table);
   questions_.clear();
+  prefetches_.Learn(last_use_ns, moved);
   Settle(true);
 }
 
@@ -291,7 +296,9 @@ void HazardTracker::Settle(bool all) {
       finding.ran_on_ns = release.until_ns - release.end_ns;
     AddFinding(release.place, finding);
   }
-  for (const PrefetchUse::Memory& memory : prefetches_.Take(all, overlaps_.newest_ns())) {
+  // Faults on prefetched memory are not known before the end.
+  if (!all) prefetches_.Shorten();
+  for (const PrefetchUse::Memory& memory : all ? prefetches_.Take() : std::vector<PrefetchUse::Memory>{}) {
     for (const PrefetchUse::Prefetch& prefetch : memory.prefetches) {
       HazardPlace place;
       place.kind = HazardKind::kUnusedPrefetch;

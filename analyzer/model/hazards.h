@@ -18,6 +18,7 @@
 #include "analyzer/model/kernel_overlaps.h"
 #include "analyzer/model/memory_ledger.h"
 #include "analyzer/model/prefetch_use.h"
+#include "analyzer/timeline/prefetch_calls.h"
 
 namespace uvmtrace::analyzer {
 
@@ -56,17 +57,14 @@ class HazardTracker {
   void Before(const MemoryCall& call, const Role& role, AllocationTable* table);
   // The same call, afterwards.
   void After(const MemoryCall& call, const MemoryLedger& ledger);
-  // A fault on the allocation.
-  void Touch(Allocation* allocation, uint64_t time_ns) {
-    if (time_ns > allocation->last_touch_ns) allocation->last_touch_ns = time_ns;
-    if (allocation->prefetched) prefetches_.Use(allocation->id, time_ns);
-  }
-  void Moved(const Allocation& allocation, uint64_t time_ns, uint64_t bytes, uint64_t duration_ns) {
-    if (allocation.prefetched) prefetches_.Moved(allocation.id, time_ns, bytes, duration_ns);
-  }
+  // The number in PrefetchCalls of the prefetch call that Before gets next.
+  void NextPrefetch(uint32_t number) { next_prefetch_ = number; }
+  // Versions of allocations whose prefetches are followed, by the number of the memory less one.
+  const std::vector<uint32_t>& followed_versions() const { return followed_versions_; }
   void AddKernel(const KernelRun& kernel);
   void EndChunk(AllocationTable* table);
-  void Finish(AllocationTable* table);
+  // After the events: when followed memory was last used, by its number, and what prefetch calls moved.
+  void Finish(AllocationTable* table, const std::vector<uint64_t>& last_use_ns, const PrefetchMoved& moved);
 
   const std::map<HazardPlace, HazardFinding>& findings() const { return findings_; }
   // Calls looked at; of kUnusedPrefetch: prefetched allocations that were freed.
@@ -90,6 +88,10 @@ class HazardTracker {
   void AnswerUse(const Question& question, const AllocationTable::Occupants& occupants);
   void AddFinding(const HazardPlace& place, const HazardFinding& finding);
   void Settle(bool all);
+  void Touch(Allocation* allocation, uint64_t time_ns) {
+    if (time_ns > allocation->last_touch_ns) allocation->last_touch_ns = time_ns;
+    if (allocation->prefetched) prefetches_.Use(allocation->id, time_ns);
+  }
   uint64_t& Checked(HazardKind kind) { return checked_[static_cast<size_t>(kind)]; }
 
   std::map<HazardPlace, HazardFinding> findings_;
@@ -98,6 +100,8 @@ class HazardTracker {
   std::vector<Question> questions_;
   KernelOverlaps overlaps_;
   PrefetchUse prefetches_;
+  std::vector<uint32_t> followed_versions_;
+  uint32_t next_prefetch_ = PrefetchCalls::kNone;
   uint64_t chunk_ = 0;
   uint64_t captures_ = 0;
   uint64_t left_out_in_captures_ = 0;

@@ -24,6 +24,20 @@ enum class MigrationCause : uint8_t {
 };
 inline constexpr size_t kMigrationCauseCount = 6;
 
+// Values of uvmtrace.proto's MemoryKind.
+enum class MemoryKind : uint8_t {
+  kUnknown = 0,
+  kDevice = 1,
+  kManaged = 2,
+  kPinned = 3,
+  kRegistered = 4,
+  kPool = 5,
+  kPhysical = 6,
+  kReserved = 7,
+  kImported = 8,
+};
+inline constexpr size_t kMemoryKindCount = 9;
+
 // Values of uvmtrace.proto's Access.
 enum class Access : uint8_t { kUnknown = 0, kRead = 1, kWrite = 2, kAtomic = 3, kPrefetch = 4 };
 inline constexpr size_t kAccessCount = 5;

@@ -316,7 +316,7 @@ void MemoryLedger::Reset(const MemoryCall& call) {
   }
   table_.ForEachLive([&](Allocation* allocation) {
     if (!EndsWithItsDevice(allocation->kind) || allocation->allocated_ns > call.start_ns) return;
-    allocation->freed_ns = call.end_ns;
+    table_.End(allocation, call.end_ns);
     allocation->ended_by = EndedBy::kReset;
     allocation->freed_stack = call.stack;
     allocation->freed_tid = call.tid;

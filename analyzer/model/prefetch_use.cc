@@ -10,15 +10,15 @@ void PrefetchUse::Use(uint64_t allocation_id, uint64_t time_ns) {
   memory->second.last_use_ns = std::max(memory->second.last_use_ns, time_ns);
 }
 
-void PrefetchUse::Moved(uint64_t allocation_id, uint64_t time_ns, uint64_t bytes, uint64_t duration_ns) {
-  const auto memory = memory_.find(allocation_id);
-  if (memory == memory_.end()) return;
-  std::vector<Prefetch>& prefetches = memory->second.prefetches;
-  for (auto prefetch = prefetches.rbegin(); prefetch != prefetches.rend(); ++prefetch) {
-    if (prefetch->start_ns > time_ns + Release::kClockErrorNs) continue;
-    prefetch->moved_bytes += bytes;
-    prefetch->moved_ns += duration_ns;
-    return;
+void PrefetchUse::Learn(const std::vector<uint64_t>& last_use_ns, const PrefetchMoved& moved) {
+  for (auto& [id, memory] : memory_) {
+    if (memory.number < last_use_ns.size())
+      memory.last_use_ns = std::max(memory.last_use_ns, last_use_ns[memory.number]);
+    for (Prefetch& prefetch : memory.prefetches) {
+      if (prefetch.number >= moved.bytes.size()) continue;
+      prefetch.moved_bytes = moved.bytes[prefetch.number];
+      prefetch.moved_ns = moved.ns[prefetch.number];
+    }
   }
 }
 
@@ -41,23 +41,29 @@ void PrefetchUse::Lay(const KernelWindow& window, uint64_t forgotten_until_ns) {
   }
 }
 
-std::vector<PrefetchUse::Memory> PrefetchUse::Take(bool all, uint64_t newest_ns) {
+void PrefetchUse::Shorten() {
+  if (!full()) return;
+  std::vector<uint64_t> ends;
+  for (const auto& [id, memory] : memory_) {
+    if (memory.freed_ns != 0) ends.push_back(memory.freed_ns);
+  }
+  const auto middle = ends.begin() + static_cast<std::ptrdiff_t>(ends.size() / 2);
+  std::nth_element(ends.begin(), middle, ends.end());
+  freed_ -= std::erase_if(memory_, [until_ns = *middle](const auto& entry) {
+    return entry.second.freed_ns != 0 && entry.second.freed_ns <= until_ns;
+  });
+}
+
+std::vector<PrefetchUse::Memory> PrefetchUse::Take() {
   std::vector<Memory> taken;
-  const bool overflow = full();
-  for (auto entry = memory_.begin(); entry != memory_.end();) {
-    Memory& memory = entry->second;
-    const bool decided = memory.freed_ns != 0 && (all || memory.freed_ns + KernelOverlaps::kLatestKernelNs < newest_ns);
-    // Too much waits for its kernels: what is freed counts as used.
-    if (!decided && !(overflow && memory.freed_ns != 0)) {
-      ++entry;
-      continue;
-    }
-    --freed_;
+  for (auto& [id, memory] : memory_) {
+    if (memory.freed_ns == 0) continue;
     std::erase_if(memory.prefetches,
                   [&memory](const Prefetch& prefetch) { return prefetch.start_ns <= memory.last_use_ns; });
-    if (decided && !memory.prefetches.empty()) taken.push_back(std::move(memory));
-    entry = memory_.erase(entry);
+    if (!memory.prefetches.empty()) taken.push_back(std::move(memory));
   }
+  memory_.clear();
+  freed_ = 0;
   // By time, not by hash.
   std::sort(taken.begin(), taken.end(), [](const Memory& a, const Memory& b) {
     return std::pair(a.prefetches.front().start_ns, a.base) < std::pair(b.prefetches.front().start_ns, b.base);

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "analyzer/accounts/event_sums.h"
 #include "analyzer/model/kernel_overlaps.h"
 
 namespace uvmtrace::analyzer {
@@ -24,11 +25,13 @@ class PrefetchUse {
     uint32_t function = 0;
     uint32_t stack = 0;
     int32_t location = 0;
+    uint32_t number = 0;  // in PrefetchCalls
   };
   struct Memory {
     uint64_t base = 0;
     uint64_t bytes = 0;
     uint32_t stack = 0;
+    uint32_t number = 0;    // from 1
     uint64_t freed_ns = 0;  // when the free began; 0: it lives
     uint64_t last_use_ns = 0;
     std::vector<Prefetch> prefetches;  // in the order of time
@@ -42,14 +45,17 @@ class PrefetchUse {
   void Use(uint64_t allocation_id, uint64_t time_ns);
   // A graph or a batch of copies was launched: it may use everything.
   void UseAny(uint64_t time_ns) { used_any_ns_ = time_ns > used_any_ns_ ? time_ns : used_any_ns_; }
-  void Moved(uint64_t allocation_id, uint64_t time_ns, uint64_t bytes, uint64_t duration_ns);
+  // After the events: the last use of each memory by its number, and what each call moved.
+  void Learn(const std::vector<uint64_t>& last_use_ns, const PrefetchMoved& moved);
   // False: it was not prefetched.
   bool Free(uint64_t allocation_id, uint64_t start_ns);
 
   bool full() const { return freed_ >= 2 * kMaximumFreed; }
   void Lay(const KernelWindow& window, uint64_t forgotten_until_ns);
-  // Memory that was freed, with those prefetches that nothing used. Of all, or only where no kernel can still come.
-  std::vector<Memory> Take(bool all, uint64_t newest_ns);
+  // Too much waits for its uses: the older half counts as used.
+  void Shorten();
+  // Memory that was freed, with those prefetches that nothing used. Once, at the end.
+  std::vector<Memory> Take();
 
  private:
   std::unordered_map<uint64_t, Memory> memory_;

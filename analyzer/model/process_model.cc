@@ -1,4 +1,5 @@
-// Definitions, and what faulted, moved and ran. Calls are in process_calls.cc, samples in process_samples.cc.
+// First reading: definitions, kernels, windows, phases. Calls are in process_calls.cc, samples in process_samples.cc,
+// the second reading in process_events.cc.
 #include "analyzer/model/process_model.h"
 
 #include <algorithm>
@@ -8,27 +9,45 @@
 namespace uvmtrace::analyzer {
 namespace {
 
-Direction DirectionOf(int32_t source, int32_t destination) {
-  if (source == kCpu && destination >= 0) return Direction::kHostToDevice;
-  if (source >= 0 && destination == kCpu) return Direction::kDeviceToHost;
-  if (source >= 0 && destination >= 0) return Direction::kDeviceToDevice;
-  return Direction::kUnknown;
-}
-
-size_t SourceIndex(uint32_t source) { return source < kEventSourceCount ? source : 0; }
-
-constexpr auto kQueue = static_cast<uint32_t>(EventSource::kDriverQueue);
-
 // Changes are written once, but a chunk may be read that repeats them; more than these are damage.
 constexpr size_t kMaximumDetailChanges = 4096;
+// Calls wait for earlier ones that stand later in the file.
+constexpr size_t kCallWindow = 65536;
+
+bool HasEvents(const Chunk& chunk) {
+  for (const EventKind kind : {EventKind::kGpuFaults, EventKind::kReplays, EventKind::kCpuFaults,
+                               EventKind::kMigrations, EventKind::kRegionEvents}) {
+    if (!chunk.columns[static_cast<size_t>(kind)].empty()) return true;
+  }
+  return false;
+}
 
 }  // namespace
 
-Status ProcessModel::ReadTrace(const std::string& path) {
+Status ProcessModel::ReadTrace(const std::string& path, const ReadOptions& options) {
   file = path;
+  if (!options.phase.empty()) {
+    // Which spans to keep is known only after all ranges have been read.
+    ProcessModel scout;
+    ReadOptions everything = options;
+    everything.phase.clear();
+    const Status status = scout.ReadTimelineOf(path, everything);
+    if (!status.ok()) return status;
+    timeline.filter = scout.SpansOfPhase(options.phase);
+  }
+  const Status status = ReadTimelineOf(path, options);
+  if (!status.ok()) return status;
+  ReconstructIfWanted(options);
+  ReadEvents(options);
+  return status;
+}
+
+Status ProcessModel::ReadTimelineOf(const std::string& path, const ReadOptions& options) {
   ChunkReader reader;
   Status status = reader.Open(path);
   if (!status.ok()) return status;
+  budget = ReadBudget(reader.statistics().file_bytes);
+  reader.SetBudget(&budget);
   ChunkFrame frame;
   Chunk chunk;
   while (reader.Next(&frame)) {
@@ -39,49 +58,52 @@ Status ProcessModel::ReadTrace(const std::string& path) {
       continue;
     }
     run_id = frame.run_id;
-    Apply(chunk);
+    if (HasEvents(chunk)) {
+      event_chunks_.push_back({frame.fields_offset, static_cast<uint32_t>(frame.fields.size())});
+      event_bytes_ += frame.fields.size();
+    }
+    ReadTimeline(chunk, options);
   }
-  Finish();
   read = reader.statistics();
-  return reader.Finish();
+  status = reader.Finish();
+  if (status.ok()) SealTimeline(options);
+  return status;
 }
 
-void ProcessModel::Apply(const Chunk& chunk) {
-  ApplyDefinitions(chunk);
+void ProcessModel::ReadTimeline(const Chunk& chunk, const ReadOptions& options) {
+  ApplyDefinitions(chunk, options);
   const auto each = [&](EventKind kind, auto apply) {
     for (const std::string_view message : chunk.columns[static_cast<size_t>(kind)]) {
       DecodeColumns(kind, message, &batch_);
       apply(batch_);
     }
   };
-  // Calls before faults: an allocation stands in the same chunk as the faults on it, or earlier.
   each(EventKind::kClockSamples, [this](const ColumnBatch& batch) {
     clocks.AddSamples(batch);
     for (size_t row = 0; row < batch.rows; ++row) last_ns = std::max(last_ns, batch[clock_samples::kMonotonic][row]);
   });
   each(EventKind::kApiCalls, [this](const ColumnBatch& batch) { ApplyApiCalls(batch); });
-  each(EventKind::kGpuFaults, [this](const ColumnBatch& batch) { ApplyGpuFaults(batch); });
-  // A replay ends a batch, so its faults come first; a window is there before what was recorded in it.
-  each(EventKind::kReplays, [this](const ColumnBatch& batch) { ApplyReplays(batch); });
   each(EventKind::kMigrationWindows, [this](const ColumnBatch& batch) { ApplyMigrationWindows(batch); });
-  each(EventKind::kCpuFaults, [this](const ColumnBatch& batch) { ApplyCpuFaults(batch); });
-  each(EventKind::kMigrations, [this](const ColumnBatch& batch) { ApplyMigrations(batch); });
-  each(EventKind::kRegionEvents, [this](const ColumnBatch& batch) { ApplyRegionEvents(batch); });
   each(EventKind::kKernels, [this](const ColumnBatch& batch) { ApplyKernels(batch); });
   each(EventKind::kThreadSamples, [this](const ColumnBatch& batch) { ApplyThreadSamples(batch); });
   each(EventKind::kProcessSamples, [this](const ColumnBatch& batch) { ApplyProcessSamples(batch); });
   each(EventKind::kCounterSamples, [this](const ColumnBatch& batch) { ApplyCounterSamples(batch); });
   each(EventKind::kToolSamples, [this](const ColumnBatch& batch) { ApplyToolSamples(batch); });
   each(EventKind::kBottomHalfSamples, [this](const ColumnBatch& batch) { ApplyBottomHalfSamples(batch); });
+  if (pending_calls_.size() >= 2 * kCallWindow) ApplyPendingCalls(kCallWindow);
   hazards.EndChunk(&memory.table());
 }
 
-void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
+void ProcessModel::ApplyDefinitions(const Chunk& chunk, const ReadOptions& options) {
   last_ns = std::max(last_ns, chunk.written_ns);
   if (chunk.process) {
     if (!process) clocks.SetStart(chunk.process->started_ns, chunk.process->started_realtime_ns);
     process = chunk.process;
-    starts_sampled_ = process->detail == "sampled";
+    timeline.detail.starts_sampled = process->detail == "sampled";
+    if (timeline.filter.everything() && (options.from_ns || options.to_ns)) {
+      const uint64_t to_ns = options.to_ns ? SaturatingAdd(process->started_ns, *options.to_ns) : ~uint64_t{0};
+      timeline.filter.Keep(SaturatingAdd(process->started_ns, options.from_ns.value_or(0)), to_ns);
+    }
   }
   if (chunk.end) {
     end = chunk.end;
@@ -90,7 +112,7 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
   // A restart repeats definitions: what is known stays.
   for (const StringDefinition& string : chunk.strings) strings.try_emplace(string.id, string.value);
   for (const FunctionDefinition& definition : chunk.functions) {
-    FunctionStatistics& function = functions[definition.id];
+    FunctionStatistics& function = FunctionOf(definition.id);
     if (function.defined) continue;
     function.defined = true;
     function.name = definition.name;
@@ -99,9 +121,9 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk) {
     function.role = RoleOfFunction(function.name);
   }
   for (const MappingDefinition& mapping : chunk.mappings) {
-    const bool known = std::any_of(mappings.begin(), mappings.end(),
-                                   [&mapping](const MappingDefinition& other) { return other.id == mapping.id; });
-    if (!known) mappings.push_back(mapping);
+    if (known_mappings_.count(mapping.id) > 0 || budget.Take(Spending::kDefinitions) == 0) continue;
+    known_mappings_.insert(mapping.id);
+    mappings.push_back(mapping);
   }
   for (const StackDefinition& stack : chunk.stacks)
     stacks.try_emplace(stack.id, Stack{stack.pcs, mappings.size(), stack.codes, stack.lines});
@@ -137,238 +159,109 @@ uint64_t ProcessModel::Monotonic(TimeBase clock, uint64_t time_ns) {
   return last_ns;
 }
 
-DeviceActivity& ProcessModel::DeviceOf(int32_t ordinal) {
-  if (last_device_activity_ == nullptr || ordinal != last_device_) {
-    last_device_activity_ = &device_activity[ordinal];
-    last_device_ = ordinal;
-  }
-  return *last_device_activity_;
-}
-
-bool ProcessModel::IsSampledAfterChanges(uint64_t time_ns) const {
-  bool in_sample = starts_sampled_;
-  for (const DetailChangeDefinition& change : detail_changes) {
-    if (change.time_ns > time_ns) break;
-    in_sample = change.detail == "sampled";
-  }
-  return in_sample;
-}
-
-void ProcessModel::ApplyGpuFaults(const ColumnBatch& batch) {
-  const auto starts = batch[gpu_faults::kStart];
-  const auto durations = batch[gpu_faults::kDuration];
-  const auto addresses = batch[gpu_faults::kAddress];
-  const auto device_column = batch[gpu_faults::kDevice];
-  const auto groups_column = batch[gpu_faults::kGroups];
-  const bool queue = batch.source == kQueue;
-  gpu_fault_sources[SourceIndex(batch.source)] += batch.rows;
-  gpu_fault_rows += batch.rows;
-  for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t time_ns = Monotonic(batch.clock, starts[row]);
-    DeviceActivity& device = DeviceOf(DeviceOrdinal(device_column[row]));
-    Allocation* allocation = memory.table().Find(addresses[row], time_ns);
-    if (allocation != nullptr) hazards.Touch(allocation, time_ns);
-    MemoryActivity& activity = ActivityOf(allocation);
-    if (queue) {
-      const uint64_t access = batch[gpu_faults::kAccess][row];
-      ++activity.gpu_fault_entries;
-      ++totals.gpu_fault_entries;
-      ++device.entries[access < kAccessCount ? access : 0];
-      device.kernels.AddActivity(time_ns, {0, 1, 0, 0});
-      device.queue_batches.AddFault(static_cast<uint32_t>(batch[gpu_faults::kBatch][row]), starts[row]);
-      continue;
-    }
-    const uint64_t groups = groups_column[row];
-    ++activity.gpu_fault_records;
-    activity.gpu_fault_groups += groups;
-    ++totals.gpu_fault_records;
-    totals.gpu_fault_groups += groups;
-    device.fault_groups += groups;
-    ++device.fault_records;
-    device.kernels.AddActivity(time_ns, {groups, 0, 0, 0});
-    if (durations[row] == 0) {
-      ++faults_without_end;
-    } else {
-      device.batches.Add(starts[row], SaturatingAdd(starts[row], durations[row]));
-    }
-  }
-}
-
-void ProcessModel::ApplyReplays(const ColumnBatch& batch) {
-  replay_rows += batch.rows;
-  for (size_t row = 0; row < batch.rows; ++row) {
-    DeviceOf(DeviceOrdinal(batch[replays::kDevice][row]))
-        .queue_batches.AddReplay(static_cast<uint32_t>(batch[replays::kBatch][row]), batch[replays::kTime][row]);
-  }
-}
-
-void ProcessModel::ApplyCpuFaults(const ColumnBatch& batch) {
-  const bool queue = batch.source == kQueue;
-  cpu_fault_sources[SourceIndex(batch.source)] += batch.rows;
-  cpu_fault_rows += batch.rows;
-  totals.cpu_faults += batch.rows;
-  for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t time_ns = Monotonic(batch.clock, batch[cpu_faults::kStart][row]);
-    Allocation* allocation = memory.table().Find(batch[cpu_faults::kAddress][row], time_ns);
-    if (allocation != nullptr) hazards.Touch(allocation, time_ns);
-    ++ActivityOf(allocation).cpu_faults;
-    if (queue) {
-      cpu_fault_sites.Add(batch[cpu_faults::kPc][row], static_cast<uint32_t>(batch[cpu_faults::kTid][row]));
-    }
-  }
-}
-
 void ProcessModel::ApplyMigrationWindows(const ColumnBatch& batch) {
   for (size_t row = 0; row < batch.rows; ++row) {
     const uint64_t start_ns = batch[migration_windows::kStart][row];
+    if (budget.Take(Spending::kWindows) == 0) return;
     sampled.AddWindow(start_ns, SaturatingAdd(start_ns, batch[migration_windows::kDuration][row]));
   }
-}
-
-void ProcessModel::ApplyMigrations(const ColumnBatch& batch) {
-  const auto starts = batch[migrations::kStart];
-  const auto durations = batch[migrations::kDuration];
-  const auto addresses = batch[migrations::kAddress];
-  const auto bytes_column = batch[migrations::kBytes];
-  const auto sources_column = batch[migrations::kSourceDevice];
-  const auto destinations = batch[migrations::kDestinationDevice];
-  const auto causes = batch[migrations::kCause];
-  migration_sources[SourceIndex(batch.source)] += batch.rows;
-  migration_rows += batch.rows;
-  for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t bytes = bytes_column[row];
-    const int32_t source = DeviceOrdinal(sources_column[row]);
-    const int32_t destination = DeviceOrdinal(destinations[row]);
-    const Direction direction = DirectionOf(source, destination);
-    const auto cause =
-        causes[row] < kMigrationCauseCount ? static_cast<MigrationCause>(causes[row]) : MigrationCause::kUnknown;
-    const uint64_t time_ns = Monotonic(batch.clock, starts[row]);
-
-    MigrationStatistics& statistics = this->migrations[static_cast<size_t>(direction)][static_cast<size_t>(cause)];
-    statistics.bytes += bytes;
-    ++statistics.count;
-    statistics.busy.Add(time_ns, SaturatingAdd(time_ns, durations[row]));
-    migrated_by_source[SourceIndex(batch.source)][static_cast<size_t>(direction)] += bytes;
-    const bool in_sample = IsSampled(time_ns);
-    const uint64_t sampled_bytes = in_sample ? bytes : 0;
-    if (in_sample) {
-      statistics.sampled_bytes += bytes;
-      ++statistics.sampled_count;
-      sampled.Add(time_ns, static_cast<size_t>(direction), static_cast<size_t>(cause), bytes);
-    }
-
-    if (destination >= 0) {
-      DeviceActivity& device = DeviceOf(destination);
-      if (direction == Direction::kHostToDevice) device.kernels.AddActivity(time_ns, {0, 0, bytes, sampled_bytes});
-      if (cause == MigrationCause::kCoherence || cause == MigrationCause::kPrefetch ||
-          cause == MigrationCause::kAccessCounters) {
-        device.serviced_bytes += bytes;
-        device.sampled_arrived_bytes += sampled_bytes;
-      }
-    }
-    if (source >= 0 && cause == MigrationCause::kEviction) {
-      DeviceActivity& device = DeviceOf(source);
-      device.serviced_bytes += bytes;
-      device.sampled_evicted_bytes += sampled_bytes;
-    }
-
-    memory.table().Split(addresses[row], bytes, time_ns, [&](Allocation* allocation, uint64_t address, uint64_t part) {
-      MemoryActivity moved;
-      Residency& residency = ResidencyOf(allocation);
-      switch (direction) {
-        case Direction::kHostToDevice:
-          moved.host_to_device_bytes = part;
-          break;
-        case Direction::kDeviceToHost:
-          moved.device_to_host_bytes = part;
-          break;
-        case Direction::kDeviceToDevice:
-          moved.device_to_device_bytes = part;
-          break;
-        case Direction::kUnknown:
-          break;
-      }
-      if (cause == MigrationCause::kEviction) moved.evicted_bytes = part;
-      if (source >= 0) residency.Leave(source, address, part);
-      if (destination >= 0) moved.refaulted_bytes = residency.Arrive(destination, address, part);
-      if (in_sample) {
-        moved.sampled_host_to_device_bytes = moved.host_to_device_bytes;
-        moved.sampled_device_to_host_bytes = moved.device_to_host_bytes;
-        moved.sampled_device_to_device_bytes = moved.device_to_device_bytes;
-        moved.sampled_evicted_bytes = moved.evicted_bytes;
-      }
-      if (allocation != nullptr && cause == MigrationCause::kUser && destination >= 0) {
-        // A record over several allocations is shared out by bytes.
-        const auto share = bytes == part
-                               ? durations[row]
-                               : static_cast<uint64_t>(static_cast<double>(durations[row]) * static_cast<double>(part) /
-                                                       static_cast<double>(bytes));
-        hazards.Moved(*allocation, time_ns, part, share);
-      }
-      ActivityOf(allocation).AddBytes(moved);
-      totals.AddBytes(moved);
-    });
-  }
-}
-
-void ProcessModel::ApplyRegionEvents(const ColumnBatch& batch) {
-  region_rows += batch.rows;
-  region_sources[SourceIndex(batch.source)] += batch.rows;
-  for (size_t row = 0; row < batch.rows; ++row) {
-    // Bytes of thrashing regions are no migrated bytes and no mapped ones: never add up values of different kinds.
-    switch (batch[region_events::kKind][row]) {
-      case 1:
-        ++regions.thrashing_events;
-        break;
-      case 2:
-        ++regions.throttling_events;
-        break;
-      case 3:
-        ++regions.remote_maps;
-        regions.remote_mapped_bytes += batch[region_events::kBytes][row];
-        break;
-      case 4:
-        ++regions.read_duplicates;
-        regions.read_duplicated_bytes += batch[region_events::kBytes][row];
-        break;
-      case 5:
-        regions.read_duplicate_invalidated_bytes += batch[region_events::kBytes][row];
-        break;
-      case 6:
-        AddFatalFault(batch, row);
-        break;
-      default:
-        break;
-    }
-  }
-}
-
-void ProcessModel::AddFatalFault(const ColumnBatch& batch, size_t row) {
-  ++regions.fatal_faults;
-  if (fatal_faults.size() >= kMaximumFatalFaults) return;
-  FatalFault fault;
-  fault.time_ns = Monotonic(batch.clock, batch[region_events::kStart][row]);
-  fault.address = batch[region_events::kAddress][row];
-  fault.reason = static_cast<uint32_t>(batch[region_events::kCause][row]);
-  fault.device = DeviceOrdinal(batch[region_events::kSourceDevice][row]);
-  if (const Allocation* allocation = memory.table().Find(fault.address, fault.time_ns)) {
-    fault.known_memory = true;
-    fault.kind = allocation->kind;
-    fault.stack = allocation->stack;
-  }
-  fatal_faults.push_back(fault);
 }
 
 void ProcessModel::ApplyKernels(const ColumnBatch& batch) {
   kernel_rows += batch.rows;
   for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t start_ns = Monotonic(batch.clock, batch[kernels::kStart][row]);
-    const uint64_t end_ns = SaturatingAdd(start_ns, batch[kernels::kDuration][row]);
+    const uint64_t start = batch[kernels::kStart][row];
+    const uint64_t duration_ns = batch[kernels::kDuration][row];
     const int32_t device = DeviceOrdinal(batch[kernels::kDevice][row]);
     const auto name = static_cast<uint32_t>(batch[kernels::kName][row]);
-    DeviceOf(device).kernels.AddKernel(name, start_ns, end_ns);
-    hazards.AddKernel({start_ns, end_ns, device, name});
+    const uint64_t start_ns = Monotonic(batch.clock, start);
+    hazards.AddKernel({start_ns, SaturatingAdd(start_ns, duration_ns), device, name});
+    if (timeline.filter.Has(start_ns)) {
+      KernelStatistics& statistics = this->kernels[name];
+      ++statistics.count;
+      statistics.total_ns += duration_ns;
+      statistics.longest_ns = std::max(statistics.longest_ns, duration_ns);
+    }
+    if (budget.Take(Spending::kKernels) == 0) continue;
+    kernel_records_.push_back({start, duration_ns, name, static_cast<int16_t>(device), batch.clock});
   }
+}
+
+// Clocks are converted with all their samples, wherever these stand in the file.
+void ProcessModel::SealTimeline(const ReadOptions& options) {
+  ApplyPendingCalls(0);
+  for (const KernelRecord& kernel : kernel_records_) {
+    const uint64_t start_ns = Monotonic(kernel.clock, kernel.start);
+    const uint64_t end_ns = SaturatingAdd(start_ns, kernel.duration_ns);
+    timeline.kernels[kernel.device].Add(start_ns, end_ns, kernel.name);
+    device_activity[kernel.device];
+    if (first_kernel_ns_ == 0 || start_ns < first_kernel_ns_) first_kernel_ns_ = start_ns;
+    last_kernel_ns_ = std::max(last_kernel_ns_, end_ns);
+    if (!options.phase_marker.empty() && options.phase.empty()) {
+      const auto name = strings.find(kernel.name);
+      if (name != strings.end() && name->second.find(options.phase_marker) != std::string::npos)
+        markers_ns_.push_back(start_ns);
+    }
+  }
+  kernel_records_.clear();
+  kernel_records_.shrink_to_fit();
+  for (auto& [device, index] : timeline.kernels) index.Seal(&timeline.kernel_sets);
+  FindPhases();
+  for (Phase& phase : phases) {
+    for (const auto& [start_ns, end_ns] : phase.spans) {
+      for (const auto& [device, index] : timeline.kernels) phase.kernel_ns += index.CoveredNs(start_ns, end_ns);
+    }
+  }
+  timeline.phases.Seal(&timeline.phase_sets);
+  timeline.prefetches.Seal();
+  timeline.versions = &memory.table().versions();
+  timeline.versions->Seal();
+  timeline.shared_pages.Find(*timeline.versions);
+  timeline.clocks = clocks;
+  for (const DetailChangeDefinition& change : detail_changes)
+    timeline.detail.changes.emplace_back(change.time_ns, change.detail == "sampled");
+  timeline.filter.Seal();
+  sampled.Seal();
+  OpenAccounts();
+}
+
+// The largest allocations have accounts of their own; the others are folded into their sites.
+void ProcessModel::OpenAccounts() {
+  AllocationVersions& versions = *timeline.versions;
+  std::vector<uint32_t> order(versions.size());
+  for (uint32_t version = 0; version < order.size(); ++version) order[version] = version;
+  const size_t single = static_cast<size_t>(budget.Take(Spending::kSingleAccounts, order.size()));
+  if (single < order.size()) {
+    std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(single), order.end(),
+                     [&versions](uint32_t a, uint32_t b) {
+                       const auto key = [&versions](uint32_t version) {
+                         const AllocationVersion& of = versions[version];
+                         return std::tuple(of.kind != MemoryKind::kManaged, ~(of.end - of.base), of.number);
+                       };
+                       return key(a) < key(b);
+                     });
+  }
+  accounts.assign(1, {});
+  std::vector<uint32_t> of_site(memory.table().sites().size(), 0);
+  for (size_t i = 0; i < order.size(); ++i) {
+    AllocationVersion& version = versions[order[i]];
+    uint32_t account = i < single ? 0 : of_site[version.site];
+    if (account == 0) {
+      account = static_cast<uint32_t>(accounts.size());
+      accounts.push_back({version.site, i < single ? order[i] : AllocationVersions::kNone});
+      if (i >= single) of_site[version.site] = account;
+    }
+    version.account = account;
+  }
+  const std::vector<uint32_t>& followed = hazards.followed_versions();
+  for (size_t i = 0; i < followed.size(); ++i) {
+    if (followed[i] != AllocationVersions::kNone) versions[followed[i]].followed = static_cast<uint32_t>(i + 1);
+  }
+}
+
+uint32_t ProcessModel::StackOfAccount(uint32_t account) const {
+  const uint32_t site = SiteOfAccount(account);
+  return site == Account::kNoSite ? 0 : memory.table().sites()[site].stack;
 }
 
 }  // namespace uvmtrace::analyzer

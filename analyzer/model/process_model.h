@@ -1,7 +1,11 @@
-// What one trace file says, accumulated in one pass: the state that the report is made of.
+// What one trace file says: the state that the report is made of.
 //
-// Memory is bounded by distinct things (functions, allocations, stacks, 2 MiB blocks, kernel names), never by events.
-// Nothing here knows how it will be presented, and nothing is guessed: what cannot be known stays countable as such.
+// The file is read twice. First everything but the events: definitions, calls, kernels, clocks, samples. They make the
+// Timeline. Then the events (faults, replays, migrations, region events), by several workers, each event looked up in
+// the timeline. So the order of records in the file does not matter, and no event waits for a later record.
+// Memory is bounded by distinct things (functions, call sites, 2 MiB blocks, kernel names), by 40 bytes for each
+// allocation of memory that can move, and by 24 for each kernel. Nothing here knows how it will be presented, and
+// nothing is guessed: what cannot be known stays countable as such.
 #pragma once
 
 #include <array>
@@ -10,23 +14,29 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
+#include <utility>
 #include <vector>
 
+#include "analyzer/accounts/event_sums.h"
+#include "analyzer/accounts/event_worker.h"
+#include "analyzer/accounts/service_batches.h"
 #include "analyzer/model/allocation_table.h"
 #include "analyzer/model/clock.h"
 #include "analyzer/model/counter_series.h"
 #include "analyzer/model/cpu_fault_sites.h"
-#include "analyzer/model/fault_batches.h"
 #include "analyzer/model/hazards.h"
 #include "analyzer/model/histogram.h"
 #include "analyzer/model/interval_union.h"
-#include "analyzer/model/kernel_activity.h"
 #include "analyzer/model/kinds.h"
 #include "analyzer/model/memory_ledger.h"
-#include "analyzer/model/queue_batches.h"
 #include "analyzer/model/sampled_migrations.h"
 #include "analyzer/read/chunk.h"
 #include "analyzer/read/chunk_reader.h"
+#include "analyzer/read/read_budget.h"
+#include "analyzer/reconstruct/trace_input.h"
+#include "analyzer/timeline/call_sites.h"
+#include "analyzer/timeline/timeline.h"
 
 namespace uvmtrace::analyzer {
 
@@ -55,35 +65,20 @@ struct FunctionStatistics {
   Histogram durations;
 };
 
-struct MigrationStatistics {
-  uint64_t bytes = 0;
-  uint64_t count = 0;
-  // The part of both that was recorded at the detail "sampled".
-  uint64_t sampled_bytes = 0;
-  uint64_t sampled_count = 0;
+struct MigrationStatistics : MigrationSums {
   IntervalUnion busy;
 };
 
 // Of one GPU, as this process numbers it.
-struct DeviceActivity {
-  FaultBatches batches;  // CUPTI
-  QueueBatches queue_batches;
-  KernelActivity kernels;
-  uint64_t fault_groups = 0;
-  uint64_t fault_records = 0;
-  std::array<uint64_t, kAccessCount> entries{};  // driver's queue, by access
-  // Moved by the thread that services this GPU's faults: what faults and its prefetcher brought in, and what was
-  // evicted.
-  uint64_t serviced_bytes = 0;
-  // The part of it that was recorded at the detail "sampled".
-  uint64_t sampled_arrived_bytes = 0;
-  uint64_t sampled_evicted_bytes = 0;
+struct DeviceActivity : DeviceSums {
+  ServiceBatches batches;        // CUPTI
+  ServiceBatches queue_batches;  // driver's queue
+};
 
-  uint64_t fault_entries() const {
-    uint64_t sum = 0;
-    for (const uint64_t count : entries) sum += count;
-    return sum;
-  }
+struct KernelStatistics {
+  uint64_t count = 0;
+  uint64_t total_ns = 0;
+  uint64_t longest_ns = 0;
 };
 
 // Cumulative counters of a driver thread.
@@ -125,32 +120,54 @@ struct ToolTimes {
   uint64_t bytes_written = 0;
 };
 
+// When managed memory came nearest to what the GPUs had room for.
+struct CapacityPeak {
+  uint64_t managed_bytes = 0;
+  uint64_t plain_bytes = 0;  // device, pool and physical memory at that instant
+  uint64_t time_ns = 0;
+};
+
 // Samples of a driver thread with one call stack.
 struct StackSamples {
   uint64_t samples = 0;
   uint64_t weight_ns = 0;
 };
 
-struct FatalFault {
-  uint64_t time_ns = 0;
-  uint64_t address = 0;
-  uint32_t reason = 0;
-  int32_t device = kUnknownDevice;
-  MemoryKind kind = MemoryKind::kUnknown;
-  bool known_memory = false;
-  uint32_t stack = 0;  // of the allocation
+// What events on one account belong to: an allocation of its own, or all others of its site. Account 0 is memory of no
+// known allocation.
+struct Account {
+  static constexpr uint32_t kNoSite = ~uint32_t{0};
+  uint32_t site = kNoSite;
+  uint32_t version = AllocationVersions::kNone;
 };
 
-struct RegionStatistics {
-  uint64_t thrashing_events = 0;
-  uint64_t throttling_events = 0;
-  uint64_t remote_maps = 0;
-  uint64_t remote_mapped_bytes = 0;
-  // Driver's queue only.
-  uint64_t read_duplicates = 0;
-  uint64_t read_duplicated_bytes = 0;
-  uint64_t read_duplicate_invalidated_bytes = 0;
-  uint64_t fatal_faults = 0;
+struct Phase {
+  std::string name;
+  std::string origin;  // "nvtx", "profiler", "marker", "found"
+  uint64_t first_ns = 0;
+  uint64_t last_ns = 0;
+  uint64_t count = 0;
+  uint64_t duration_ns = 0;
+  uint64_t kernel_ns = 0;  // in which a kernel ran, summed over GPUs
+  std::vector<std::pair<uint64_t, uint64_t>> spans;
+};
+
+// What of a trace to read.
+// Whose word the report takes for what moved, where a trace has both.
+enum class MigrationChoice : uint8_t {
+  kBest,  // what was recorded if all of it was, else what the faults say
+  kRecorded,
+  kReconstructed,
+};
+
+struct ReadOptions {
+  MigrationChoice migrations = MigrationChoice::kBest;
+  unsigned threads = 0;  // 0: one for each core
+  // Since the start of the trace.
+  std::optional<uint64_t> from_ns;
+  std::optional<uint64_t> to_ns;
+  std::string phase;         // only what happened in phases of this name
+  std::string phase_marker;  // a kernel, by a part of its name: each launch of it begins a phase
 };
 
 struct Stack {
@@ -166,12 +183,10 @@ FunctionRole RoleOfFunction(const std::string& name);
 class ProcessModel {
  public:
   // Reads the whole file. An error means that nothing of it could be read.
-  Status ReadTrace(const std::string& path);
+  Status ReadTrace(const std::string& path, const ReadOptions& options = {});
 
-  // One decoded chunk; ReadTrace's inner loop.
-  void Apply(const Chunk& chunk);
-  // After the last one.
-  void Finish() { hazards.Finish(&memory.table()); }
+  // Instead of recorded migrations: what the faults say. Nothing: migrations are those that were recorded.
+  std::optional<reconstruct::Reconstruction> reconstruction;
 
   std::string file;
   std::optional<uint64_t> run_id;
@@ -204,8 +219,22 @@ class ProcessModel {
   MemoryLedger memory;
   HazardTracker hazards;
   ClockConverter clocks;
+  Timeline timeline;
+  CallSiteTable call_sites;
+  std::vector<Account> accounts;
+  Cells cells;                                   // of all events
+  std::vector<Phase> phases;                     // by the names of timeline.phase_sets
+  std::map<uint32_t, KernelStatistics> kernels;  // by id of the name
   MemoryActivity totals;
   MemoryActivity unattributed;
+  std::vector<MemoryActivity> site_activity;           // by site
+  std::vector<uint64_t> site_touched_blocks;           // by site
+  std::map<uint32_t, MemoryActivity> single_activity;  // by version, of accounts of one allocation
+  uint64_t untracked_bytes = 0;                        // of blocks beyond the bound: not told whether they came back
+  uint64_t late_migrations = 0;                        // came after newer ones of their block had been told
+  ReadBudget budget;
+  CapacityPeak capacity_peak;
+  std::vector<SharedPageSums> shared_pages;  // of timeline.shared_pages
   uint64_t api_calls = 0;
   std::array<uint64_t, kDoorCount> calls_by_door{};
   std::map<std::string, AuditCountDefinition> audit_counts;  // by function; the last one of a function is in force
@@ -219,7 +248,7 @@ class ProcessModel {
   uint64_t faults_without_end = 0;  // CUPTI
   uint64_t unconverted_times = 0;   // events whose clock was never sampled
   // Rows by source.
-  using RowsBySource = std::array<uint64_t, kEventSourceCount>;
+  using RowsBySource = EventSums::RowsBySource;
   RowsBySource gpu_fault_sources{};
   RowsBySource cpu_fault_sources{};
   RowsBySource migration_sources{};
@@ -230,47 +259,66 @@ class ProcessModel {
   RegionStatistics regions;
   SampledMigrations sampled;
   CpuFaultSites cpu_fault_sites;
-  static constexpr size_t kMaximumFatalFaults = 16;
   std::vector<FatalFault> fatal_faults;  // the first ones
 
+  // The stack that allocated the memory of an account; 0: not known.
+  uint32_t StackOfAccount(uint32_t account) const;
+  uint32_t SiteOfAccount(uint32_t account) const { return account < accounts.size() ? accounts[account].site : 0; }
+
  private:
-  void ApplyDefinitions(const Chunk& chunk);
+  struct ChunkPlace {
+    uint64_t offset = 0;  // of the fields
+    uint32_t bytes = 0;
+  };
+  struct KernelRecord {
+    uint64_t start;
+    uint64_t duration_ns;
+    uint32_t name;
+    int16_t device;
+    TimeBase clock;
+  };
+
+  // First reading.
+  Status ReadTimelineOf(const std::string& path, const ReadOptions& options);
+  void ReadTimeline(const Chunk& chunk, const ReadOptions& options);
+  void ApplyDefinitions(const Chunk& chunk, const ReadOptions& options);
+  FunctionStatistics& FunctionOf(uint32_t id);
   void ApplyApiCalls(const ColumnBatch& batch);
+  void ApplyPendingCalls(size_t keep);
   void ApplyCall(const MemoryCall& call, FunctionRole role);
-  void ApplyGpuFaults(const ColumnBatch& batch);
-  void ApplyCpuFaults(const ColumnBatch& batch);
-  void ApplyMigrations(const ColumnBatch& batch);
-  void ApplyRegionEvents(const ColumnBatch& batch);
+  void CountCallSite(const MemoryCall& call);
   void ApplyKernels(const ColumnBatch& batch);
   void ApplyThreadSamples(const ColumnBatch& batch);
   void ApplyProcessSamples(const ColumnBatch& batch);
   void ApplyCounterSamples(const ColumnBatch& batch);
-  void ApplyReplays(const ColumnBatch& batch);
   void ApplyMigrationWindows(const ColumnBatch& batch);
   void ApplyToolSamples(const ColumnBatch& batch);
   void ApplyBottomHalfSamples(const ColumnBatch& batch);
-  void AddFatalFault(const ColumnBatch& batch, size_t row);
+  void SealTimeline(const ReadOptions& options);
+  void AddPhase(const std::string& name, const std::string& origin, uint64_t start_ns, uint64_t end_ns);
+  void FindPhases();
+  TimeFilter SpansOfPhase(const std::string& name) const;
+  void OpenAccounts();
 
-  // Whether migrations of this time were recorded in windows only.
-  bool IsSampled(uint64_t time_ns) const {
-    if (detail_changes.empty()) return starts_sampled_;
-    return IsSampledAfterChanges(time_ns);
-  }
-  bool IsSampledAfterChanges(uint64_t time_ns) const;
+  // Second reading.
+  void ReadEvents(const ReadOptions& options);
+  void ReconstructIfWanted(const ReadOptions& options);
+  void TakeFindings(const ChunkFindings& findings, Cells* waited);
+  void TakeSums(const EventSums& sums);
+  void SumUp();
 
   uint64_t Monotonic(TimeBase clock, uint64_t time_ns);
-  MemoryActivity& ActivityOf(Allocation* allocation) { return allocation ? allocation->activity : unattributed; }
-  Residency& ResidencyOf(Allocation* allocation) {
-    return allocation ? allocation->residency : unattributed_residency_;
-  }
-  DeviceActivity& DeviceOf(int32_t ordinal);
 
-  Residency unattributed_residency_;
-  bool starts_sampled_ = false;
+  std::vector<ChunkPlace> event_chunks_;
+  std::vector<KernelRecord> kernel_records_;
+  std::vector<MemoryCall> pending_calls_;
+  std::map<std::string, uint32_t> phase_names_;
+  std::unordered_set<uint32_t> known_mappings_;
+  std::vector<uint64_t> markers_ns_;
+  uint64_t event_bytes_ = 0;
+  uint64_t first_kernel_ns_ = 0;
+  uint64_t last_kernel_ns_ = 0;
   ColumnBatch batch_;
-  std::vector<MemoryCall> memory_calls_;
-  int32_t last_device_ = kUnknownDevice;
-  DeviceActivity* last_device_activity_ = nullptr;
 };
 
 }  // namespace uvmtrace::analyzer

@@ -59,37 +59,45 @@ double SampleMoments::HalfWidth(size_t direction, size_t cause) const {
 
 void SampledMigrations::AddWindow(uint64_t start_ns, uint64_t end_ns) {
   if (end_ns < start_ns) end_ns = start_ns;
-  ++windows_;
   windows_ns_ += end_ns - start_ns;
-  Window window{start_ns, end_ns, {}};
-  const auto first = waiting_.lower_bound(start_ns / kSlotNs);
-  auto last = first;
-  while (last != waiting_.end() && last->first <= end_ns / kSlotNs) window.sum.Add((last++)->second);
-  waiting_.erase(first, last);
-  open_.push_back(window);
-  if (open_.size() <= kOpenWindows) return;
-  closed_.AddWindow(open_.front().sum);
-  open_.pop_front();
+  windows_.push_back({start_ns, end_ns, {}});
+}
+
+void SampledMigrations::Seal() {
+  std::stable_sort(windows_.begin(), windows_.end(),
+                   [](const Window& a, const Window& b) { return a.start_ns < b.start_ns; });
 }
 
 void SampledMigrations::Add(uint64_t time_ns, size_t direction, size_t cause, uint64_t bytes) {
-  for (auto window = open_.rbegin(); window != open_.rend(); ++window) {
-    if (time_ns / kSlotNs < window->start_ns / kSlotNs || time_ns / kSlotNs > window->end_ns / kSlotNs) continue;
-    window->sum.bytes[direction][cause] += bytes;
-    return;
+  if (last_ >= windows_.size() || !windows_[last_].Has(time_ns)) {
+    // The newest that has it; windows overlap by a slot at most.
+    constexpr int kSearched = 4;
+    auto after = std::upper_bound(windows_.begin(), windows_.end(), time_ns, [](uint64_t wanted, const Window& window) {
+      return wanted / kSlotNs < window.start_ns / kSlotNs;
+    });
+    bool found = false;
+    for (int left = kSearched; after != windows_.begin() && left > 0 && !found; --left) {
+      --after;
+      found = after->Has(time_ns);
+    }
+    if (!found) {
+      without_window_.bytes[direction][cause] += bytes;
+      return;
+    }
+    last_ = static_cast<size_t>(after - windows_.begin());
   }
-  waiting_[time_ns / kSlotNs].bytes[direction][cause] += bytes;
-  if (waiting_.size() <= kMaximumWaiting) return;
-  without_window_.Add(waiting_.begin()->second);
-  waiting_.erase(waiting_.begin());
+  windows_[last_].sum.bytes[direction][cause] += bytes;
+}
+
+void SampledMigrations::Merge(const SampledMigrations& other) {
+  for (size_t i = 0; i < windows_.size() && i < other.windows_.size(); ++i) windows_[i].sum.Add(other.windows_[i].sum);
+  without_window_.Add(other.without_window_);
 }
 
 SampleMoments SampledMigrations::Moments() const {
-  SampleMoments moments = closed_;
-  for (const Window& window : open_) moments.AddWindow(window.sum);
-  SampledBytes rest = without_window_;
-  for (const auto& [slot, bytes] : waiting_) rest.Add(bytes);
-  moments.AddWindow(rest);
+  SampleMoments moments;
+  for (const Window& window : windows_) moments.AddWindow(window.sum);
+  moments.AddWindow(without_window_);
   return moments;
 }
 

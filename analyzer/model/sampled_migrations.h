@@ -10,8 +10,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <map>
+#include <vector>
 
 #include "analyzer/model/kinds.h"
 
@@ -45,31 +44,35 @@ struct SampleMoments {
 
 class SampledMigrations {
  public:
-  static constexpr size_t kOpenWindows = 64;
-  static constexpr size_t kMaximumWaiting = 4096;
-  static constexpr uint64_t kSlotNs = 1'000'000;  // what waits for its window waits by the millisecond
+  static constexpr uint64_t kSlotNs = 1'000'000;  // clocks agree to this
 
+  // Windows first, then Seal, then what was recorded in them, in any order.
   void AddWindow(uint64_t start_ns, uint64_t end_ns);
+  void Seal();
   void Add(uint64_t time_ns, size_t direction, size_t cause, uint64_t bytes);
+  // Of the same windows.
+  void Merge(const SampledMigrations& other);
 
   // Everything so far. What fell into no known window counts as one of its own.
   SampleMoments Moments() const;
-  uint64_t windows() const { return windows_; }
+  uint64_t windows() const { return windows_.size(); }
   uint64_t windows_ns() const { return windows_ns_; }
 
  private:
   struct Window {
-    uint64_t start_ns;
-    uint64_t end_ns;
+    uint64_t start_ns = 0;
+    uint64_t end_ns = 0;
     SampledBytes sum;
+
+    bool Has(uint64_t time_ns) const {
+      return time_ns / kSlotNs >= start_ns / kSlotNs && time_ns / kSlotNs <= end_ns / kSlotNs;
+    }
   };
 
-  std::deque<Window> open_;
-  std::map<uint64_t, SampledBytes> waiting_;  // by time / kSlotNs
-  SampledBytes without_window_;               // waited too long
-  SampleMoments closed_;
-  uint64_t windows_ = 0;
+  std::vector<Window> windows_;
+  SampledBytes without_window_;
   uint64_t windows_ns_ = 0;
+  size_t last_ = 0;
 };
 
 }  // namespace uvmtrace::analyzer

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "analyzer/present/short_name.h"
 #include "analyzer/present/text_writer.h"
+#include "analyzer/short_name.h"
 #include "analyzer/units.h"
 
 namespace uvmtrace::analyzer {

@@ -12,6 +12,8 @@ namespace {
 
 using Align = Table::Align;
 
+constexpr double kMostOfFaultTime = 2;  // a thread that serves these faults alone uses about as long as they take
+
 std::string Part(const std::string& part) {
   static constexpr std::pair<std::string_view, std::string_view> kWords[] = {
       {"copy", "giving copies to the GPU"},
@@ -86,7 +88,10 @@ void WriteBottomHalf(TextWriter* writer) {
     table.AddRow({Printable(row.name()), row.has_cpu_ns() ? FormatDuration(row.cpu_ns()) : "",
                   row.has_wait_ns() ? FormatDuration(row.wait_ns()) : "",
                   row.has_utilization() ? FormatPercent(row.utilization()) : "",
-                  row.has_utilization_in_faults() ? FormatPercent(row.utilization_in_faults()) : "",
+                  // Where most of its time is not of these faults, or most faults are lost, it is a share of nothing.
+                  row.has_utilization_in_faults() && row.utilization_in_faults() <= kMostOfFaultTime
+                      ? FormatPercent(row.utilization_in_faults())
+                      : "",
                   time(row.has_ns_per_batch(), row.ns_per_batch()), time(row.has_ns_per_fault(), row.ns_per_fault()),
                   time(row.has_ns_per_fault_group(), row.ns_per_fault_group()),
                   time(row.has_ns_per_mib(), row.ns_per_mib()), writer->DeviceName(row.device_uuid())});

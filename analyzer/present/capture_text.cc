@@ -44,6 +44,7 @@ std::string SourceName(const std::string& source) {
   if (source == "cupti") return "CUPTI";
   if (source == "driver_queue") return "the driver's event queue";
   if (source == "exact_counters") return "the driver's counters";
+  if (source == "reconstructed") return "the reconstruction";
   if (source == "several") return "several sources";
   return source;
 }
@@ -78,6 +79,18 @@ std::string Completeness(const Capture& capture) {
                                                                     static_cast<double>(exact[direction]))
                                   : "";
     parts.push_back(share + FormatBytes(exact[direction]) + (direction == 0 ? " to the GPU" : " to the host"));
+  }
+  if (capture.has_reconstruction()) {
+    const Reconstruction& told = capture.reconstruction();
+    std::string text = fmt::format(
+        "migrations were not recorded but reconstructed from the faults: that explains {:.2f} % of {}, as the driver "
+        "counted them",
+        100 * told.explained_share(), Join(parts));
+    if (told.unexplained_bytes() > 0) {
+      text += fmt::format("; {} of them, from {} on, it does not", FormatBytes(told.unexplained_bytes()),
+                          FormatDuration(told.since_ns()));
+    }
+    return text;
   }
   const std::string source = MigrationSource(capture);
   if (capture.has_delivered_share()) {

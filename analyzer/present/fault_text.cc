@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "analyzer/present/short_name.h"
 #include "analyzer/present/text_writer.h"
+#include "analyzer/short_name.h"
 #include "analyzer/units.h"
 
 namespace uvmtrace::analyzer {
@@ -36,11 +36,9 @@ void WriteCounts(TextWriter* writer) {
              (all.has_duplicates_ratio() ? fmt::format(" ({} were duplicates)", FormatPercent(all.duplicates_ratio()))
                                          : std::string()));
   }
-  if (totals.has_gpu_fault_groups()) {
+  // Two definitions of a fault are enough on a page: the manual has the third.
+  if (totals.has_gpu_fault_groups() && !totals.has_gpu_fault_entries()) {
     fact(FormatCount(totals.gpu_fault_groups()), "GPU fault groups, as CUPTI counts them: faults of one page merged");
-  }
-  if (totals.has_gpu_fault_records()) {
-    fact(FormatCount(totals.gpu_fault_records()), "records that CUPTI gave of them: a page and a batch each");
   }
   if (totals.has_fault_batches()) {
     fact(FormatCount(totals.fault_batches()), "batches, in which the driver services them, with one replay at the end");

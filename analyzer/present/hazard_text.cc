@@ -3,8 +3,8 @@
 
 #include <algorithm>
 
-#include "analyzer/present/short_name.h"
 #include "analyzer/present/text_writer.h"
+#include "analyzer/short_name.h"
 #include "analyzer/units.h"
 
 namespace uvmtrace::analyzer {

@@ -4,16 +4,16 @@
 #include <iterator>
 
 namespace uvmtrace::analyzer {
-namespace {
 
-constexpr std::string_view kIndent = "  ";
-constexpr std::string_view kGap = "  ";
-
-// Columns on a terminal: bytes that continue a UTF-8 character take none.
+// Bytes that continue a UTF-8 character take none.
 size_t Columns(std::string_view text) {
   return static_cast<size_t>(
       std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
 }
+
+namespace {
+
+constexpr std::string_view kGap = "  ";
 
 std::string Cut(const std::string& text, size_t columns) {
   if (Columns(text) <= columns) return text;
@@ -52,7 +52,7 @@ std::string Table::Render(size_t width, bool color) const {
   }
   const size_t last = columns_.size() - 1;
   if (width > 0) {
-    size_t before = kIndent.size();
+    size_t before = indent_.size();
     for (size_t column = 0; column < last; ++column) {
       if (widths[column] > 0) before += widths[column] + kGap.size();
     }
@@ -60,7 +60,7 @@ std::string Table::Render(size_t width, bool color) const {
     widths[last] = std::min(widths[last], std::max<size_t>(width > before ? width - before : 0, 20));
   }
   const auto line = [&](const auto& cell) {
-    std::string text(kIndent);
+    std::string text(indent_);
     bool first = true;
     for (size_t column = 0; column < columns_.size(); ++column) {
       if (widths[column] == 0) continue;

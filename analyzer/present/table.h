@@ -16,7 +16,9 @@ class Table {
     Align align = Align::kRight;
   };
 
-  explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
+  // `indent` stands before each line.
+  explicit Table(std::vector<Column> columns, std::string_view indent = "  ")
+      : columns_(std::move(columns)), indent_(indent) {}
 
   // As many cells as columns.
   void AddRow(std::vector<std::string> cells) { rows_.push_back({std::move(cells), {}}); }
@@ -32,8 +34,12 @@ class Table {
     std::vector<std::string> notes;
   };
   std::vector<Column> columns_;
+  std::string indent_;
   std::vector<Row> rows_;
 };
+
+// Columns that a text takes on a terminal.
+size_t Columns(std::string_view text);
 
 // Breaks a paragraph at spaces, but not between a number and its unit; the first line starts with `first`, the others
 // with `rest`.

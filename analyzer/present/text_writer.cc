@@ -17,6 +17,8 @@ size_t TextWriter::ParagraphWidth() const {
   return options_.width > 0 ? std::min(options_.width, kParagraphWidth) : kParagraphWidth;
 }
 
+size_t TextWriter::lines() const { return static_cast<size_t>(std::count(text_.begin(), text_.end(), '\n')); }
+
 void TextWriter::Heading(const std::string& title) {
   if (!text_.empty()) text_ += '\n';
   text_ += options_.color ? "\033[1m" + title + "\033[0m\n" : title + "\n";
@@ -60,6 +62,17 @@ std::string TextWriter::DeviceName(const std::string& uuid) const {
 
 std::string Plural(uint64_t count, const std::string& one, const std::string& many) {
   return FormatCount(count) + " " + (count == 1 ? one : many);
+}
+
+std::string Shortened(const std::string& text, size_t columns) {
+  if (Columns(text) <= columns || columns < 4) return text;
+  std::string cut;
+  for (const char c : text) {
+    const bool begins = (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+    if (begins && Columns(cut) == columns - 3) break;
+    cut += c;
+  }
+  return cut + "...";
 }
 
 std::string Estimated(const std::string& text, bool estimated) {

@@ -38,10 +38,10 @@ class TextWriter {
   const Report& report() const { return report_; }
   const TextOptions& options() const { return options_; }
   std::string Take() { return std::move(text_); }
-
- private:
+  size_t lines() const;  // so far
   size_t ParagraphWidth() const;
 
+ private:
   const Report& report_;
   const TextOptions& options_;
   std::string text_;
@@ -53,13 +53,27 @@ std::string Plural(uint64_t count, const std::string& one, const std::string& ma
 // A number that is an estimate has a ~ in front.
 std::string Estimated(const std::string& text, bool estimated);
 
-// Sections, each in its own file.
-void WriteCapture(TextWriter* writer);
-// Lines of the capture section.
-void AddCoverageFacts(const uvmtrace::Capture& capture, TextWriter::Facts* facts);
+// "a.cc:12 in Ma..." if it is wider.
+std::string Shortened(const std::string& text, size_t columns);
+
+// Sections, each in its own file. The table in text.cc has their names and their order.
+void WriteOutOfMemory(TextWriter* writer);
+void WriteFirstScreen(TextWriter* writer);
+void WriteChanges(TextWriter* writer);
+void WriteSites(TextWriter* writer);
+void WriteTree(TextWriter* writer);
+void WriteSharedPages(TextWriter* writer);
+void WriteCallSites(TextWriter* writer);
+void WriteKernelSites(TextWriter* writer);
+void WriteCpuFaultTargets(TextWriter* writer);
+void WritePhases(TextWriter* writer);
+void WriteTraffic(TextWriter* writer);
 void WriteHazards(TextWriter* writer);
 void WriteFaults(TextWriter* writer);
 void WriteBandwidth(TextWriter* writer);
 void WriteBottomHalf(TextWriter* writer);
+void WriteCapture(TextWriter* writer);
+// Lines of the capture section.
+void AddCoverageFacts(const uvmtrace::Capture& capture, TextWriter::Facts* facts);
 
 }  // namespace uvmtrace::analyzer

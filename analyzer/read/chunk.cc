@@ -71,16 +71,20 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
     default:
       break;
   }
-  for (size_t kind = 0; kind < kEventKindCount; ++kind) {
-    if (LayoutOf(static_cast<EventKind>(kind)).chunk_field != field) continue;
-    const std::string_view message = Bytes(reader);
-    if (CheckColumns(static_cast<EventKind>(kind), message) > 0) chunk->columns[kind].push_back(message);
-    return;
-  }
-  reader.skip();
+  const auto kind = KindOfField(field);
+  if (!kind) return reader.skip();
+  const std::string_view message = Bytes(reader);
+  if (CheckColumns(*kind, message) > 0) chunk->columns[static_cast<size_t>(*kind)].push_back(message);
 }
 
 }  // namespace
+
+void ForEachColumns(std::string_view fields, const std::function<void(EventKind, std::string_view)>& on_columns) {
+  ForEachField(fields, [&](uint32_t field, pbf_reader& reader) {
+    if (const auto kind = KindOfField(field)) return on_columns(*kind, Bytes(reader));
+    reader.skip();
+  });
+}
 
 void Chunk::Clear() {
   written_ns = 0;

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -40,9 +41,9 @@ enum class Layer : uint32_t { kUnknown = 0, kRuntime = 1, kDriver = 2 };
 
 enum class State : uint32_t { kUnknown = 0, kActive = 1, kUnavailable = 2, kDisabled = 3, kIdle = 4, kStopped = 5 };
 
-// Values of uvmtrace.proto's EventSource.
-enum class EventSource : uint8_t { kUnknown = 0, kCupti = 1, kDriverQueue = 2 };
-inline constexpr size_t kEventSourceCount = 3;
+// Values of uvmtrace.proto's EventSource, and one that no trace has.
+enum class EventSource : uint8_t { kUnknown = 0, kCupti = 1, kDriverQueue = 2, kReconstructed = 3 };
+inline constexpr size_t kEventSourceCount = 4;
 
 enum class ThreadRole : uint32_t { kUnknown = 0, kBottomHalf = 1, kToolsQueue = 2 };
 
@@ -213,5 +214,9 @@ struct Chunk {
 
 // Decodes the fields of a chunk after its framing. All or nothing: on an error no part of the chunk may be used.
 Status DecodeChunk(std::string_view fields, Chunk* chunk);
+
+// Only the column messages of a chunk, in the order of the bytes: calls on_columns(kind, message) for each. Nothing is
+// checked; throws protozero::exception on bytes that are no protobuf.
+void ForEachColumns(std::string_view fields, const std::function<void(EventKind, std::string_view)>& on_columns);
 
 }  // namespace uvmtrace::analyzer

@@ -145,7 +145,11 @@ ChunkReader::Frame ChunkReader::CheckFrame(uint64_t offset) {
                            magic[kMagicBytes - 1] == kMagic[kMagicBytes - 1];
   if (!same_family) return frame;
   const auto crc = static_cast<uint32_t>(LittleEndian(body.substr(10), 4));
-  if (Crc32c(body.data() + kAfterCrc, body.size() - kAfterCrc) != crc) return frame;
+  if (Crc32c(body.data() + kAfterCrc, body.size() - kAfterCrc) != crc) {
+    // Bytes can claim a long chunk every few bytes.
+    if (budget_ != nullptr) budget_->Take(Spending::kChecksumBytes, body.size());
+    return frame;
+  }
   frame.version = static_cast<unsigned char>(magic[kMagicVersionIndex]);
   if (frame.version != static_cast<unsigned char>(kMagic[kMagicVersionIndex])) {
     frame.state = FrameState::kLaterVersion;
@@ -162,6 +166,7 @@ ChunkReader::Frame ChunkReader::CheckFrame(uint64_t offset) {
 uint64_t ChunkReader::Resynchronize(uint64_t from) {
   uint64_t search = from;
   while (search < statistics_.file_bytes) {
+    if (budget_ != nullptr && budget_->left(Spending::kChecksumBytes) == 0) break;
     const std::string_view window = Window(search, kSearchBytes);
     if (window.size() < kMagicBytes) break;
     const void* found = memmem(window.data(), window.size(), kMagic, kMagicBytes);
@@ -214,6 +219,7 @@ bool ChunkReader::Next(ChunkFrame* frame) {
     frame->run_id = LittleEndian(body.substr(kAfterCrc + 1), 8);
     frame->sequence = LittleEndian(body.substr(kAfterCrc + 10), 8);
     frame->fields = body.substr(kFramingBytes);
+    frame->fields_offset = position_ + checked.header_bytes + kFramingBytes;
     saw_magic_ = true;
     position_ += checked.bytes;
     if (frame->sequence < expected_sequence_) {

@@ -18,6 +18,7 @@
 #include <string_view>
 #include <vector>
 
+#include "analyzer/read/read_budget.h"
 #include "analyzer/read/status.h"
 
 namespace uvmtrace::analyzer {
@@ -34,7 +35,8 @@ struct ChunkFrame {
   uint64_t offset = 0;  // of the frame in the file
   uint64_t run_id = 0;
   uint64_t sequence = 0;
-  std::string_view fields;  // the body after the four framing fields
+  uint64_t fields_offset = 0;  // in the file
+  std::string_view fields;     // the body after the four framing fields
 };
 
 class ChunkReader {
@@ -46,6 +48,9 @@ class ChunkReader {
 
   // Fails if the file cannot be opened, is no regular file, or is empty.
   Status Open(const std::string& path);
+
+  // What looking for the next intact chunk after damage may cost. Without one it may cost anything.
+  void SetBudget(ReadBudget* budget) { budget_ = budget; }
 
   // Moves to the next intact chunk. False at the end of the file; then statistics() are final and Finish() says whether
   // this was a trace at all.
@@ -76,6 +81,7 @@ class ChunkReader {
   uint64_t Resynchronize(uint64_t from);
   bool OnlyZeros(uint64_t from);
 
+  ReadBudget* budget_ = nullptr;
   std::string path_;
   int file_ = -1;
   std::vector<char> buffer_;

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -56,6 +57,8 @@ struct ColumnLayout {
 };
 
 const ColumnLayout& LayoutOf(EventKind kind);
+// Of a field of Chunk; nothing if it is no column message.
+std::optional<EventKind> KindOfField(uint32_t field);
 
 struct ColumnBatch {
   TimeBase clock = TimeBase::kMonotonic;
@@ -74,6 +77,10 @@ struct ColumnError {
 // Checks a message without decoding it: after this, DecodeColumns succeeds. Returns the number of rows.
 size_t CheckColumns(EventKind kind, std::string_view message);
 
-void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch);
+// Columns that are not in `wanted` (bit n is column n) are not decoded: their spans must not be read.
+using ColumnMask = uint32_t;
+inline constexpr ColumnMask kAllColumns = ~ColumnMask{0};
+
+void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch, ColumnMask wanted = kAllColumns);
 
 }  // namespace uvmtrace::analyzer

@@ -1,4 +1,5 @@
-// Two implementations of one function: the SSE4.2 instruction, and a table of 8 x 256 words for everything else.
+// Two implementations of one function: the processor's instruction (SSE4.2, or CRC on ARM), and a table of 8 x 256
+// words for everything else.
 #include "analyzer/read/crc32c.h"
 
 #include <array>
@@ -6,6 +7,9 @@
 
 #if defined(__x86_64__)
 #include <nmmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_acle.h>
+#include <sys/auxv.h>
 #endif
 
 namespace uvmtrace::analyzer {
@@ -44,6 +48,20 @@ __attribute__((target("sse4.2"))) uint32_t Crc32cSse42(const void* data, size_t 
   for (; size > 0; --size, ++bytes) crc32 = _mm_crc32_u8(crc32, *bytes);
   return ~crc32;
 }
+#elif defined(__aarch64__)
+__attribute__((target("+crc"))) uint32_t Crc32cArm(const void* data, size_t size) {
+  const auto* bytes = static_cast<const unsigned char*>(data);
+  uint32_t crc = 0xffffffffu;
+  for (; size >= 8; size -= 8, bytes += 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes, sizeof(word));
+    crc = __crc32cd(crc, word);
+  }
+  for (; size > 0; --size, ++bytes) crc = __crc32cb(crc, *bytes);
+  return ~crc;
+}
+
+constexpr unsigned long kHwcapCrc32 = 1ul << 7;  // HWCAP_CRC32
 #endif
 
 }  // namespace
@@ -66,6 +84,9 @@ uint32_t Crc32c(const void* data, size_t size) {
 #if defined(__x86_64__)
   static const bool has_instruction = __builtin_cpu_supports("sse4.2") != 0;
   if (has_instruction) return Crc32cSse42(data, size);
+#elif defined(__aarch64__)
+  static const bool has_instruction = (getauxval(AT_HWCAP) & kHwcapCrc32) != 0;
+  if (has_instruction) return Crc32cArm(data, size);
 #endif
   return Crc32cPortable(data, size);
 }

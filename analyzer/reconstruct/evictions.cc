@@ -134,6 +134,8 @@ void Reconstructor::Apply(const CounterSample& sample) {
     }
     if (evicted) memory.capacity_bytes = memory.chunk_bytes;
   }
+  to_device_check_.Add(sample.time_ns, sample.to_device_bytes, to_device_bytes_);
+  to_host_check_.Add(sample.time_ns, sample.to_host_bytes, to_host_bytes_);
 }
 
 // This block was evicted, so those that were moved before it were too. False: it cannot have been.

@@ -118,6 +118,18 @@ void Reconstructor::Finish() {
   calibrating_ = false;
   for (const Event& event : events) Apply(event);
   DoPending(pending_.size(), events.empty() ? 0 : events.back().time_ns);
+  const auto last = std::find_if(counters_.rbegin(), counters_.rend(),
+                                 [](const CounterSample& sample) { return sample.device == -1; });
+  if (last == counters_.rend()) return;
+  to_device_check_.Finish(last->to_device_bytes, to_device_bytes_);
+  to_host_check_.Finish(last->to_host_bytes, to_host_bytes_);
+}
+
+double Reconstructor::ExplainedShare() const {
+  const uint64_t exact = to_device_check_.exact_bytes() + to_host_check_.exact_bytes();
+  const uint64_t unexplained = to_device_check_.unexplained_bytes() + to_host_check_.unexplained_bytes();
+  if (unexplained == 0) return 1;
+  return unexplained >= exact ? 0 : 1 - static_cast<double>(unexplained) / static_cast<double>(exact);
 }
 
 void Reconstructor::Apply(const Event& event) {

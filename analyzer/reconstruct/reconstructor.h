@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "analyzer/reconstruct/block_table.h"
+#include "analyzer/reconstruct/counter_check.h"
 #include "analyzer/reconstruct/rows.h"
 #include "analyzer/reconstruct/services.h"
 
@@ -29,7 +30,10 @@ class Reconstructor {
 
   Reconstructor(const Options& options, Sink sink);
 
-  void Add(const GpuFault& fault) { services_.Add(fault); }
+  void Add(const GpuFault& fault) {
+    ++fault_entries_;
+    services_.Add(fault);
+  }
   void Add(const Replay& replay) { replays_.push_back(replay); }
   void Add(const CpuFault& fault) { cpu_faults_.push_back(fault); }
   void Add(const RareEvent& event) { rare_events_.push_back(event); }
@@ -54,6 +58,12 @@ class Reconstructor {
     uint64_t devices_beyond_model = 0;  // rows of GPUs that the model has no room for
   };
   const Statistics& statistics() const { return statistics_; }
+  // After Finish.
+  const CounterCheck& to_device_check() const { return to_device_check_; }
+  const CounterCheck& to_host_check() const { return to_host_check_; }
+  uint64_t fault_entries() const { return fault_entries_; }
+  // Of the bytes that the driver counted; 1 if it counted none.
+  double ExplainedShare() const;
   Options& options() { return options_; }
 
  private:
@@ -108,6 +118,7 @@ class Reconstructor {
   Options options_;
   Sink sink_;
   ServiceBuilder services_;
+  uint64_t fault_entries_ = 0;
   std::vector<Service> service_rows_;
   std::vector<Replay> replays_;
   std::vector<CpuFault> cpu_faults_;
@@ -141,6 +152,8 @@ class Reconstructor {
   uint64_t to_host_bytes_ = 0;
   uint64_t to_device_bytes_ = 0;
   bool calibrating_ = false;
+  CounterCheck to_device_check_;
+  CounterCheck to_host_check_;
   bool driver_calls_ = false;  // the trace tells of the driver's own calls
   Statistics statistics_;
 };

@@ -1,6 +1,9 @@
 #include "analyzer/reconstruct/trace_input.h"
 
+#include <algorithm>
 #include <charconv>
+
+#include "analyzer/read/chunk_reader.h"
 
 namespace uvmtrace::reconstruct {
 
@@ -42,6 +45,42 @@ void ApplyParameter(const std::string& name, const std::string& value, Options* 
   if (name == "uvm_perf_thrashing_epoch") options->thrashing.epoch_lapses = number;
   if (name == "uvm_perf_thrashing_pin") options->thrashing.pin_lapses = number;
   if (name == "uvm_perf_thrashing_max_resets") options->thrashing.max_resets = number;
+}
+
+analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* reconstruction) {
+  *reconstruction = {};
+  analyzer::ChunkReader reader;
+  analyzer::Status status = reader.Open(path);
+  if (!status.ok()) return status;
+  Reconstructor reconstructor({}, [&](const Migration& row) { reconstruction->rows.push_back(row); });
+  TraceInput input(&reconstructor);
+  analyzer::ChunkFrame frame;
+  analyzer::Chunk chunk;
+  while (reader.Next(&frame)) {
+    if (DecodeChunk(frame.fields, &chunk).ok()) {
+      input.Add(chunk);
+    } else {
+      reader.RejectLast();
+    }
+  }
+  status = reader.Finish();
+  if (!status.ok()) return status;
+  reconstructor.Finish();
+  reconstruction->faults = input.faults();
+  reconstruction->counters = input.counters();
+  for (const CounterCheck* check : {&reconstructor.to_device_check(), &reconstructor.to_host_check()}) {
+    reconstruction->exact_bytes += check->exact_bytes();
+    reconstruction->unexplained_bytes += check->unexplained_bytes();
+    const uint64_t since_ns = check->since_ns();
+    if (since_ns != 0 && (reconstruction->since_ns == 0 || since_ns < reconstruction->since_ns)) {
+      reconstruction->since_ns = since_ns;
+    }
+  }
+  reconstruction->explained_share = reconstructor.ExplainedShare();
+  // Evictions are told when the counters show them, and a batch's copies come after its last fault.
+  std::stable_sort(reconstruction->rows.begin(), reconstruction->rows.end(),
+                   [](const Migration& a, const Migration& b) { return a.time_ns < b.time_ns; });
+  return status;
 }
 
 void TraceInput::Add(const analyzer::Chunk& chunk) {
@@ -112,6 +151,7 @@ void TraceInput::AddCalls(const Batch& batch) {
 void TraceInput::AddGpuFaults(const Batch& batch) {
   namespace column = analyzer::gpu_faults;
   if (batch.source != kSourceQueue) return;
+  faults_ |= batch.rows > 0;
   GpuFault fault;
   for (size_t row = 0; row < batch.rows; ++row) {
     fault.time_ns = Monotonic(batch, batch[column::kStart][row]);
@@ -148,6 +188,7 @@ void TraceInput::AddReplays(const Batch& batch) {
 void TraceInput::AddCpuFaults(const Batch& batch) {
   namespace column = analyzer::cpu_faults;
   if (batch.source != kSourceQueue) return;
+  faults_ |= batch.rows > 0;
   for (size_t row = 0; row < batch.rows; ++row) {
     CpuFault fault;
     fault.time_ns = Monotonic(batch, batch[column::kStart][row]);
@@ -184,6 +225,7 @@ void TraceInput::AddRegionEvents(const Batch& batch) {
 
 void TraceInput::AddCounterSamples(const Batch& batch) {
   namespace column = analyzer::counter_samples;
+  counters_ |= batch.rows > 0;
   for (size_t row = 0; row < batch.rows; ++row) {
     CounterSample sample;
     sample.time_ns = batch[column::kTime][row];

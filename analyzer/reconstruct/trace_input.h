@@ -5,6 +5,7 @@
 #include <functional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "analyzer/model/clock.h"
 #include "analyzer/read/chunk.h"
@@ -16,6 +17,19 @@ namespace uvmtrace::reconstruct {
 // Reads the driver's parameters from a trace's definitions; what is not there keeps its default.
 void ApplyParameter(const std::string& name, const std::string& value, Options* options);
 
+// What the faults of a trace say moved, and how far the driver's counters agree.
+struct Reconstruction {
+  std::vector<Migration> rows;  // in the order of time
+  uint64_t exact_bytes =
+      0;  // as the driver counted them, both directions; 0: it counted none, or there are no counters
+  uint64_t unexplained_bytes = 0;
+  uint64_t since_ns = 0;  // when the first of those moved, CLOCK_MONOTONIC; 0: there are none
+  double explained_share = 1;
+  bool counters = false;
+  bool faults = false;  // the driver's queue told of any
+};
+analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* reconstruction);
+
 class TraceInput {
  public:
   // Recorded migrations, for who wants to compare.
@@ -23,6 +37,8 @@ class TraceInput {
 
   explicit TraceInput(Reconstructor* reconstructor) : reconstructor_(reconstructor) {}
   void Add(const analyzer::Chunk& chunk);
+  bool faults() const { return faults_; }
+  bool counters() const { return counters_; }
 
  private:
   using Batch = analyzer::ColumnBatch;
@@ -46,6 +62,8 @@ class TraceInput {
   analyzer::ClockConverter clocks_;
   std::unordered_map<uint32_t, Function> functions_;
   analyzer::ColumnBatch batch_;
+  bool faults_ = false;
+  bool counters_ = false;
 };
 
 }  // namespace uvmtrace::reconstruct

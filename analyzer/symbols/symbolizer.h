@@ -17,8 +17,9 @@
 namespace uvmtrace::analyzer {
 
 struct SymbolOptions {
-  std::string sysroot;                  // put in front of every recorded path
-  std::vector<std::string> debug_dirs;  // searched for separate debug files: DIR/.build-id/ab/cdef.debug
+  std::string sysroot;                      // put in front of every recorded path
+  std::vector<std::string> skipped_frames;  // parts of functions, files or modules that are never the user's line
+  std::vector<std::string> debug_dirs;      // searched for separate debug files: DIR/.build-id/ab/cdef.debug
 };
 
 struct SymbolFrame {
@@ -41,6 +42,7 @@ class Symbolizer {
 
   // One sentence for each file that could not be used.
   const std::set<std::string>& problems() const { return problems_; }
+  const SymbolOptions& options() const { return options_; }
 
  private:
   struct Module;

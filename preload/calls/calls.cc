@@ -1,4 +1,4 @@
-// The hooks: for every row of calls.inc the exported function, and one more for each way of getting its address.
+// The hooks: for every row of calls.inc a function for each way of getting at the real one.
 #include <type_traits>
 
 #include "preload/calls/describe.h"
@@ -7,17 +7,11 @@
 #include "preload/calls/pools.h"
 #include "preload/doors/doors.h"
 
-#define UVMTRACE_EXPORT __attribute__((visibility("default")))
-
 namespace uvmtrace {
 namespace {
 
 using RuntimeResult = cudaError_t;
 using DriverResult = CUresult;
-
-// What a call returns whose real function cannot be found.
-constexpr cudaError_t kMissingRuntime = cudaErrorUnknown;
-constexpr CUresult kMissingDriver = CUDA_ERROR_NOT_FOUND;
 
 #define RuntimeTakesLocations() TakesLocations(real)
 
@@ -32,7 +26,7 @@ constexpr CUresult kMissingDriver = CUDA_ERROR_NOT_FOUND;
   template <Way kWay>                                                                                                  \
   layer##Result Call_##symbol parameters {                                                                             \
     return Intercept<kFunction_##symbol, Layer::k##layer, Operation::k##operation, kWay, layer##Result(*) parameters>( \
-        kMissing##layer, [&](auto* real) { return real arguments; },                                                   \
+        [&](auto* real) { return real arguments; },                                                                    \
         [&]([[maybe_unused]] ApiCallEvent& event, [[maybe_unused]] bool ok, [[maybe_unused]] const void* real) {       \
           [[maybe_unused]] constexpr CallSite kCall{kFunction_##symbol, DoorOf(Layer::k##layer, kWay)};                \
           __VA_ARGS__                                                                                                  \
@@ -40,31 +34,26 @@ constexpr CUresult kMissingDriver = CUDA_ERROR_NOT_FOUND;
   }
 #include "preload/calls/calls.inc"
 
-}  // namespace
-
-// Exported under the symbol's name, which asm gives them: the headers' declarations stay unused.
-#define UVMTRACE_CALL(layer, symbol, operation, parameters, arguments, ...)           \
-  extern "C" UVMTRACE_EXPORT layer##Result Exported_##symbol parameters asm(#symbol); \
-  layer##Result Exported_##symbol parameters { return Call_##symbol<Way::kSymbol> arguments; }
-#include "preload/calls/calls.inc"
-
-namespace {
 struct Hooks {
-  void* lookup;
-  void* other;  // a driver function by cuGetProcAddress, a runtime function in a second libcudart
+  void* by_way[kWays];
 };
-template <Layer kLayer>
-constexpr Way kOtherWay = kLayer == Layer::kDriver ? Way::kGetProcAddress : Way::kLookupInSecond;
 
 const Hooks kHooks[kCallsEnd] = {
-    {nullptr, nullptr},
-#define UVMTRACE_CALL(layer, symbol, ...)                 \
-  {reinterpret_cast<void*>(&Call_##symbol<Way::kLookup>), \
-   reinterpret_cast<void*>(&Call_##symbol<kOtherWay<Layer::k##layer>>)},
+    {{nullptr, nullptr, nullptr}},
+#define UVMTRACE_CALL(layer, symbol, ...)                                            \
+  {{reinterpret_cast<void*>(&Call_##symbol<Way::kSymbol>), UVMTRACE_##layer(symbol), \
+    reinterpret_cast<void*>(&Call_##symbol<Way::kSecond>)}},
+#define UVMTRACE_Runtime(symbol) nullptr
+#define UVMTRACE_Driver(symbol) reinterpret_cast<void*>(&Call_##symbol<Way::kGetProcAddress>)
 #include "preload/calls/calls.inc"
 };
+
 }  // namespace
 
-void* CallHook(FunctionId id, Way way) { return way == Way::kLookup ? kHooks[id].lookup : kHooks[id].other; }
+void* HookOf(FunctionId id, Way way) {
+  if (id < kCallsEnd) return kHooks[id].by_way[static_cast<int>(way)];
+  void* const hook = LookupHook(id, way);
+  return hook != nullptr ? hook : ManagedVariableHook(id, way);
+}
 
 }  // namespace uvmtrace

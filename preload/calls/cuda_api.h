@@ -8,3 +8,7 @@
 #include <cuda_profiler_api.h>
 #include <cuda_runtime_api.h>
 #undef __CUDA_API_VERSION_INTERNAL
+
+#if CUDA_VERSION < 13000
+#error "uvmtrace is built with the headers of CUDA 13.0 or later. It runs with drivers and runtimes of CUDA 12 and 13."
+#endif

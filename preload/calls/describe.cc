@@ -3,9 +3,10 @@
 #include <algorithm>
 #include <atomic>
 
+#include "preload/base/config.h"
 #include "preload/calls/hook.h"
 #include "preload/doors/resolve.h"
-#include "preload/session/config.h"
+#include "preload/session/session.h"
 #include "preload/stacks/python_stack.h"
 #include "preload/stacks/stack.h"
 

@@ -18,6 +18,8 @@ constexpr FunctionRow kRows[kFunctionsEnd] = {
     {kGraphAllocation, Layer::kUnknown, Operation::kAllocate},
 #define UVMTRACE_LOOKUP(layer, symbol, ...) {#symbol, Layer::k##layer, Operation::kOther},
 #include "preload/doors/lookups.inc"
+    {"__cudaRegisterManagedVar", Layer::kRuntime, Operation::kOther},
+    {"__cudaInitModule", Layer::kRuntime, Operation::kOther},
 };
 
 constexpr FunctionDefinition kDefinitions[] = {
@@ -56,6 +58,45 @@ FunctionId FindFunction(std::string_view symbol) {
 }
 
 std::span<const FunctionDefinition> FunctionDefinitions() { return kDefinitions; }
+
+namespace {
+
+// "cuMemFreeAsync_v2_ptsz" is version 2 of cuMemFreeAsync.
+struct Versioned {
+  std::string_view base;
+  int version = 1;
+};
+
+Versioned SplitVersion(std::string_view symbol) {
+  if (symbol.ends_with("_ptds") || symbol.ends_with("_ptsz")) symbol.remove_suffix(5);
+  Versioned result{symbol};
+  if (symbol.size() < 4) return result;
+  const char digit = symbol.back();
+  const std::string_view rest = symbol.substr(0, symbol.size() - 1);
+  if (digit >= '2' && digit <= '9' && rest.ends_with("_v")) {
+    result.version = digit - '0';
+    result.base = rest.substr(0, rest.size() - 2);
+  }
+  return result;
+}
+
+}  // namespace
+
+bool IsNewerThanTheList(std::string_view symbol) {
+  const Versioned asked = SplitVersion(symbol);
+  int newest = 0;
+  for (uint16_t id = 1; id < kCallsEnd; ++id) {
+    if (kRows[id].layer != Layer::kDriver) continue;
+    const Versioned listed = SplitVersion(kRows[id].symbol);
+    if (listed.base == asked.base) newest = std::max(newest, listed.version);
+  }
+  if (newest != 0) return asked.version > newest;
+  for (const char* family : {"cuMemAlloc", "cuMemFree", "cuMemcpy", "cuMemset", "cuMemPrefetch", "cuMemAdvise",
+                             "cuMemDiscard", "cuMemMap", "cuMemUnmap", "cuMemHostRegister", "cuMulticastBind"}) {
+    if (asked.base.starts_with(family)) return true;
+  }
+  return false;
+}
 
 bool NameMeansSymbol(std::string_view name, std::string_view symbol) {
   if (name.empty() || !symbol.starts_with(name)) return false;

@@ -21,6 +21,8 @@ enum FunctionId : uint16_t {
   kLastCall = kCallsEnd - 1,  // the first lookup follows
 #define UVMTRACE_LOOKUP(layer, symbol, ...) kFunction_##symbol,
 #include "preload/doors/lookups.inc"
+  kFunction_RegisterManagedVariable,  // __cudaRegisterManagedVar, see managed_variables.h
+  kFunction_InitModule,               // __cudaInitModule
   kFunctionsEnd,
 };
 
@@ -35,6 +37,16 @@ const FunctionRow& Function(FunctionId id);
 
 // The id of an exported name, exactly; kNoFunction for any other. cudnnCreate and cublasCreate begin with "cu" as well.
 FunctionId FindFunction(std::string_view symbol);
+
+// Whether a name begins as those of the lists do: a quick no for nearly every other.
+inline bool MayBeInList(const char* name) {
+  if (name[0] == 'c') return name[1] == 'u';
+  return name[0] == '_' && name[1] == '_' && name[2] == 'c' && name[3] == 'u';
+}
+
+// Whether an exported name of the driver is one that the list would have if it knew it: a later version of a listed
+// function, or a function of a family that is listed as a whole.
+bool IsNewerThanTheList(std::string_view symbol);
 
 // The calls as the trace defines them.
 std::span<const FunctionDefinition> FunctionDefinitions();

@@ -8,11 +8,13 @@
 
 #include <algorithm>
 
+#include "preload/base/hooked_thread.h"
 #include "preload/calls/hook.h"
-#include "preload/calls/managed_memory.h"
 #include "preload/doors/resolve.h"
+#include "preload/session/audit.h"
 #include "preload/session/devices.h"
 #include "preload/session/host_memory.h"
+#include "preload/session/managed_memory.h"
 #include "preload/session/session.h"
 
 namespace uvmtrace {
@@ -119,16 +121,12 @@ void GlobalFound(uint64_t address, uint64_t bytes, const char* name, const CallS
   RecordCall(&event, kFunction_ManagedVariable, true);
 }
 
-}  // namespace uvmtrace
+namespace {
 
 // Called from constructors of the program and of its libraries. Nothing but a count: the program may never use CUDA.
-extern "C" __attribute__((visibility("default"))) void UvmtraceRegisterManagedVar(
-    void** fat_binary, void** shadow, char* device_address, const char* name, int external, size_t bytes, int constant,
-    int global) asm("__cudaRegisterManagedVar");
-
-void UvmtraceRegisterManagedVar(void** fat_binary, void** shadow, char* device_address, const char* name, int external,
-                                size_t bytes, int constant, int global) {
-  using namespace uvmtrace;
+template <Way kWay>
+void RegisterManagedVariable(void** fat_binary, void** shadow, char* device_address, const char* name, int external,
+                             size_t bytes, int constant, int global) {
   const int host_errno = errno;
   const uint64_t index = registered.fetch_add(1, std::memory_order_acq_rel);
   if (index < kVariables) {
@@ -139,26 +137,35 @@ void UvmtraceRegisterManagedVar(void** fat_binary, void** shadow, char* device_a
   }
   // A library that is loaded when the program has its context already.
   if (SessionRunning() && DriverSeen()) sources_wanted.store(true, std::memory_order_relaxed);
-  const auto real = reinterpret_cast<decltype(&UvmtraceRegisterManagedVar)>(
-      RuntimeSymbolFor(__builtin_return_address(0), "__cudaRegisterManagedVar"));
   errno = host_errno;
-  if (real != nullptr) real(fat_binary, shadow, device_address, name, external, bytes, constant, global);
+  const auto real = reinterpret_cast<decltype(&RegisterManagedVariable<kWay>)>(
+      targets[static_cast<int>(kWay)][kFunction_RegisterManagedVariable].load(std::memory_order_relaxed));
+  real(fat_binary, shadow, device_address, name, external, bytes, constant, global);
 }
 
 // What every function that names such a variable calls once, before it touches it.
-extern "C" __attribute__((visibility("default"))) char UvmtraceInitModule(void** fat_binary) asm("__cudaInitModule");
-
-char UvmtraceInitModule(void** fat_binary) {
-  using namespace uvmtrace;
-  const int host_errno = errno;
-  const auto real = reinterpret_cast<decltype(&UvmtraceInitModule)>(
-      RuntimeSymbolFor(__builtin_return_address(0), "__cudaInitModule"));
-  errno = host_errno;
-  if (real == nullptr) return 0;
+template <Way kWay>
+char InitModule(void** fat_binary) {
+  const auto real = reinterpret_cast<decltype(&InitModule<kWay>)>(
+      targets[static_cast<int>(kWay)][kFunction_InitModule].load(std::memory_order_relaxed));
   const char result = real(fat_binary);
-  if (SessionRunning() && thread_state.depth == 0) {
+  if (SessionRunning() && hooked_thread.depth == 0) {
     const InternalWork internal;
     ModuleLoaded(fat_binary);
   }
   return result;
 }
+
+}  // namespace
+
+void* ManagedVariableHook(FunctionId id, Way way) {
+  const bool second = way == Way::kSecond;
+  if (id == kFunction_RegisterManagedVariable) {
+    return reinterpret_cast<void*>(second ? &RegisterManagedVariable<Way::kSecond>
+                                          : &RegisterManagedVariable<Way::kSymbol>);
+  }
+  if (id != kFunction_InitModule) return nullptr;
+  return reinterpret_cast<void*>(second ? &InitModule<Way::kSecond> : &InitModule<Way::kSymbol>);
+}
+
+}  // namespace uvmtrace

@@ -5,10 +5,10 @@
 // be up before either is touched, and nobody calls anything that says so. What can be seen:
 //
 //   __cudaRegisterManagedVar   a shared libcudart exports it; the program's own start-up code calls it, before main.
-//                              Only remembered: nothing is started before the program's first CUDA call.
+//                              Only remembered: nothing is started before the program's first CUDA call. A library that
+//                              is loaded later calls it before its slots are scanned: its variables are found below
 //   __cudaInitModule           exported as well; every function that names a variable calls it before it touches it.
-//   Once
-//                              it returns, the variable's address is known and becomes an allocation of the trace
+//                              Once it returns, the variable's address is known and becomes an allocation of the trace
 //   a context is created       then the sources start, if such a variable is registered or such a device is there
 //   cuModuleGetGlobal, cuLibraryGetGlobal, cuLibraryGetManaged
 //                              a statically linked libcudart asks for each variable's address; the driver is asked
@@ -22,6 +22,7 @@
 #include <cstdint>
 
 #include "preload/calls/describe.h"
+#include "preload/doors/targets.h"
 
 namespace uvmtrace {
 
@@ -30,6 +31,9 @@ void ContextCreated();
 
 // A variable of a module was found. `name` is as the program's code has it, or mangled; may be null.
 void GlobalFound(uint64_t address, uint64_t bytes, const char* name, const CallSite& call);
+
+// The hook of either of the first two; null for any other id.
+void* ManagedVariableHook(FunctionId id, Way way);
 
 // Whether the driver says that an address is managed memory.
 bool IsManagedAddress(uint64_t address);

@@ -5,12 +5,15 @@
 // RTLD_NEXT (LLVM's OpenMP does at import) then finds itself and recurses for ever, and a library that opens its neighbour
 // by $ORIGIN does not find it. So these are tail jumps with every register as the host left it.
 //
-//   dlsym, dlvsym    C code looks closer if a real handle is asked for a name that begins with "cu", and mostly jumps on
-//   dlopen           C code takes a note if RTLD_DEEPBIND is among the flags
-//   dlmopen          C code takes a note if the namespace is not the program's own
-#if !defined(__x86_64__)
-#error "dlsym.S is written for x86_64"
-#endif
+//   dlsym, dlvsym    C code looks closer if a name that begins with "cu" is asked for, and mostly jumps on. If files were
+//                    loaded since the last scan of slots (slots.h), that comes first
+//   dlopen           C code chooses what to jump to: the real one, or our own for a path that anybody opens alike
+//   dlmopen          C code takes a note
+#if defined(__aarch64__)
+#include "preload/doors/dlsym_aarch64.S"
+#elif !defined(__x86_64__)
+#error "dlsym.S is written for x86_64 and aarch64"
+#else
 
         .text
 
@@ -48,7 +51,10 @@
 .macro BEGIN name
         .globl  \name
         .type   \name, @function
+        .globl  uvmtrace_own_\name      // the public name may be bound to another tool's
+        .hidden uvmtrace_own_\name
         .p2align 4
+uvmtrace_own_\name:
 \name:
         .cfi_startproc
         endbr64
@@ -59,12 +65,12 @@
         .size   \name, . - \name
 .endm
 
-// Jumps to 9f unless a handle that is neither RTLD_DEFAULT (0) nor RTLD_NEXT (-1) is asked for a name in "cu".
+// Jumps to 9f unless a name in "cu" is asked for.
 .macro UNLESS_CUDA_NAME
-        leaq    1(%rdi), %rax
-        cmpq    $1, %rax
-        jbe     9f
-        testq   %rsi, %rsi
+        cmpb    $0, uvmtrace_slots_outdated(%rip)
+        je      8f
+        CALL_KEEPING uvmtrace_scan_slots
+8:      testq   %rsi, %rsi
         jz      9f
         cmpb    $'c', (%rsi)
         jne     9f
@@ -85,8 +91,14 @@
 
 // void* dlvsym(void* handle, const char* name, const char* version)
         BEGIN   dlvsym
-        UNLESS_CUDA_NAME
-        movq    (%rsp), %rcx
+        testq   %rsi, %rsi
+        jz      9f
+        cmpb    $'d', (%rsi)            // dlsym and its like: see FindOurs
+        jne     7f
+        cmpb    $'l', 1(%rsi)
+        je      6f
+7:      UNLESS_CUDA_NAME
+6:      movq    (%rsp), %rcx
         CALL_KEEPING uvmtrace_filter_dlvsym
         testq   %rax, %rax
         jz      9f
@@ -96,23 +108,23 @@
 
 // void* dlopen(const char* file, int flags)
         BEGIN   dlopen
-        testl   $8, %esi                // RTLD_DEEPBIND
-        jz      9f
-        CALL_KEEPING uvmtrace_note_dlopen
-9:      JUMP_ON dlopen
+        movq    (%rsp), %rdx
+        CALL_KEEPING uvmtrace_choose_dlopen
+        jmp     *%rax
         END     dlopen
 
 // void* dlmopen(Lmid_t namespace, const char* file, int flags)
         BEGIN   dlmopen
-        testq   %rdi, %rdi              // LM_ID_BASE
-        jz      9f
         CALL_KEEPING uvmtrace_note_dlmopen
-9:      JUMP_ON dlmopen
+        JUMP_ON dlmopen
         END     dlmopen
 
+        .hidden uvmtrace_slots_outdated
+        .hidden uvmtrace_scan_slots
         .hidden uvmtrace_filter_dlsym
         .hidden uvmtrace_filter_dlvsym
-        .hidden uvmtrace_note_dlopen
+        .hidden uvmtrace_choose_dlopen
         .hidden uvmtrace_note_dlmopen
 
         .section .note.GNU-stack, "", @progbits
+#endif

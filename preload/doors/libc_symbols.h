@@ -11,10 +11,16 @@ void* LibcFunction(const char* name);
 
 using DlsymFunction = void* (*)(void* handle, const char* name);
 using DlvsymFunction = void* (*)(void* handle, const char* name, const char* version);
+using DlopenFunction = void* (*)(const char* file, int flags);
 
 // The C library's dlsym and dlvsym. Never null: without them the process could not have been linked with us.
 DlsymFunction LibcDlsym();
 DlvsymFunction LibcDlvsym();
+
+// What comes behind us: another preloaded library's, else the C library's.
+DlsymFunction NextDlsym();
+DlvsymFunction NextDlvsym();
+DlopenFunction NextDlopen();
 
 // Whether an address lies in this library.
 bool IsOwnAddress(const void* address);

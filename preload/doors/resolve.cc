@@ -2,27 +2,19 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <limits.h>
-#include <link.h>
 #include <string.h>
 
 #include <string_view>
-#include <utility>
 
-#include "preload/doors/caller.h"
 #include "preload/doors/libc_symbols.h"
-#include "preload/doors/visibility.h"
-#include "record/diagnostics.h"
+#include "preload/doors/targets.h"
 #include "record/loader_work.h"
 
 namespace uvmtrace {
 
-constinit std::atomic<void*> next_functions[kFunctionsEnd]{};
-constinit std::atomic<void*> library_functions[kFunctionsEnd]{};
-constinit std::atomic<void*> second_runtime_functions[kFunctionsEnd]{};
-
 namespace {
 
+constinit std::atomic<void*> driver_functions[kFunctionsEnd]{};
 constinit std::atomic<void*> driver_handle{nullptr};
 constinit std::atomic<bool> driver_resolved{false};
 
@@ -32,25 +24,9 @@ std::string_view FileName(const char* path) {
   return slash == nullptr ? path : slash + 1;
 }
 
-// The first loaded file called libcudart*: wheels bundle it as libcudart-<hash>.so, which no known soname finds.
-int FindRuntimeFile(dl_phdr_info* info, size_t, void* path) {
-  if (!FileName(info->dlpi_name).starts_with("libcudart")) return 0;
-  strncpy(static_cast<char*>(path), info->dlpi_name, PATH_MAX - 1);
-  return 1;
-}
-
-void* OpenRuntime() {
-  for (const char* name : {"libcudart.so.13", "libcudart.so.12", "libcudart.so.11.0"}) {
-    if (void* const handle = OpenLoaded(name)) return handle;
-  }
-  char path[PATH_MAX] = "";
-  dl_iterate_phdr(&FindRuntimeFile, path);
-  return path[0] != '\0' ? OpenLoaded(path) : nullptr;
-}
-
 void* OwnAddressRemoved(void* pointer) { return IsOwnAddress(pointer) ? nullptr : pointer; }
 
-// Fills library_functions for the whole of libcuda at the first door after it was loaded.
+// Fills driver_functions for the whole of libcuda at the first door after it was loaded.
 bool ResolveDriver() {
   if (driver_resolved.load(std::memory_order_acquire)) return true;
   void* const handle = DriverHandle();
@@ -60,7 +36,7 @@ bool ResolveDriver() {
   for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
     const FunctionRow& row = Function(static_cast<FunctionId>(id));
     if (row.layer != Layer::kDriver) continue;
-    library_functions[id].store(OwnAddressRemoved(find(handle, row.symbol)), std::memory_order_relaxed);
+    driver_functions[id].store(OwnAddressRemoved(find(handle, row.symbol)), std::memory_order_relaxed);
   }
   driver_resolved.store(true, std::memory_order_release);
   return true;
@@ -78,69 +54,42 @@ void* OpenLoaded(const char* name) {
   return handle;
 }
 
-void* ResolveNext(FunctionId id) {
-  // A null pointer is not remembered: the library may be loaded later.
-  const LoaderWork loader(LoaderWork::kLookupWaitNs);
-  void* found = OwnAddressRemoved(LibcDlsym()(RTLD_NEXT, Function(id).symbol));
-  if (found == nullptr) found = ResolveLibrary(id);
-  if (found == nullptr) {
-    static constinit std::atomic<bool> told[kFunctionsEnd]{};
-    if (told[id].exchange(true, std::memory_order_relaxed)) return nullptr;
-    Log(LogLevel::kWarn, "%s was called, and neither the global scope nor a loaded %s has it: the call fails",
-        Function(id).symbol, Function(id).layer == Layer::kDriver ? "libcuda.so.1" : "libcudart");
-    return nullptr;
+FileKind KindOfFile(const char* path) {
+  const std::string_view file = FileName(path);
+  if (file.starts_with("libcudart")) return FileKind::kRuntime;
+  if (file.starts_with("libcuda.so")) return FileKind::kDriver;
+  for (const char* prefix :
+       {"libcupti", "libnvperf_", "libpcsamplingutil", "libcudadebugger", "libnvidia-", "libucm"}) {
+    if (file.starts_with(prefix)) return FileKind::kInternal;
   }
-  next_functions[id].store(found, std::memory_order_relaxed);
-  return found;
+  return FileKind::kOther;
 }
 
-void* ResolveLibrary(FunctionId id) {
-  if (Function(id).layer == Layer::kDriver) {
-    return ResolveDriver() ? library_functions[id].load(std::memory_order_relaxed) : nullptr;
-  }
-  void* found = library_functions[id].load(std::memory_order_relaxed);
-  if (found != nullptr) return found;
-  void* const handle = OpenRuntime();
-  if (handle == nullptr) return nullptr;
-  found = OwnAddressRemoved(LibcDlsym()(handle, Function(id).symbol));
-  if (found != nullptr) library_functions[id].store(found, std::memory_order_relaxed);
-  return found;
+FileKind KindOfAddress(const void* address) {
+  Dl_info info;
+  return dladdr(address, &info) != 0 ? KindOfFile(info.dli_fname) : FileKind::kOther;
+}
+
+void* DriverFunction(FunctionId id) {
+  return ResolveDriver() ? driver_functions[id].load(std::memory_order_relaxed) : nullptr;
+}
+
+bool IsCudaFunction(FunctionId id, const void* function) {
+  if (Function(id).layer == Layer::kDriver) return function == DriverFunction(id);
+  return IsRuntimeAddress(function);
 }
 
 FunctionId FindDriverPointer(const char* name, const void* pointer) {
   if (name == nullptr || pointer == nullptr || !ResolveDriver()) return kNoFunction;
   for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
-    if (library_functions[id].load(std::memory_order_relaxed) != pointer) continue;
+    if (driver_functions[id].load(std::memory_order_relaxed) != pointer) continue;
     const FunctionRow& row = Function(static_cast<FunctionId>(id));
     if (row.layer == Layer::kDriver && NameMeansSymbol(name, row.symbol)) return static_cast<FunctionId>(id);
   }
   return kNoFunction;
 }
 
-RuntimeLibrary RuntimeOf(FunctionId id, void* pointer) {
-  for (const auto& [functions, which] : {std::pair{library_functions, RuntimeLibrary::kFirst},
-                                         std::pair{second_runtime_functions, RuntimeLibrary::kSecond}}) {
-    void* known = functions[id].load(std::memory_order_relaxed);
-    if (known == pointer) return which;
-    if (known != nullptr) continue;
-    if (!IsRuntimeAddress(pointer)) return RuntimeLibrary::kNone;
-    if (functions[id].compare_exchange_strong(known, pointer, std::memory_order_relaxed) || known == pointer) {
-      if (which == RuntimeLibrary::kSecond) TellTwoRuntimes(library_functions[id].load(), pointer);
-      return which;
-    }
-  }
-  if (IsRuntimeAddress(pointer)) TellThirdRuntime(pointer);
-  return RuntimeLibrary::kNone;
-}
-
-bool IsRuntimeAddress(const void* address) {
-  Dl_info info;
-  return dladdr(address, &info) != 0 && FileName(info.dli_fname).starts_with("libcudart");
-}
-
-void NoteRuntimeFunction(FunctionId id, void* function) {
-  next_functions[id].store(function, std::memory_order_relaxed);
-}
+bool IsRuntimeAddress(const void* address) { return KindOfAddress(address) == FileKind::kRuntime; }
 
 void* DriverHandle() {
   void* handle = driver_handle.load(std::memory_order_acquire);
@@ -175,17 +124,33 @@ int RuntimeVersionOf(const void* function) {
 }
 
 namespace {
-// Any function of the runtime that calls go to, by whichever door the first of them came.
-const void* AnyRuntimeFunction() {
-  for (const auto* functions : {next_functions, library_functions}) {
-    for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
-      if (Function(static_cast<FunctionId>(id)).layer != Layer::kRuntime) continue;
-      if (const void* const found = functions[id].load(std::memory_order_relaxed)) return found;
-    }
+// Any function of a runtime that calls go to, by this way.
+const void* AnyRuntimeFunction(Way way) {
+  for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
+    if (Function(static_cast<FunctionId>(id)).layer != Layer::kRuntime) continue;
+    const void* const found = targets[static_cast<int>(way)][id].load(std::memory_order_relaxed);
+    if (found != nullptr && IsRuntimeAddress(found)) return found;
   }
   return nullptr;
 }
+
+const void* AnyRuntimeFunction() {
+  const void* const found = AnyRuntimeFunction(Way::kSymbol);
+  return found != nullptr ? found : AnyRuntimeFunction(Way::kSecond);
+}
 }  // namespace
+
+void PinTargets() {
+  static constinit std::atomic<bool> pinned[kWays]{};
+  for (const Way way : {Way::kSymbol, Way::kSecond}) {
+    std::atomic<bool>& done = pinned[static_cast<int>(way)];
+    if (done.load(std::memory_order_relaxed)) continue;
+    Dl_info info;
+    const void* const function = AnyRuntimeFunction(way);
+    if (function == nullptr || dladdr(function, &info) == 0) continue;
+    if (!done.exchange(true, std::memory_order_relaxed)) OpenLoaded(info.dli_fname);
+  }
+}
 
 const char* RuntimePath() {
   Dl_info info;
@@ -194,16 +159,5 @@ const char* RuntimePath() {
 }
 
 int RuntimeVersion() { return RuntimeVersionOf(AnyRuntimeFunction()); }
-
-bool IsCudaInternal(const void* address) {
-  Dl_info info;
-  if (dladdr(address, &info) == 0) return false;
-  const std::string_view file = FileName(info.dli_fname);
-  for (const char* prefix :
-       {"libcupti", "libnvperf_", "libpcsamplingutil", "libcuda.so", "libcudadebugger", "libnvidia-"}) {
-    if (file.starts_with(prefix)) return true;
-  }
-  return false;
-}
 
 }  // namespace uvmtrace

@@ -7,8 +7,8 @@
 
 #include <atomic>
 
-#include "preload/calls/hook.h"
-#include "preload/session/session.h"
+#include "preload/base/hooked_thread.h"
+#include "preload/doors/resolve.h"
 #include "record/diagnostics.h"
 #include "record/recorder.h"
 
@@ -25,6 +25,12 @@ class Names {
     if (index >= kKept) return;
     strncpy(names_[index], name != nullptr ? name : "the program", kNameBytes - 1);
     ready_[index].store(true, std::memory_order_release);
+  }
+  bool Has(const char* name) const {
+    for (int i = 0; i < kKept; ++i) {
+      if (ready_[i].load(std::memory_order_acquire) && strncmp(names_[i], name, kNameBytes - 1) == 0) return true;
+    }
+    return false;
   }
   int count() const { return count_.load(std::memory_order_relaxed); }
   // "libone.so, libtwo.so and 3 more"
@@ -50,9 +56,11 @@ class Names {
 
 constinit Names deep_bound;
 constinit Names other_namespaces;
+constinit Names unpatched;
+constinit Names new_functions;
 constinit std::atomic<const void*> two_runtimes[2] = {};
-constinit std::atomic<const void*> third_runtime{nullptr};
-constinit std::atomic<const void*> unclear_caller{nullptr};
+constinit std::atomic<const void*> third_target{nullptr};
+constinit std::atomic<bool> is_new{false};
 
 void Tell(const char* source, const Names& names, const char* how) {
   if (names.count() == 0) return;
@@ -60,7 +68,7 @@ void Tell(const char* source, const Names& names, const char* how) {
   char reason[440];
   names.Print(list, sizeof(list));
   snprintf(reason, sizeof(reason),
-           "%s: loaded %s, so what %s calls of CUDA may pass no door; its faults and migrations "
+           "%s: %s, so what %s calls of CUDA may pass no door; its faults and migrations "
            "are recorded all the same",
            list, how, names.count() == 1 ? "it" : "they");
   Recorder::Get().SetSourceState(source, SourceStateKind::kUnavailable, reason);
@@ -76,7 +84,7 @@ const char* FileOf(const void* function) {
 void Note(Names* names, const char* file) {
   InternalWork internal;
   names->Add(file);
-  if (SessionRunning()) TellVisibility();
+  TellVisibility();
 }
 
 }  // namespace
@@ -84,58 +92,68 @@ void Note(Names* names, const char* file) {
 void NoteDeepBind(const char* file) { Note(&deep_bound, file); }
 void NoteNamespace(const char* file) { Note(&other_namespaces, file); }
 
+void NoteNewFunction(const char* symbol) {
+  if (new_functions.Has(symbol)) return;
+  new_functions.Add(symbol);
+  is_new.store(true, std::memory_order_release);
+}
+
+void NoteUnpatchedFile(const char* file) {
+  unpatched.Add(file);
+  is_new.store(true, std::memory_order_release);
+}
+
+void NoteTwoRuntimes(const void* one, const void* other) {
+  if (two_runtimes[1].load(std::memory_order_relaxed) != nullptr) return;
+  two_runtimes[0].store(one, std::memory_order_relaxed);
+  two_runtimes[1].store(other, std::memory_order_release);
+  is_new.store(true, std::memory_order_release);
+}
+
+void NoteThirdTarget(const void* function) {
+  if (third_target.exchange(function, std::memory_order_acq_rel) == nullptr) {
+    is_new.store(true, std::memory_order_release);
+  }
+}
+
 void TellVisibility() {
-  Tell("doors.deepbind", deep_bound, "with RTLD_DEEPBIND");
-  Tell("doors.namespace", other_namespaces, "into a namespace of its own (dlmopen)");
+  Tell("doors.deepbind", deep_bound, "loaded with RTLD_DEEPBIND");
+  Tell("doors.namespace", other_namespaces, "loaded into a namespace of its own (dlmopen)");
+  Tell("doors.read_only", unpatched, "has pointers to CUDA's functions that cannot be written");
   char reason[300];
-  if (const void* const one = two_runtimes[0].load(std::memory_order_acquire)) {
+  if (new_functions.count() != 0) {
+    char list[220];
+    new_functions.Print(list, sizeof(list));
+    snprintf(reason, sizeof(reason), "%s: newer than this uvmtrace, so its calls are not seen; use a newer uvmtrace",
+             list);
+    Recorder::Get().SetSourceState("doors.new_function", SourceStateKind::kUnavailable, reason);
+  }
+  const void* const other = two_runtimes[1].load(std::memory_order_acquire);
+  const void* const one = two_runtimes[0].load(std::memory_order_relaxed);
+  if (other != nullptr && IsRuntimeAddress(one) && IsRuntimeAddress(other)) {
     snprintf(reason, sizeof(reason),
              "%.100s and %.100s are both in use: each call goes to the one that its caller is "
              "linked with, or looked it up in",
-             FileOf(one), FileOf(two_runtimes[1].load(std::memory_order_acquire)));
+             FileOf(one), FileOf(other));
     Recorder::Get().SetSourceState("doors.runtimes", SourceStateKind::kActive, reason);
   }
-  if (const void* const caller = unclear_caller.load(std::memory_order_acquire)) {
-    snprintf(
-        reason, sizeof(reason),
-        "this process has several libcudart, and %.100s calls one without being linked with any: its calls go to the "
-        "one that was loaded first",
-        FileOf(caller));
-    Recorder::Get().SetSourceState("doors.unclear_runtime", SourceStateKind::kUnavailable, reason);
-  }
-  if (const void* const third = third_runtime.load(std::memory_order_acquire)) {
+  if (const void* const third = third_target.load(std::memory_order_acquire)) {
+    const bool runtime = IsRuntimeAddress(third);
     snprintf(reason, sizeof(reason),
-             "functions of %.100s, the third libcudart of this process, were looked up: what they "
-             "do is seen as driver calls only",
+             runtime ? "functions of %.100s, the third libcudart of this process, were looked up: what they "
+                       "do is seen as driver calls only"
+                     : "functions of %.100s stand before CUDA's, as those of another tool do already: calls that go to "
+                       "them are not seen",
              FileOf(third));
-    Recorder::Get().SetSourceState("doors.third_runtime", SourceStateKind::kUnavailable, reason);
+    Recorder::Get().SetSourceState(runtime ? "doors.third_runtime" : "doors.third_tool", SourceStateKind::kUnavailable,
+                                   reason);
   }
 }
 
-void TellTwoRuntimes(const void* one, const void* other) {
-  if (two_runtimes[1].exchange(other, std::memory_order_acq_rel) != nullptr) return;
-  two_runtimes[0].store(one, std::memory_order_release);
-  if (SessionRunning()) TellVisibility();
-}
-
-void NoteUnclearCaller(const void* call_site) {
-  if (unclear_caller.exchange(call_site, std::memory_order_acq_rel) == nullptr && SessionRunning()) TellVisibility();
-}
-
-void TellThirdRuntime(const void* function) {
-  if (third_runtime.exchange(function, std::memory_order_acq_rel) == nullptr && SessionRunning()) TellVisibility();
+void TellVisibilityIfNew() {
+  if (!is_new.exchange(false, std::memory_order_acq_rel)) return;
+  const InternalWork internal;
+  TellVisibility();
 }
 
 }  // namespace uvmtrace
-
-// For dlsym.S.
-extern "C" __attribute__((visibility("hidden"))) void uvmtrace_note_dlopen(const char* file) {
-  const int host_errno = errno;
-  uvmtrace::NoteDeepBind(file);
-  errno = host_errno;
-}
-extern "C" __attribute__((visibility("hidden"))) void uvmtrace_note_dlmopen(long, const char* file) {
-  const int host_errno = errno;
-  uvmtrace::NoteNamespace(file);
-  errno = host_errno;
-}

@@ -12,15 +12,20 @@ namespace uvmtrace {
 void NoteDeepBind(const char* file);
 void NoteNamespace(const char* file);
 
-// Two functions of one name in two files called libcudart*, and calls go to either by who makes them.
-void TellTwoRuntimes(const void* one, const void* other);
-// A third libcudart: what is looked up there goes past us.
-void TellThirdRuntime(const void* function);
+// The rest may be noted under the loader's lock: it is told by TellVisibilityIfNew.
 
-// A call by symbol from a file that is linked with none of the several libcudart of this process.
-void NoteUnclearCaller(const void* call_site);
+// One function of the runtime at two addresses. A preloaded tool's is none of a libcudart.
+void NoteTwoRuntimes(const void* one, const void* other);
+// A third address of one function: what is called there passes no hook.
+void NoteThirdTarget(const void* function);
+// A function of the driver that the list does not know and should.
+void NoteNewFunction(const char* symbol);
+// A file whose slots could not be written.
+void NoteUnpatchedFile(const char* file);
 
 // Everything that was noted so far. Once when a session starts.
 void TellVisibility();
+// The same, if something was noted since. Not under the loader's lock.
+void TellVisibilityIfNew();
 
 }  // namespace uvmtrace

@@ -15,6 +15,15 @@
 namespace uvmtrace::launcher {
 namespace {
 
+// Of this program, and so of the library beside it.
+#if defined(__x86_64__)
+constexpr Elf64_Half kMachine = EM_X86_64;
+#elif defined(__aarch64__)
+constexpr Elf64_Half kMachine = EM_AARCH64;
+#else
+#error "tell the launcher which ELF machine this is"
+#endif
+
 bool IsExecutableFile(const std::string& file) {
   struct stat status {};
   return stat(file.c_str(), &status) == 0 && S_ISREG(status.st_mode) && access(file.c_str(), X_OK) == 0;
@@ -72,7 +81,7 @@ PreloadEffect EffectOfPreload(const std::string& program) {
       name = interpreter;
       continue;
     }
-    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != EM_X86_64) return PreloadEffect::kOtherMachine;
+    if (header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_machine != kMachine) return PreloadEffect::kOtherMachine;
     for (int i = 0; i < header.e_phnum; ++i) {
       Elf64_Phdr segment{};
       file.seekg(static_cast<std::streamoff>(header.e_phoff + static_cast<uint64_t>(i) * header.e_phentsize));

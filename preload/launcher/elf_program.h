@@ -12,7 +12,7 @@ enum class PreloadEffect {
   kWorks,
   kStatic,        // no dynamic linker
   kPrivileged,    // setuid, setgid or file capabilities: the dynamic linker ignores LD_PRELOAD
-  kOtherMachine,  // not a 64-bit x86 program: the dynamic linker cannot load the library
+  kOtherMachine,  // built for another processor: the dynamic linker cannot load the library
 };
 
 // What LD_PRELOAD does to the program in `file`. A script is judged by its interpreter, at most a few levels deep.

@@ -3,19 +3,23 @@
 // Sets the environment that libuvmtrace.so reads, and becomes the program: exit status and signals are the program's
 // own. Nothing here is needed to trace; LD_PRELOAD=libuvmtrace.so does the same.
 #include <errno.h>
+#include <gnu/libc-version.h>
 #include <limits.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <string>
 #include <vector>
 
 #include "preload/launcher/elf_program.h"
+#include "preload/launcher/glibc_floor.h"
 
 namespace uvmtrace::launcher {
 namespace {
@@ -31,6 +35,7 @@ struct Options {
   std::string max_overhead;
   std::string stacks;
   std::string buffer_mb;
+  std::string max_mb;
   std::string log;
   std::string kernels;
   std::string simulate;
@@ -50,6 +55,35 @@ std::string LibraryFolder() {
     if (std::filesystem::exists(candidate / "libuvmtrace.so", error)) return candidate.string();
   }
   return {};
+}
+
+// The library's own file says what it needs, whichever machine built it.
+std::string Version() {
+  const std::string folder = LibraryFolder();
+  const std::string floor = folder.empty() ? std::string() : GlibcFloor(folder + "/libuvmtrace.so");
+  std::string text = std::string("uvmtrace ") + UVMTRACE_VERSION;
+  text += floor.empty() ? "\nlibuvmtrace.so was not found" : "\nlibuvmtrace.so needs glibc " + floor + " or later";
+  return text + "; this machine has " + gnu_get_libc_version();
+}
+
+// LD_PRELOAD is a list that is separated by colons and blanks, and a path in it cannot be quoted. A folder whose path
+// has one is reached by a link in a private folder of this user's. Empty: that cannot be made.
+std::string FolderForList(const std::string& folder) {
+  if (folder.find_first_of(": \t\n") == std::string::npos) return folder;
+  namespace fs = std::filesystem;
+  std::error_code error;
+  const fs::path base = fs::temp_directory_path(error) / ("uvmtrace-" + std::to_string(getuid()));
+  if (error || base.string().find_first_of(": \t\n") != std::string::npos) return {};
+  mkdir(base.c_str(), 0700);
+  struct stat status;
+  // Somebody else's folder, or one that others can write to, could lead anywhere.
+  if (lstat(base.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || status.st_uid != getuid() ||
+      (status.st_mode & 022) != 0) {
+    return {};
+  }
+  const fs::path link = base / std::to_string(std::hash<std::string>{}(folder));
+  if (symlink(folder.c_str(), link.c_str()) == 0) return link.string();
+  return fs::read_symlink(link, error) == folder && !error ? link.string() : std::string();
 }
 
 void Prepend(const char* variable, const std::string& value) {
@@ -83,17 +117,25 @@ void WarnIfPreloadHasNoEffect(const std::string& file) {
              "will be no trace. Run it as the user that owns it, or take these bits away.\n";
       return;
     case PreloadEffect::kOtherMachine:
-      std::cerr << "uvmtrace: warning: " << file
-                << " is not a 64-bit x86 program: the library cannot be loaded into it, and there will be no trace.\n";
+      std::cerr
+          << "uvmtrace: warning: " << file
+          << " is built for another processor than this uvmtrace: the library cannot be loaded into it, and there "
+             "will be no trace.\n";
       return;
   }
 }
 
 int Run(const Options& options) {
-  const std::string library_folder = LibraryFolder();
-  if (library_folder.empty()) {
+  const std::string installed_folder = LibraryFolder();
+  if (installed_folder.empty()) {
     return Fail(kUsage, "libuvmtrace.so was not found beside this program (../" UVMTRACE_LIBDIR
                         "): install uvmtrace again, or set LD_PRELOAD yourself");
+  }
+  const std::string library_folder = FolderForList(installed_folder);
+  if (library_folder.empty()) {
+    return Fail(kUsage, installed_folder +
+                            " has a blank or a colon in its path, which LD_PRELOAD cannot name, and no "
+                            "link to it could be made in the folder for temporary files. Install uvmtrace elsewhere");
   }
   const std::string& name = options.program.front();
   const std::string file = FindProgram(name, getenv("PATH"));
@@ -112,6 +154,7 @@ int Run(const Options& options) {
   SetIfGiven("UVMTRACE_MAX_OVERHEAD", options.max_overhead);
   SetIfGiven("UVMTRACE_STACKS", options.stacks);
   SetIfGiven("UVMTRACE_BUFFER_MB", options.buffer_mb);
+  SetIfGiven("UVMTRACE_MAX_MB", options.max_mb);
   SetIfGiven("UVMTRACE_LOG", options.log);
   if (!options.kernels.empty()) setenv("UVMTRACE_KERNELS", options.kernels == "on" ? "1" : "0", 1);
   Prepend("LD_PRELOAD", library_folder + "/libuvmtrace.so");
@@ -143,7 +186,7 @@ int Run(const Options& options) {
 
 int Main(int argc, char** argv) {
   CLI::App app("Records what a CUDA program does with its memory. uvmtrace-report explains the trace.", "uvmtrace");
-  app.set_version_flag("--version", std::string("uvmtrace ") + UVMTRACE_VERSION);
+  app.set_version_flag("--version", &Version);
   app.require_subcommand(1);
   Options options;
   CLI::App* const run =
@@ -163,13 +206,16 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(0, 128));
   run->add_option("--buffer-mb", options.buffer_mb, "Memory for buffers in MiB (default 64)")
       ->check(CLI::Range(4, 4096));
+  run->add_option("--max-mb", options.max_mb,
+                  "Size of the trace in MiB at which events are no longer written (default none)")
+      ->check(CLI::Range(1, 1 << 20));
   run->add_option("--log", options.log, "Lines on stderr (default warn)")
       ->check(CLI::IsMember({"quiet", "warn", "info", "debug"}));
   run->add_option("--kernels", options.kernels,
                   "Record kernels (default on); off: CUPTI cannot be held up by calls that wait for the GPU")
       ->check(CLI::IsMember({"on", "off"}));
   CLI::Option* const simulate =
-      run->add_option("--simulate", options.simulate, "Run on a simulated GPU: a100-80g, h200 or tiny");
+      run->add_option("--simulate", options.simulate, "Run on a simulated GPU: a100-80g, h200, tiny, or hmm");
   run->add_option("--sim-memory", options.sim_memory, "Memory of the simulated GPU, such as 64MiB")->needs(simulate);
   run->add_option("--sim-h2d-gbps", options.sim_h2d_gbps, "Bandwidth to the simulated GPU, in GB/s")
       ->needs(simulate)

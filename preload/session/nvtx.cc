@@ -21,7 +21,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "preload/calls/hook.h"
+#include "preload/base/hooked_thread.h"
 #include "preload/doors/libc_symbols.h"
 #include "preload/session/session.h"
 #include "record/recorder.h"
@@ -118,7 +118,7 @@ uint32_t Intern(const Text& text) {
 void Record(AnnotationKind kind, Domain domain, uint32_t name, const Text& text, uint64_t range) {
   if (!SessionRunning()) return;
   const int host_errno = errno;
-  ThreadState& thread = thread_state;
+  HookedThread& thread = hooked_thread;
   if (thread.tid == 0) thread.tid = static_cast<uint32_t>(syscall(SYS_gettid));
   AnnotationEvent event;
   event.time_ns = NowNs();

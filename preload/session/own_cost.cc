@@ -3,7 +3,7 @@
 #include "cupti/cupti_source.h"
 #include "driver/driver_sampler.h"
 #include "driver/queue_source.h"
-#include "preload/calls/call_cost.h"
+#include "preload/base/call_cost.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {

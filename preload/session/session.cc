@@ -14,19 +14,20 @@
 
 #include <algorithm>
 
-#include "preload/calls/hook.h"
-#include "preload/calls/managed_memory.h"
+#include "preload/base/config.h"
+#include "preload/base/hooked_thread.h"
 #include "preload/doors/resolve.h"
+#include "preload/doors/slots.h"
 #include "preload/doors/visibility.h"
 #include "preload/session/audit.h"
-#include "preload/session/config.h"
 #include "preload/session/devices.h"
-#include "preload/session/fork_guard.h"
 #include "preload/session/host_memory.h"
+#include "preload/session/managed_memory.h"
 #include "preload/session/nvtx.h"
 #include "preload/session/out_of_memory.h"
 #include "preload/session/own_cost.h"
 #include "preload/session/sources.h"
+#include "preload/stacks/fork_guard.h"
 #include "preload/stacks/python_stack.h"
 #include "preload/stacks/stack.h"
 #include "record/diagnostics.h"
@@ -127,6 +128,7 @@ void ForgetParent() {
   ForgetOwnCost();
   ForgetAllocationFailures();
   ForgetPythonStacks();
+  ForgetSlotScan();
   session.devices.store(Work::kNotDone, std::memory_order_relaxed);
   session.sampler.store(Work::kNotDone, std::memory_order_relaxed);
   session.managed_sources.store(Work::kNotDone, std::memory_order_relaxed);
@@ -134,7 +136,7 @@ void ForgetParent() {
   ForgetHostMemory();
   session.finished.store(Work::kNotDone, std::memory_order_relaxed);
   session.calls_while_starting.store(0, std::memory_order_relaxed);
-  thread_state = {};
+  hooked_thread = {};
 }
 
 void AfterForkInChild() {
@@ -206,6 +208,7 @@ bool StartRecording() {
       .buffer_bytes = session.config.buffer_bytes,
       .functions = FunctionDefinitions(),
       .detail = DetailName(session.config.detail),
+      .max_file_bytes = session.config.max_file_bytes,
       .end_for_host = &FinishSession,
   };
   if (!recorder.Start(options)) return false;
@@ -229,12 +232,12 @@ bool StartRecording() {
 // Keeps what is done here out of the duration of the call in which it is done.
 class OwnWorkTimer {
  public:
-  OwnWorkTimer() : start_ns_(NowNs()), before_ns_(thread_state.own_work_ns) {}
+  OwnWorkTimer() : start_ns_(NowNs()), before_ns_(hooked_thread.own_work_ns) {}
   ~OwnWorkTimer() {
     const uint64_t spent_ns = NowNs() - start_ns_;
-    const uint64_t beneath_ns = thread_state.own_work_ns - before_ns_;  // told by timers within this one
+    const uint64_t beneath_ns = hooked_thread.own_work_ns - before_ns_;  // told by timers within this one
     start_cost_ns.fetch_add(spent_ns - beneath_ns, std::memory_order_relaxed);
-    thread_state.own_work_ns = before_ns_ + spent_ns;
+    hooked_thread.own_work_ns = before_ns_ + spent_ns;
   }
   OwnWorkTimer(const OwnWorkTimer&) = delete;
   OwnWorkTimer& operator=(const OwnWorkTimer&) = delete;
@@ -277,7 +280,8 @@ bool EnsureSession() {
     if (owner != 0 && owner != pid) {  // made by clone, past the fork handler
       ForgetForkGuard();
       ForgetParent();
-      thread_state.depth = 1;  // ours, see InternalWork
+      hooked_thread.depth = 1;  // this function is at work, see InternalWork
+      hooked_thread.outermost_frame = UINTPTR_MAX;
     }
     const OwnWorkTimer timer;
     session.pid.store(pid, std::memory_order_relaxed);

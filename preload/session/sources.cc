@@ -81,6 +81,7 @@ bool StartQueue(const Config& config, const ToolsCalls* tools, const DeviceUuid*
   options.tools = tools;
   options.devices = devices;
   options.device_count = device_count;
+  options.system_memory = PageableMemoryAccess();
   options.detail = config.detail == Detail::kLight     ? QueueDetail::kLight
                    : config.detail == Detail::kSampled ? QueueDetail::kSampled
                                                        : QueueDetail::kFull;
@@ -125,6 +126,7 @@ CuptiOptions OptionsOfCupti(const Config& config) {
   CuptiOptions options;
   options.cudart_path = RuntimePath();
   options.drain_period_us = config.drain_period_us;
+  options.buffer_bytes = config.buffer_bytes;
   options.simulated = SimulatorRoot() != nullptr;
   options.kernels = config.kernels;
   options.activity = &UnifiedMemoryActivity;

@@ -17,7 +17,7 @@
 
 #include <cstdint>
 
-#include "preload/session/config.h"
+#include "preload/base/config.h"
 
 namespace uvmtrace {
 

@@ -118,7 +118,7 @@ uint32_t CodeIdByLayout(const PythonApi& python, const PythonLayout& layout, con
   CodeEntry& entry = EntryOf(code);
   {
     ShortLockGuard guard(code_lock);
-    if (entry.code == code && entry.id != 0 && entry.file == file && entry.name == name &&
+    if (guard && entry.code == code && entry.id != 0 && entry.file == file && entry.name == name &&
         entry.first_line == first_line && entry.names_hash == names_hash) {
       return entry.id;
     }
@@ -128,7 +128,7 @@ uint32_t CodeIdByLayout(const PythonApi& python, const PythonLayout& layout, con
   const uint32_t id =
       DefineCode(StringText(python, layout, file, file_buffer), StringText(python, layout, name, name_buffer));
   ShortLockGuard guard(code_lock);
-  entry = {code, file, name, names_hash, first_line, id};
+  if (guard) entry = {code, file, name, names_hash, first_line, id};
   return id;
 }
 
@@ -136,7 +136,7 @@ uint32_t CodeIdByApi(const PythonApi& python, int minor, PythonObject* code) {
   CodeEntry& entry = EntryOf(code);
   {
     ShortLockGuard guard(code_lock);
-    if (entry.code == code && entry.names_hash == kPinned && entry.id != 0) return entry.id;
+    if (guard && entry.code == code && entry.names_hash == kPinned && entry.id != 0) return entry.id;
   }
   char file[kNameBytes];
   char name[kNameBytes];
@@ -147,6 +147,7 @@ uint32_t CodeIdByApi(const PythonApi& python, int minor, PythonObject* code) {
   const uint32_t id = DefineCode({file, file_bytes}, {name, name_bytes});
   // Another thread may be reading the same table by layout, without the GIL.
   ShortLockGuard guard(code_lock);
+  if (!guard) return id;
   // An entry that holds a reference stays: to give it up might run code of the program.
   if (entry.names_hash == kPinned && entry.code != code) return id;
   if (entry.code != code || entry.names_hash != kPinned) python.increment(code);

@@ -11,7 +11,7 @@
 #include <algorithm>
 #include <atomic>
 
-#include "preload/session/config.h"
+#include "preload/base/config.h"
 #include "preload/stacks/python_interpreter.h"
 #include "preload/stacks/python_names.h"
 #include "record/recorder.h"

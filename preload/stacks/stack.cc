@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <atomic>
 
+#include "preload/base/config.h"
 #include "preload/doors/resolve.h"
-#include "preload/session/config.h"
-#include "preload/session/fork_guard.h"
+#include "preload/stacks/fork_guard.h"
 
 namespace uvmtrace {
 namespace {

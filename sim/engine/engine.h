@@ -200,6 +200,9 @@ class Engine {
 
   // With the lock held.
   std::map<uint64_t, Allocation>::iterator FindLocked(uint64_t address);
+  // Makes the blocks of [address, address + bytes) managed memory that lives on the CPU, so that the model migrates
+  // them. False if the process has no such memory.
+  bool AddSystemMemoryLocked(uint64_t address, uint64_t bytes);
   Allocation* AddLocked(uint64_t address, uint64_t bytes, AllocationKind kind, unsigned flags, int device = 0);
   CUresult ReserveDeviceLocked(int device, uint64_t bytes, Outcome* outcome);
   uint64_t AllocateSmallLocked(int device, uint64_t bytes, Outcome* outcome);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <iterator>
+#include <vector>
 
 #include "sim/engine/cpu_fault.h"
 #include "sim/engine/engine.h"
@@ -30,6 +31,24 @@ Allocation* Engine::AddLocked(uint64_t address, uint64_t bytes, AllocationKind k
   Allocation& allocation = allocations_[address];
   allocation = {address, bytes, kind, flags, next_allocation_id_++, device};
   return &allocation;
+}
+
+// The CPU's accesses cannot be caught here, because pages of the heap cannot be protected under a program's feet: what
+// has migrated stays on the GPU until it is evicted.
+bool Engine::AddSystemMemoryLocked(uint64_t address, uint64_t bytes) {
+  const uint64_t first_page = address / kPageBytes * kPageBytes;
+  const uint64_t end = RoundUp(address + bytes, kPageBytes);
+  std::vector<unsigned char> resident((end - first_page) / kPageBytes);
+  if (mincore(reinterpret_cast<void*>(first_page), end - first_page, resident.data()) != 0) return false;
+  for (uint64_t block = address / kBlockBytes * kBlockBytes; block < end; block += kBlockBytes) {
+    if (model_.Contains(block, kBlockBytes)) continue;
+    if (!model_.AddRange(block, kBlockBytes)) return false;
+    Outcome first_touches;
+    for (uint64_t page = block; page < block + kBlockBytes; page += kPageBytes) {
+      model_.CpuAccess(page, Access::kWrite, &first_touches);
+    }
+  }
+  return true;
 }
 
 // Takes room from managed memory. The evictions are the caller's time and events: see AllocateDevice.

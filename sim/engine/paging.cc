@@ -49,6 +49,7 @@ void Engine::GiveOutcome(Outcome* outcome) {
 
 void Engine::ApplyProtections(const Outcome& outcome) {
   for (const ProtectionChange& change : outcome.protections) {
+    if (!window_.Contains(change.address)) continue;  // memory that CUDA did not allocate
     if (window_.Protect(change.address, change.bytes, change.protection) || protection_failed_) continue;
     protection_failed_ = true;
     // write, not stdio: this may be a signal handler.
@@ -179,11 +180,16 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, GpuClie
   if (bytes == 0) return host;
   const bool copies = client == GpuClient::kCopyEngine;
   Outcome* outcome = nullptr;
+  bool system_memory = false;
   {
     Lock lock(&mutex_);
     const auto it = FindLocked(address);
-    if (it == allocations_.end()) return copies && !window_.Contains(address) ? host : nullptr;
-    const Allocation& allocation = it->second;
+    const bool unknown = it == allocations_.end();
+    if (unknown && (window_.Contains(address) || (!copies && !profile_.system_memory))) return nullptr;
+    if (unknown && copies) return host;
+    system_memory = unknown;
+    if (system_memory && !AddSystemMemoryLocked(address, bytes)) return nullptr;
+    const Allocation allocation = unknown ? Allocation{address, bytes, AllocationKind::kManaged, 0, 0} : it->second;
     if (allocation.kind == AllocationKind::kReserved) {
       if (!copies) DemandDeviceMemory(bytes);
       return ReservedAccessibleLocked(address, bytes) ? window_.Alias(address) : nullptr;
@@ -220,7 +226,8 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, GpuClie
   if (!copies) DemandDeviceMemory(bytes - std::min(bytes, outcome->remote_bytes));
   const bool reachable = !outcome->out_of_memory && !outcome->invalid;
   GiveOutcome(outcome);
-  return reachable ? window_.Alias(address) : nullptr;
+  if (!reachable) return nullptr;
+  return system_memory ? host : window_.Alias(address);
 }
 
 // The pages belong to their new place when the call's turn has come; its copies are reported when they are over.

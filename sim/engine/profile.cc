@@ -59,6 +59,8 @@ constexpr LinkModel kH200Link = {55.3, 55.3, 9.3, 16.5, 51.4, 10, 4000, 350, 0.2
 const Profile kProfiles[] = {
     // 64 MiB, so that a test can be over its capacity in a moment.
     {"tiny", "Simulated Tiny GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, 1},
+    // The same, and the heap, the stacks and mapped files fault and migrate as well.
+    {"hmm", "Simulated HMM GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, 1, true},
     // 80e9 bytes: what an "80 GB" A100 has left beside its context, in whole blocks.
     {"a100-80g", "Simulated A100 80GB", uint64_t{38'147} * 2 * kMiB, 8, 0, 108, A100Cost(), kA100Link, 1, 8192, 1},
     {"h200", "Simulated H200", uint64_t{141'000'000'000} / (2 * kMiB) * (2 * kMiB), 9, 0, 132, H200Cost(), kH200Link, 1,
@@ -125,7 +127,7 @@ Profile LoadProfile() {
   if (name != nullptr && *name != '\0') {
     const Profile* found = FindProfile(name);
     if (found != nullptr) profile = *found;
-    if (found == nullptr) Complain("UVMTRACE_SIM_PROFILE", name, "tiny, a100-80g or h200");
+    if (found == nullptr) Complain("UVMTRACE_SIM_PROFILE", name, "tiny, hmm, a100-80g or h200");
   }
   ReadMemory(&profile.memory_bytes);
   // One number for one direction of the link: what else goes that way becomes faster or slower with it.

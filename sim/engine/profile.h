@@ -33,12 +33,14 @@ struct Profile {
   double time_scale = 1;  // modelled time is burnt times this; 0: not at all
   uint32_t tools_queue_entries = 8192;
   int gpus = 1;
+  // The GPU reaches memory that CUDA did not allocate, and the driver migrates it (HMM).
+  bool system_memory = false;
 };
 
 // Null if there is none of that name.
 const Profile* FindProfile(const char* name);
 
-// UVMTRACE_SIM_PROFILE (tiny, a100-80g, h200) and its overrides UVMTRACE_SIM_MEMORY, UVMTRACE_SIM_H2D_GBPS,
+// UVMTRACE_SIM_PROFILE (tiny, hmm, a100-80g, h200) and its overrides UVMTRACE_SIM_MEMORY, UVMTRACE_SIM_H2D_GBPS,
 // UVMTRACE_SIM_D2H_GBPS, UVMTRACE_SIM_TIME_SCALE, UVMTRACE_SIM_QUEUE_ENTRIES, UVMTRACE_SIM_GPUS. A malformed value is
 // one line on stderr, and the default.
 Profile LoadProfile();

@@ -112,6 +112,8 @@ int Attribute(const Engine& engine, CUdevice_attribute attribute, CUdevice devic
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM:
       return 1;
+    case CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS:
+      return profile.system_memory ? 1 : 0;
     case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
       return device + 1;
     case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:

@@ -98,5 +98,5 @@ if(UVMTRACE_SANITIZE STREQUAL "")
   add_test(NAME examples.kv_remap_never_waits
     COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/examples_waits.py --build ${CMAKE_BINARY_DIR}
             --counter $<TARGET_FILE:uvmtrace_counting_cuda>)
-  set_tests_properties(examples.kv_remap_never_waits PROPERTIES TIMEOUT 120)
+  set_tests_properties(examples.kv_remap_never_waits PROPERTIES TIMEOUT 300)
 endif()

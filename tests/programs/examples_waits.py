@@ -20,7 +20,8 @@ def run(build, folder, design, steps, preload):
     environment = dict(os.environ, LD_LIBRARY_PATH=str(build / "lib" / "uvmtrace" / "sim"), UVMTRACE_SIM_PROFILE="tiny",
                        UVMTRACE_OUT=str(folder / "trace.pb"), UVMTRACE_LOG="quiet", LD_PRELOAD=str(preload))
     done = subprocess.run([build / "bin" / "examples" / "kv_remap", "--blocks", "40", "--slots", "8", "--window", "3", "--fresh",
-                           "1", "--steps", str(steps), "--block-bytes", "2MiB", "--design", design], env=environment,
+                           "1", "--steps", str(steps), "--block-bytes", "2MiB" if design.startswith("vmm") else "64KiB",
+                           "--design", design], env=environment,
                           capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"{design}: exit {done.returncode}: {done.stderr}")

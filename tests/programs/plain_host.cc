@@ -195,16 +195,6 @@ int Registers(const char* soname) {
   return 0;
 }
 
-// Our exports are found where CUDA's would be, though there is no CUDA in the process.
-int MissingDriver() {
-  const auto allocate = reinterpret_cast<decltype(&cuMemAlloc_v2)>(dlsym(RTLD_DEFAULT, "cuMemAlloc_v2"));
-  if (allocate == nullptr) return 0;
-  CUdeviceptr pointer = 0x5;
-  const bool refused = allocate(&pointer, 64) == CUDA_ERROR_NOT_FOUND && allocate(nullptr, 0) == CUDA_ERROR_NOT_FOUND;
-  const auto runtime = reinterpret_cast<cudaError_t (*)(void**, size_t)>(dlsym(RTLD_DEFAULT, "cudaMalloc"));
-  return refused && pointer == 0x5 && runtime(nullptr, 64) == cudaErrorUnknown ? 0 : 1;
-}
-
 int MissingLibrary() {
   printf("%s\n", dlopen("libcudart.so.99", RTLD_NOW) == nullptr ? "none" : "some");
   return 0;
@@ -228,7 +218,6 @@ int main(int argc, char** argv) {
       {"deep_bind", &DeepBind},
       {"registers_12", [] { return Registers("libcudart.so.12"); }},
       {"registers_13", [] { return Registers("libcudart.so.13"); }},
-      {"missing_driver", &MissingDriver},
       {"missing_library", &MissingLibrary},
   };
   return RunScenario(scenarios, argc, argv);

@@ -46,6 +46,31 @@ def simulated_work(run):
     check(trace.cpu_faults == 1, f"{trace.cpu_faults} CPU faults: the program touches one page of managed memory")
 
 
+def system_memory(run):
+    """Memory that came from malloc faults and migrates; no managed memory exists, and the sources are on."""
+    trace = run.trace()
+    check(trace.devices[0].get("pageable_memory_access"), trace.devices)
+    check(trace.states["driver_queue"][0] == "ACTIVE", trace.states)
+    check(trace.states["exact_counters"][0] == "ACTIVE", trace.states)
+    check(trace.states["memory_areas"][0] == "ACTIVE", trace.states)
+    check(not trace.losses, f"losses: {trace.losses}")
+    areas = [area for chunk in trace.chunks for area in chunk.get("memory_area", [])
+             if area.get("kind") == "MEMORY_AREA_KIND_ANONYMOUS"]
+    migrations = []
+    for chunk in trace.chunks:
+        for columns in chunk.get("migrations", []):
+            address = 0
+            for delta, size in zip(columns["address_delta"], columns["bytes"]):
+                address += int(delta)
+                migrations.append((address, int(size)))
+    moved = sum(size for _, size in migrations)
+    check(moved >= SYSTEM_MEMORY_BYTES, f"{moved} bytes migrated")
+    inside = max((sum(size for address, size in migrations if int(area["start"]) <= address < int(area["end"]))
+                  for area in areas), default=0)
+    # The driver moves 64 KiB at a time, so the first piece may begin before the mapping.
+    check(inside >= SYSTEM_MEMORY_BYTES - (1 << 20), f"{inside} bytes of {moved} lie in one mapping: {areas}")
+
+
 def simulated_death(run):
     unclean_work(run)
     check(run.trace().cpu_faults == 1, "what happened 250 ms before the end is lost")
@@ -238,6 +263,27 @@ def warned(*lines):
     return expect
 
 
+def foreign_file(folder):
+    with open(os.path.join(folder, "trace.pb"), "w") as file:
+        file.write("notes")
+
+
+def foreign_file_untouched(run):
+    check(run.files() == ["trace.pb"], run.files())
+    with open(os.path.join(run.folder, "trace.pb")) as file:
+        check(file.read() == "notes", "the file was overwritten")
+
+
+def stops_growing(run):
+    trace = run.trace()
+    check(os.path.getsize(os.path.join(run.folder, "trace.pb")) <= 1 << 20, "the trace is larger than UVMTRACE_MAX_MB")
+    check(trace.clean, "the end is not clean")
+    check(trace.states["trace_file"][0] == "STOPPED", trace.states)
+    lost = sum(int(loss["count"]) for loss in trace.losses)
+    check(lost + len(trace.calls) >= 2 * 20 * 8192, f"{len(trace.calls)} written, {lost} lost: {trace.losses}")
+    check(any("UVMTRACE_MAX_MB" in loss["reason"] for loss in trace.losses), trace.losses)
+
+
 PYTHON_DRIVER = """
 import ctypes
 driver = ctypes.CDLL("libcuda.so.1")
@@ -264,6 +310,8 @@ else: print(1)
 time.sleep(0.3)
 """
 
+
+SYSTEM_MEMORY_BYTES = 16 << 20
 
 CASES = {
     "normal": ("runtime_host", ["normal"], whole_process_version, {}),
@@ -316,14 +364,13 @@ CASES = {
     "registers_12": ("plain_host", ["registers_12"], registers, {}),
     "registers_13": ("plain_host", ["registers_13"], registers, {}),
     "missing_library": ("plain_host", ["missing_library"], no_file, {}),
-    "missing_driver": ("plain_host", ["missing_driver"], both(warned("cuMemAlloc_v2", "cudaMalloc was"), no_file),
-                       {"stderr": True}),
     "protobuf_host": ("protobuf_host", [], nothing, {}),
     "python": (PYTHON, ["-c", PYTHON_DRIVER], python_ctypes, {}),
     "injected": (PYTHON, ["-c", INJECT], injected, {"inject": True}),
     "simulated_normal": ("runtime_host", ["normal"], simulated_work, {"env": SIMULATED}),
     "simulated__exit4": ("runtime_host", ["_exit4"], simulated_work, {"env": SIMULATED}),
     "simulated_quick_exit6": ("runtime_host", ["quick_exit6"], simulated_work, {"env": SIMULATED}),
+    "simulated_system_memory": ("system_memory_host", [], system_memory, {"env": {"UVMTRACE_SIM_PROFILE": "hmm"}}),
     "simulated_sigkill": ("runtime_host", ["sigkill"], simulated_death, {"env": SIMULATED}),
     "simulated_fork_before": ("runtime_host", ["fork_before"], processes(2, 2), {"env": SIMULATED}),
     "simulated_fork_idle": ("runtime_host", ["fork_idle"], processes(1, 2), {"env": SIMULATED}),
@@ -343,6 +390,10 @@ CASES = {
     "launched": ("runtime_host", ["exit3"], one_clean_work, {"launcher": True}),
     "sanitizer_finds_a_fault": ("plain_host", ["no_cuda"], nothing,
                                 {"before": "faulty", "finding": {"address": "global-buffer-overflow", "thread": "data race"}}),
+    "launched_from_a_path_with_blanks": ("runtime_host", ["exit3"], one_clean_work, {"launcher": "a folder: mine"}),
+    "foreign_file": ("runtime_host", ["normal"], both(warned("is not a trace"), foreign_file_untouched),
+                     {"stderr": True, "prepare": foreign_file}),
+    "file_size": ("call_sites_host", ["cost"], stops_growing, {"env": {"UVMTRACE_MAX_MB": "1"}}),
     "launched_sigterm": ("runtime_host", ["sigterm"], unclean_work, {"launcher": True}),
 }
 

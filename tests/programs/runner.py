@@ -8,13 +8,13 @@ function per case. A list of cases is a dictionary:
 program      in the build's folder of test programs, or PYTHON with a script of python/ or -c as the first argument
 expectation  called with the traced Run; raises Failure
 options
-  env        more variables; {fake} is the stand-ins' folder; UVMTRACE_SIM_PROFILE runs on the simulator instead of them
+  env        more variables; {fake} is the stand-ins' folder, in arguments {libraries} that of the test libraries; UVMTRACE_SIM_PROFILE runs on the simulator instead of them
   stderr     the library may print there: the expectation says what
   partner    another library is preloaded as well, behind ours: its name
   before     the same, before ours
   twice      two copies of libuvmtrace.so are preloaded
   slow_disk  milliseconds that every write to the trace takes
-  launcher   run by uvmtrace run
+  launcher   run by uvmtrace run; a name: installed in a folder of that name
   inject     loaded by the program, as CUDA_INJECTION64_PATH does, instead of preloaded
   prepare    called with the folder of each run before it
   sanitized  variables that make less of it where a sanitizer makes everything slow
@@ -63,15 +63,16 @@ class Run:
                      os.path.join(args.fake, "11")]
         if "UVMTRACE_SIM_PROFILE" in environment:
             libraries = [args.simulator]
-        variables["LD_LIBRARY_PATH"] = ":".join(libraries)
+        variables["LD_LIBRARY_PATH"] = ":".join([*libraries, args.libraries])
         variables.update({name: value.replace("{fake}", args.fake) for name, value in environment.items()})
         variables.update(args.sanitizer.environment(self.findings_folder))
         preload = args.sanitizer.preload() + preload
         if preload:
             variables["LD_PRELOAD"] = ":".join(preload)
+        command = [word.replace("{libraries}", args.libraries) for word in command]
         limit = RUN_LIMIT_SECONDS * (4 if args.sanitizer else 1)
         start = time.monotonic()
-        self.process = subprocess.run(command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        self.process = subprocess.run(args.emulator + command, cwd=folder, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                       text=True, timeout=limit)
         self.seconds = time.monotonic() - start
 
@@ -139,6 +140,8 @@ def run_case(args, name, case):
         reason = "this build has no sanitizer"
     if reason is not None:
         raise Skipped(reason)
+    if program == PYTHON and args.emulator:
+        raise Skipped("the interpreter here is not of the processor that is emulated")
     if program == PYTHON and arguments[0] != "-c":
         arguments = [os.path.join(HERE, "python", arguments[0])] + arguments[1:]
     paths = [os.path.join(args.programs, program)]
@@ -177,7 +180,8 @@ def run_once(args, name, command, expectation, options):
         if without.process.returncode == SKIP:
             raise Skipped("not permitted here")
         if options.get("launcher"):
-            traced = Run(args, folders[1], [args.launcher, "run", "--"] + command, environment, before + behind)
+            traced = Run(args, folders[1], [launcher_in(args, base, options["launcher"]), "run", "--"] + command,
+                         environment, before + behind)
         elif options.get("inject"):
             traced = Run(args, folders[1], command, {**environment, "TEST_LIBRARY": args.library}, before + behind)
         else:
@@ -194,6 +198,16 @@ def run_once(args, name, command, expectation, options):
     finally:
         if not args.keep:
             shutil.rmtree(base)
+
+
+def launcher_in(args, base, folder):
+    """The launcher as it is, or, with a name, installed in a folder of that name."""
+    if folder is True:
+        return args.launcher
+    for source, name in ((args.launcher, "bin"), (args.library, "lib")):
+        os.makedirs(os.path.join(base, folder, name))
+        shutil.copy(source, os.path.join(base, folder, name))
+    return os.path.join(base, folder, "bin/uvmtrace")
 
 
 def ends(value, most=3000):
@@ -214,6 +228,17 @@ def compare(without, traced, options, sanitizer):
           f"{without.seconds:.1f} s without, {traced.seconds:.1f} s with the library")
 
 
+def emulated(args, program):
+    """A program of the build, as one that can be run here."""
+    if not args.emulator:
+        return program
+    script = program + ".emulated"
+    with open(script, "w") as file:
+        file.write(f"#!/bin/sh\nexec {' '.join(args.emulator)} {program} \"$@\"\n")
+    os.chmod(script, 0o755)
+    return script
+
+
 def set_paths(args):
     build = args.build = os.path.abspath(args.build)
     args.library = os.path.join(build, "lib/libuvmtrace.so")
@@ -225,6 +250,10 @@ def set_paths(args):
     args.simulator = os.path.join(build, "lib/uvmtrace/sim")
     args.trace_to_json = os.path.join(args.programs, "trace_to_json")
     args.sanitizer = Sanitizer(build)
+    # Of a cross build: what runs its programs.
+    with open(os.path.join(build, "tests/programs/emulator.json")) as file:
+        args.emulator = json.load(file)
+    args.report, args.trace_to_json = emulated(args, args.report), emulated(args, args.trace_to_json)
 
 
 def parser(description):

@@ -51,6 +51,8 @@ class Trace:
             self.cpu_faults += sum(len(columns["start_delta_ns"]) for columns in chunk.get("cpu_faults", []))
             for columns in chunk.get("api_calls", []):
                 self.calls += self.rows(columns)
+        # A chunk has one ring after another: what two threads did one after the other may stand the other way round.
+        self.calls.sort(key=lambda call: call["start_ns"])
         self.clean = self.chunks[-1].get("end", {}).get("clean", False)
 
     DELTAS = {"start_delta_ns": "start_ns", "address_delta": "address", "other_address_delta": "other_address"}

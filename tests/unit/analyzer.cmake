@@ -5,10 +5,18 @@ add_library(uvmtrace_trace_builder STATIC
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_samples.cc)
 target_link_libraries(uvmtrace_trace_builder PUBLIC uvmtrace_trace_proto)
 
+# What a report says, tested with rows written by hand.
+add_executable(analyzer_report_test
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_findings_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_truth_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_present_test.cc)
+target_link_libraries(analyzer_report_test PRIVATE uvmtrace_explain GTest::gtest_main)
+gtest_discover_tests(analyzer_report_test TEST_PREFIX analyzer. PROPERTIES TIMEOUT 60)
+
 add_executable(analyzer_test
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_reader_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_model_test.cc
-  ${CMAKE_CURRENT_LIST_DIR}/analyzer_present_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_accounts_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_completeness_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_test.cc

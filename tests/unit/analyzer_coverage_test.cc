@@ -135,7 +135,7 @@ TEST(KindsTest, ImportedMemoryIsNotCountedAsTheProgramsOwn) {
   trace.Allocate(MEMORY_KIND_DEVICE, kBase, kMiB, kStart + 5000);
   trace.Allocate(MEMORY_KIND_IMPORTED, kBase + kGiB, 64 * kMiB, kStart + 6000);
   const Report report = ReportOf(trace);
-  EXPECT_NE(Verdict(report).find("held 1.00 MiB of device memory;"), std::string::npos) << Verdict(report);
+  EXPECT_NE(Verdict(report).find("held 1.00 MiB of device memory."), std::string::npos) << Verdict(report);
   EXPECT_NE(TextOf(report).find(" imported 1 0 64.0 MiB"), std::string::npos) << TextOf(report);
 }
 

@@ -1,4 +1,4 @@
-// The model's parts: time, lifetimes, unions, batches, residency, percentiles.
+// The model's parts: time, lifetimes, unions, percentiles.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,12 +6,9 @@
 
 #include "analyzer/model/allocation_table.h"
 #include "analyzer/model/clock.h"
-#include "analyzer/model/fault_batches.h"
 #include "analyzer/model/histogram.h"
 #include "analyzer/model/interval_union.h"
-#include "analyzer/model/kernel_activity.h"
 #include "analyzer/model/memory_ledger.h"
-#include "analyzer/model/residency.h"
 #include "analyzer/units.h"
 #include "tests/unit/analyzer_trace_builder.h"
 
@@ -21,6 +18,28 @@ namespace {
 using analyzer::Allocation;
 using analyzer::AllocationTable;
 constexpr auto kManaged = analyzer::MemoryKind::kManaged;
+
+// What events see of a table once all calls are known: numbers of allocations, 0 for none.
+class Sealed {
+ public:
+  explicit Sealed(const AllocationTable& table) : versions_(table.versions()) { versions_.Seal(); }
+
+  uint64_t Find(uint64_t address, uint64_t time_ns) { return NumberOf(finder_.Find(address, time_ns)); }
+  std::vector<std::pair<uint64_t, uint64_t>> Split(uint64_t address, uint64_t bytes) {
+    std::vector<std::pair<uint64_t, uint64_t>> parts;
+    finder_.Split(address, bytes, 1000,
+                  [&](uint32_t version, uint64_t, uint64_t part) { parts.emplace_back(NumberOf(version), part); });
+    return parts;
+  }
+
+ private:
+  uint64_t NumberOf(uint32_t version) const {
+    return version == analyzer::AllocationVersions::kNone ? 0 : versions_[version].number;
+  }
+
+  analyzer::AllocationVersions versions_;
+  analyzer::AllocationVersions::Finder finder_{&versions_};
+};
 
 // As many steps for the millionth use of an address as for the first: what is asked of the table between an allocation
 // and its free, too, and frees whose allocation was lost.
@@ -32,9 +51,7 @@ TEST(AllocationTableTest, AnAddressThatIsUsedAgainAndAgainCostsNoMoreEachTime) {
   for (uint64_t use = 1; use <= kUses; ++use) {
     const uint64_t now_ns = use * 10'000;  // 2 s in all: nothing can be forgotten
     Allocation* const allocation = table.Add(kBase, (use % 2 + 1) * kMiB, now_ns, kManaged, 0).allocation;
-    ASSERT_EQ(table.Find(kBase + 5, now_ns + 10), allocation);
     ASSERT_EQ(table.At(kBase + 5, now_ns + 10).live, allocation);
-    table.Split(kBase - kMiB, 2 * kMiB, now_ns + 20, [](Allocation*, uint64_t, uint64_t) {});
     ASSERT_EQ(table.Free(kBase, now_ns + 100, now_ns + 200).allocation, allocation);
     ASSERT_EQ(table.At(kBase + 5, now_ns + 300).freed, allocation);
     ASSERT_EQ(table.Free(kBase, now_ns + 400, now_ns + 500).allocation, nullptr);
@@ -63,21 +80,23 @@ TEST(AllocationTableTest, AddressUsedAgainGoesToWhoLivedThereThen) {
   Allocation* first = table.Add(kBase, kMiB, 10'000'000, kManaged, 0).allocation;
   table.Free(kBase, 20'000'000, 20'000'100);
   Allocation* second = table.Add(kBase, 4 * kMiB, 30'000'000, kManaged, 0).allocation;
-  EXPECT_EQ(table.Find(kBase + 5, 15'000'000), first);
-  EXPECT_EQ(table.Find(kBase + 5, 35'000'000), second);
-  EXPECT_EQ(table.Find(kBase + 2 * kMiB, 35'000'000), second);
-  EXPECT_EQ(table.Find(kBase + 2 * kMiB, 15'000'000), nullptr);
-  EXPECT_EQ(table.Find(kBase + 5, 15'000'000), first);  // the cache must not answer
+  Sealed sealed(table);
+  EXPECT_EQ(sealed.Find(kBase + 5, 15'000'000), first->id);
+  EXPECT_EQ(sealed.Find(kBase + 5, 35'000'000), second->id);
+  EXPECT_EQ(sealed.Find(kBase + 2 * kMiB, 35'000'000), second->id);
+  EXPECT_EQ(sealed.Find(kBase + 2 * kMiB, 15'000'000), 0u);
+  EXPECT_EQ(sealed.Find(kBase + 5, 15'000'000), first->id);  // the cache must not answer
 }
 
 TEST(AllocationTableTest, InteriorPointersAndBorders) {
   AllocationTable table;
   constexpr uint64_t kBase = 0x10000000;
   Allocation* allocation = table.Add(kBase, kMiB, 100, kManaged, 0).allocation;
-  EXPECT_EQ(table.Find(kBase - 1, 200), nullptr);
-  EXPECT_EQ(table.Find(kBase, 200), allocation);
-  EXPECT_EQ(table.Find(kBase + kMiB - 1, 200), allocation);
-  EXPECT_EQ(table.Find(kBase + kMiB, 200), nullptr);
+  Sealed sealed(table);
+  EXPECT_EQ(sealed.Find(kBase - 1, 200), 0u);
+  EXPECT_EQ(sealed.Find(kBase, 200), allocation->id);
+  EXPECT_EQ(sealed.Find(kBase + kMiB - 1, 200), allocation->id);
+  EXPECT_EQ(sealed.Find(kBase + kMiB, 200), 0u);
 }
 
 TEST(AllocationTableTest, LateEventsWithinTheClockErrorHitLaterOnesDoNot) {
@@ -86,10 +105,11 @@ TEST(AllocationTableTest, LateEventsWithinTheClockErrorHitLaterOnesDoNot) {
   constexpr uint64_t kError = AllocationTable::kClockErrorNs;
   Allocation* allocation = table.Add(kBase, kMiB, 10 * kError, kManaged, 0).allocation;
   table.Free(kBase, 20 * kError - 50, 20 * kError);
-  EXPECT_EQ(table.Find(kBase, 21 * kError), allocation);
-  EXPECT_EQ(table.Find(kBase, 21 * kError + 1), nullptr);
-  EXPECT_EQ(table.Find(kBase, 9 * kError), allocation);
-  EXPECT_EQ(table.Find(kBase, 9 * kError - 1), nullptr);
+  Sealed sealed(table);
+  EXPECT_EQ(sealed.Find(kBase, 21 * kError), allocation->id);
+  EXPECT_EQ(sealed.Find(kBase, 21 * kError + 1), 0u);
+  EXPECT_EQ(sealed.Find(kBase, 9 * kError), allocation->id);
+  EXPECT_EQ(sealed.Find(kBase, 9 * kError - 1), 0u);
 }
 
 TEST(AllocationTableTest, LowerAllocationThatReachesOverADeadOneIsFound) {
@@ -97,8 +117,9 @@ TEST(AllocationTableTest, LowerAllocationThatReachesOverADeadOneIsFound) {
   Allocation* large = table.Add(0x1000000, 16 * kMiB, 10'000'000, kManaged, 0).allocation;
   table.Free(0x1000000, 20'000'000, 20'000'000);
   Allocation* small = table.Add(0x1000000 + kMiB, kMiB, 30'000'000, kManaged, 0).allocation;
-  EXPECT_EQ(table.Find(0x1000000 + kMiB + 5, 15'000'000), large);
-  EXPECT_EQ(table.Find(0x1000000 + kMiB + 5, 35'000'000), small);
+  Sealed sealed(table);
+  EXPECT_EQ(sealed.Find(0x1000000 + kMiB + 5, 15'000'000), large->id);
+  EXPECT_EQ(sealed.Find(0x1000000 + kMiB + 5, 35'000'000), small->id);
 }
 
 TEST(AllocationTableTest, FreeRecordedAfterTheNextAllocationBelongsToTheFirst) {
@@ -123,14 +144,6 @@ TEST(AllocationTableTest, UnknownFreeIsNoCrash) {
   EXPECT_EQ(table.Free(0x1000, 8, 9).allocation, nullptr);
 }
 
-std::vector<std::pair<uint64_t, uint64_t>> SplitOf(AllocationTable* table, uint64_t address, uint64_t bytes) {
-  std::vector<std::pair<uint64_t, uint64_t>> parts;
-  table->Split(address, bytes, 1000, [&](Allocation* allocation, uint64_t, uint64_t part) {
-    parts.emplace_back(allocation != nullptr ? allocation->id : 0, part);
-  });
-  return parts;
-}
-
 using Parts = std::vector<std::pair<uint64_t, uint64_t>>;
 
 TEST(AllocationTableTest, MigrationOverNeighboursIsSplitByBytes) {
@@ -138,29 +151,29 @@ TEST(AllocationTableTest, MigrationOverNeighboursIsSplitByBytes) {
   table.Add(0x10000000, kMiB, 100, kManaged, 0);
   table.Add(0x10000000 + kMiB, kMiB / 2, 100, kManaged, 0);
   table.Add(0x10000000 + 3 * kMiB / 2, kMiB, 100, kManaged, 0);
-  EXPECT_EQ(SplitOf(&table, 0x10000000, 2 * kMiB), (Parts{{1, kMiB}, {2, kMiB / 2}, {3, kMiB / 2}}));
+  EXPECT_EQ(Sealed(table).Split(0x10000000, 2 * kMiB), (Parts{{1, kMiB}, {2, kMiB / 2}, {3, kMiB / 2}}));
 }
 
 TEST(AllocationTableTest, PaddingOfThePageBelongsToItsAllocation) {
   AllocationTable table;
   table.Add(0x10000000, 1000, 100, kManaged, 0);
-  EXPECT_EQ(SplitOf(&table, 0x10000000, 65536), (Parts{{1, 65536}}));
+  EXPECT_EQ(Sealed(table).Split(0x10000000, 65536), (Parts{{1, 65536}}));
   table.Add(0x10000000 + 4096, 1000, 100, kManaged, 0);
-  EXPECT_EQ(SplitOf(&table, 0x10000000, 65536), (Parts{{1, 4096}, {2, 61440}}));
+  EXPECT_EQ(Sealed(table).Split(0x10000000, 65536), (Parts{{1, 4096}, {2, 61440}}));
 }
 
 TEST(AllocationTableTest, GapsAreUnattributed) {
   AllocationTable table;
   table.Add(0x10000000, kMiB / 2, 100, kManaged, 0);
   table.Add(0x10000000 + kMiB, kMiB, 100, kManaged, 0);
-  EXPECT_EQ(SplitOf(&table, 0x10000000, 2 * kMiB), (Parts{{1, kMiB / 2}, {0, kMiB / 2}, {2, kMiB}}));
+  EXPECT_EQ(Sealed(table).Split(0x10000000, 2 * kMiB), (Parts{{1, kMiB / 2}, {0, kMiB / 2}, {2, kMiB}}));
 }
 
 TEST(AllocationTableTest, AbsurdMigrationEnds) {
   AllocationTable table;
   for (uint64_t i = 1; i <= 10'000; ++i) table.Add(i << 24, 1000, 100, kManaged, 0);
   uint64_t sum = 0;
-  for (const auto& [id, bytes] : SplitOf(&table, 0, UINT64_MAX)) sum += bytes;
+  for (const auto& [id, bytes] : Sealed(table).Split(0, UINT64_MAX)) sum += bytes;
   EXPECT_EQ(sum, UINT64_MAX);
 }
 
@@ -192,12 +205,11 @@ TEST(AllocationTableTest, AgreesWithALinearSearch) {
     });
     if (overlaps) continue;
     const uint64_t id = table.Add(base, bytes, now, kManaged, 0).allocation->id;
-    // As if it had been used: otherwise it may be forgotten.
-    table.Find(base, now)->activity.cpu_faults = 1;
     all.push_back({base, base + bytes, now, UINT64_MAX, id});
     live.push_back(all.size() - 1);
   }
   ASSERT_GT(all.size(), 500u);
+  Sealed sealed(table);
   for (int i = 0; i < 20'000; ++i) {
     const uint64_t address = 16 * kMiB + random() % (65 * 16 * kMiB);
     // Never nearer to a border than the clock error, where the answer is a matter of taste.
@@ -206,8 +218,7 @@ TEST(AllocationTableTest, AgreesWithALinearSearch) {
     for (const Naive& one : all) {
       if (address >= one.base && address < one.end && time >= one.allocated && time < one.freed) expected = one.id;
     }
-    const Allocation* found = table.Find(address, time);
-    ASSERT_EQ(found != nullptr ? found->id : 0, expected) << i;
+    ASSERT_EQ(sealed.Find(address, time), expected) << i;
   }
 }
 
@@ -217,10 +228,23 @@ TEST(AllocationTableTest, ForgetsWhatWasFreedLongAgoWithoutEvents) {
     table.Add(0x1000, 64, i * 20'000'000'000, kManaged, 0);
     table.Free(0x1000, i * 20'000'000'000 + 10, i * 20'000'000'000 + 20);
   }
-  size_t known = 0;
-  table.ForEach([&known](const Allocation&) { ++known; });
-  EXPECT_LT(known, 20u);
+  EXPECT_LT(table.known(), 20u);
   EXPECT_EQ(table.allocations(), 1000u);
+}
+
+// Address space that is never used again: what is kept is bounded, what the site held is not forgotten.
+TEST(AllocationTableTest, AMillionRangesThatWereFreedAreFoldedIntoTheirSite) {
+  AllocationTable table;
+  for (uint64_t i = 1; i <= 1'000'000; ++i) {
+    table.Add(i << 21, kMiB, i * 1000, kManaged, 7);
+    table.Free(i << 21, i * 1000 + 10, i * 1000 + 20);
+  }
+  EXPECT_LT(table.known(), 100'000u);
+  ASSERT_EQ(table.sites().size(), 1u);
+  EXPECT_EQ(table.sites()[0].allocations, 1'000'000u);
+  EXPECT_EQ(table.sites()[0].frees, 1'000'000u);
+  EXPECT_EQ(table.sites()[0].peak_bytes, kMiB);
+  EXPECT_EQ(table.sites()[0].live_bytes, 0u);
 }
 
 analyzer::MemoryCall CallOf(analyzer::Operation operation, uint64_t address, uint64_t bytes, uint64_t time_ns,
@@ -292,8 +316,8 @@ TEST(MemoryLedgerTest, PhysicalMemoryLivesUntilReleasedAndUnmapped) {
   ledger.Apply(CallOf(Operation::kCreate, 77, 4 * kMiB, 40));
   ledger.Apply(CallOf(Operation::kMap, 0x10000000 + 2 * kMiB, 4 * kMiB, 50, 77));
   EXPECT_EQ(physical.live_bytes, 6 * kMiB);
-  ASSERT_NE(ledger.table().Find(0x10000000 + 3 * kMiB, 60), nullptr);
-  EXPECT_EQ(ledger.table().Find(0x10000000 + 3 * kMiB, 60)->kind, analyzer::MemoryKind::kPhysical);
+  ASSERT_NE(ledger.table().At(0x10000000 + 3 * kMiB, 61).live, nullptr);
+  EXPECT_EQ(ledger.table().At(0x10000000 + 3 * kMiB, 61).live->kind, analyzer::MemoryKind::kPhysical);
   ledger.Apply(CallOf(Operation::kUnmap, 0x10000000, 6 * kMiB, 70));
   EXPECT_EQ(physical.live_bytes, 4 * kMiB);
   ledger.Apply(CallOf(Operation::kRelease, 77, 0, 80));
@@ -338,68 +362,6 @@ TEST(IntervalUnionTest, IsNeverTooLongBeyondTheWindow) {
   intervals.Add(0, 10'000);  // long closed
   EXPECT_EQ(intervals.length(), 500'000u);
   EXPECT_EQ(intervals.clipped(), 1u);
-}
-
-TEST(FaultBatchesTest, EqualEndsAreOneBatch) {
-  analyzer::FaultBatches batches;
-  batches.Add(100, 1000);
-  batches.Add(200, 1003);
-  batches.Add(150, 995);
-  batches.Add(300, 2000);
-  batches.Add(50, 1001);
-  EXPECT_EQ(batches.batches(), 2u);
-  EXPECT_EQ(batches.ServiceNs(), 1950u);  // 50..2000: the second began while the first was serviced
-}
-
-TEST(FaultBatchesTest, ManyBatchesAreCountedOnceEachAndTheirTimeIsAUnion) {
-  analyzer::FaultBatches batches;
-  for (uint64_t i = 0; i < 10'000; ++i) {
-    for (uint64_t fault = 0; fault < 4; ++fault) batches.Add(i * 1000 + fault, i * 1000 + 500 + fault % 2);
-  }
-  EXPECT_EQ(batches.batches(), 10'000u);
-  EXPECT_EQ(batches.ServiceNs(), 10'000u * 500);
-}
-
-TEST(ResidencyTest, WhatLeftAndReturnsIsRefaulted) {
-  analyzer::Residency residency;
-  constexpr uint64_t kBase = 0x40000000;
-  EXPECT_EQ(residency.Arrive(0, kBase, 2 * kMiB), 0u);
-  residency.Leave(0, kBase, 2 * kMiB);
-  EXPECT_EQ(residency.Arrive(0, kBase, kMiB), kMiB);
-  EXPECT_EQ(residency.Arrive(0, kBase + kMiB, kMiB), kMiB);
-}
-
-TEST(ResidencyTest, PiecesThatArriveForTheFirstTimeAreNot) {
-  analyzer::Residency residency;
-  for (uint64_t offset = 0; offset < 8 * kMiB; offset += 65536)
-    EXPECT_EQ(residency.Arrive(0, 0x40000000 + offset, 65536), 0u);
-}
-
-TEST(ResidencyTest, OtherBlocksAndOtherDevicesAreTheirOwn) {
-  analyzer::Residency residency;
-  residency.Arrive(0, 0x40000000, 2 * kMiB);
-  residency.Leave(0, 0x40000000, 2 * kMiB);
-  EXPECT_EQ(residency.Arrive(1, 0x40000000, 2 * kMiB), 0u);
-  EXPECT_EQ(residency.Arrive(0, 0x40000000 + 2 * kMiB, 2 * kMiB), 0u);
-}
-
-TEST(ResidencyTest, FirstTouchOnTheDeviceThenEvictedCameBack) {
-  analyzer::Residency residency;  // nothing arrives at first touch: the page is made on the device
-  residency.Leave(0, 0x40000000, 2 * kMiB);
-  EXPECT_EQ(residency.Arrive(0, 0x40000000, 2 * kMiB), 2 * kMiB);
-}
-
-TEST(ResidencyTest, CopiesDroppedWithoutAMigrationAreSeenWhenTheyReturn) {
-  analyzer::Residency residency;  // read-mostly
-  EXPECT_EQ(residency.Arrive(0, 0x40000000, 2 * kMiB), 0u);
-  EXPECT_EQ(residency.Arrive(0, 0x40000000, 2 * kMiB), 2 * kMiB);
-}
-
-TEST(ResidencyTest, RangeOverSeveralBlocks) {
-  analyzer::Residency residency;
-  EXPECT_EQ(residency.Arrive(0, 0x40000000 + kMiB, 4 * kMiB), 0u);
-  residency.Leave(0, 0x40000000 + kMiB, 4 * kMiB);
-  EXPECT_EQ(residency.Arrive(0, 0x40000000 + kMiB, 4 * kMiB), 4 * kMiB);
 }
 
 TEST(HistogramTest, QuantilesAreWithinThreePercent) {
@@ -481,26 +443,6 @@ TEST(ClockTest, StepOfRealtimeIsFlaggedAndNotInterpolated) {
     EXPECT_EQ(clocks.ToMonotonic(analyzer::TimeBase::kRealtime, after + 600'000'000), 1'600'000'000u);
     EXPECT_EQ(clocks.ToMonotonic(analyzer::TimeBase::kRealtime, after + 1'500'000'000), 2'500'000'000u);
   }
-}
-
-TEST(KernelActivityTest, FaultsBeforeAndAfterTheKernelsRecord) {
-  analyzer::KernelActivity activity;
-  activity.AddActivity(150, {3, 0, 0, 0});
-  activity.AddActivity(50, {1, 0, 0, 0});
-  activity.AddKernel(1, 100, 200);
-  activity.AddActivity(180, {2, 0, 4096, 0});
-  activity.AddActivity(200, {9, 0, 0, 0});
-  EXPECT_EQ(activity.kernels().at(1).load.gpu_fault_groups, 5u);
-  EXPECT_EQ(activity.kernels().at(1).load.host_to_device_bytes, 4096u);
-  EXPECT_EQ(activity.unclaimed().load.gpu_fault_groups, 10u);
-}
-
-TEST(KernelActivityTest, ALongKernelWithMoreFaultsThanSlotsKeepsThemAll) {
-  analyzer::KernelActivity activity;
-  for (uint64_t i = 0; i < 200'000; ++i) activity.AddActivity(1'000'000 + i * 100, {1, 0, 10, 0});
-  activity.AddKernel(1, 1'000'000, 1'000'000 + 200'000 * 100);
-  EXPECT_EQ(activity.kernels().at(1).load.gpu_fault_groups, 200'000u);
-  EXPECT_EQ(activity.unclaimed().load.gpu_fault_groups, 0u);
 }
 
 TEST(UnitsTest, ThreeDigitsAndTheRightUnit) {

@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "analyzer/present/allocation_table.h"
-#include "analyzer/present/short_name.h"
+#include "analyzer/short_name.h"
 
 namespace uvmtrace::analyzer {
 namespace {

@@ -1,8 +1,7 @@
-// The models beneath the report of the driver's queue: batches, counters over time, sampled migrations.
+// The models beneath the report of the driver's queue: counters over time, sampled migrations.
 #include <gtest/gtest.h>
 
 #include "analyzer/model/counter_series.h"
-#include "analyzer/model/queue_batches.h"
 #include "analyzer/model/sampled_migrations.h"
 #include "tests/unit/analyzer_trace_builder.h"
 
@@ -10,37 +9,6 @@ namespace uvmtrace::testing {
 namespace {
 
 constexpr uint64_t kStart = 1'000'000'000;
-
-TEST(QueueBatchesTest, NumbersWrapAndComeBack) {
-  analyzer::QueueBatches batches;
-  for (uint64_t i = 0; i < 10'000; ++i) {
-    const auto number = static_cast<uint32_t>(0xfffff000 + i);
-    batches.AddFault(number, i * 100);
-    batches.AddFault(number, i * 100 + 10);
-    batches.AddReplay(number, i * 100 + 50);
-  }
-  // The first number again, for something new.
-  batches.AddFault(0xfffff000, 2'000'000);
-  const auto statistics = batches.Summarize();
-  EXPECT_EQ(statistics.batches, 10'001u);
-  EXPECT_EQ(statistics.entries, 20'001u);
-  EXPECT_EQ(statistics.without_replay, 1u);
-  EXPECT_EQ(statistics.service.length(), 10'000u * 50);
-}
-
-TEST(QueueBatchesTest, TheLastReplayEndsABatchAndOthersReplaysAreNotOurs) {
-  analyzer::QueueBatches batches;
-  batches.AddReplay(1, 50);  // before any fault: another program's
-  batches.AddFault(1, 100);
-  batches.AddReplay(1, 300);
-  batches.AddReplay(1, 200);
-  batches.AddReplay(2, 1000);
-  const auto statistics = batches.Summarize();
-  EXPECT_EQ(statistics.batches, 1u);
-  EXPECT_EQ(statistics.replays, 2u);
-  EXPECT_EQ(statistics.service_ns.maximum(), 200u);
-  EXPECT_EQ(batches.Summarize().batches, 1u);  // asking twice changes nothing
-}
 
 TEST(CounterSeriesTest, StaysBoundedAndExact) {
   analyzer::CounterSeries series;
@@ -72,14 +40,17 @@ TEST(CounterSeriesTest, MergeOfDifferentWidthsIsExactAndTimesMayGoBack) {
   EXPECT_EQ(seen, 1011u);
 }
 
-TEST(SampledMigrationsTest, RecordsMayComeBeforeOrAfterTheirWindow) {
+TEST(SampledMigrationsTest, RecordsMayComeInAnyOrder) {
   analyzer::SampledMigrations sampled;
-  sampled.Add(10'000'000, 0, 2, kMiB);  // waits
-  sampled.AddWindow(9'500'000, 12'000'000);
-  sampled.Add(11'000'000, 0, 3, 3 * kMiB);
   sampled.AddWindow(50'000'000, 60'000'000);
+  sampled.AddWindow(9'500'000, 12'000'000);
+  sampled.Seal();
+  analyzer::SampledMigrations other = sampled;  // another worker's
   sampled.Add(55'000'000, 0, 3, 2 * kMiB);
+  sampled.Add(10'000'000, 0, 2, kMiB);
+  other.Add(11'000'000, 0, 3, 3 * kMiB);
   sampled.Add(80'000'000, 1, 1, kMiB);  // in no window
+  sampled.Merge(other);
   const auto moments = sampled.Moments();
   EXPECT_EQ(moments.directions[0].windows, 2u);
   EXPECT_DOUBLE_EQ(moments.directions[0].x, 6);
@@ -90,10 +61,11 @@ TEST(SampledMigrationsTest, RecordsMayComeBeforeOrAfterTheirWindow) {
 
 TEST(SampledMigrationsTest, EqualWindowsAreCertain) {
   analyzer::SampledMigrations sampled;
+  for (uint64_t i = 0; i < 1000; ++i) sampled.AddWindow(i * 100'000'000, i * 100'000'000 + 10'000'000);
+  sampled.Seal();
   for (uint64_t i = 0; i < 1000; ++i) {
     sampled.Add(i * 100'000'000, 0, 2, kMiB);
     sampled.Add(i * 100'000'000, 0, 3, kMiB);
-    sampled.AddWindow(i * 100'000'000, i * 100'000'000 + 10'000'000);
   }
   EXPECT_EQ(sampled.windows(), 1000u);
   EXPECT_NEAR(sampled.Moments().HalfWidth(0, 2), 0, 1e-9);

@@ -339,7 +339,7 @@ TEST(QueueReportTest, LightHasExactTotalsAndNoCauses) {
   EXPECT_FALSE(Account(report, "host_to_device_bytes")->has_captured());
   EXPECT_FALSE(report.capture().has_delivered_share());
   EXPECT_EQ(report.capture().lost_size(), 0);
-  EXPECT_NE(Verdict(report).find("64.0 MiB moved to the GPU and 32.0 MiB moved back to the host."), std::string::npos)
+  EXPECT_NE(Verdict(report).find("64.0 MiB moved to the GPU; 32.0 MiB moved back to the host."), std::string::npos)
       << Verdict(report);
   EXPECT_NE(Verdict(report).find("which memory moved, and why, was not recorded"), std::string::npos);
   EXPECT_NE(report.not_seen(0).find("Migrations were not recorded"), std::string::npos);

@@ -1,4 +1,7 @@
 // What CUPTI's records become, one test for each: old and new layouts, buffers, values that are no counts.
+#include <atomic>
+#include <thread>
+
 #include "tests/unit/cupti_test_util.h"
 
 namespace uvmtrace {
@@ -319,6 +322,56 @@ TEST(CuptiSource, T6_RecordsInProgressAreKeptWithoutADuration) {
   EXPECT_TRUE(trace.cpu_faults.empty());
   EXPECT_EQ(trace.losses.at("cupti: record without a time"), 2u);
   EXPECT_EQ(trace.losses.at("cupti: rest of a buffer behind an incomplete record"), 1u);
+}
+
+size_t LargeAnonymousMappings() {
+  FILE* const maps = fopen("/proc/self/maps", "r");
+  char line[512];
+  size_t count = 0;
+  while (fgets(line, sizeof line, maps) != nullptr) {
+    unsigned long begin = 0;
+    unsigned long end = 0;
+    constexpr unsigned long kSourceRing = 4ul << 20;
+    if (sscanf(line, "%lx-%lx", &begin, &end) == 2 && strchr(line, '/') == nullptr)
+      count += (end - begin) / kSourceRing;
+  }
+  fclose(maps);
+  return count;
+}
+
+// CUPTI delivers in whichever thread flushes or launches, and those are the program's.
+TEST(CuptiSource, AThreadThatDeliversStaysTheProgramsOwn) {
+  const TraceContents trace = RecordInChild([]() -> std::string {
+    FakeCupti* fake = Fake();
+    StartCupti(Options());
+    auto migration = Counter(CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_BYTES_TRANSFER_HTOD);
+    migration.value = 4096;
+    const auto deliver = [&] {
+      size_t bytes = 0;
+      size_t most = 0;
+      uint8_t* const buffer = fake->request(&bytes, &most);
+      memcpy(buffer, &migration, sizeof migration);
+      fake->complete(buffer, bytes, sizeof migration);
+      Recorder::Get().Record(ApiCallEvent{});
+    };
+    std::thread(deliver).join();
+    const size_t before = LargeAnonymousMappings();
+    std::vector<std::thread> threads;  // none of them ends before all have delivered
+    std::atomic<int> delivered{0};
+    for (int i = 0; i < 8; ++i) {
+      threads.emplace_back([&] {
+        deliver();
+        ++delivered;
+        while (delivered != 8) usleep(1000);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const size_t grown = LargeAnonymousMappings() - before;
+    FinishCupti(2000);
+    return grown < 8 ? "" : std::to_string(grown) + " more mappings as large as a source's ring";
+  });
+  EXPECT_EQ(trace.migrations.size(), 9u);
+  EXPECT_TRUE(trace.losses.empty());
 }
 
 }  // namespace

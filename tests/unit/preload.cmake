@@ -7,7 +7,8 @@ add_executable(uvmtrace_preload_test
   preload_functions_test.cc
   preload_launcher_test.cc
   preload_managed_memory_test.cc
-  ${PROJECT_SOURCE_DIR}/preload/launcher/elf_program.cc)
+  ${PROJECT_SOURCE_DIR}/preload/launcher/elf_program.cc
+  ${PROJECT_SOURCE_DIR}/preload/launcher/glibc_floor.cc)
 target_link_libraries(uvmtrace_preload_test PRIVATE
   uvmtrace_preload_parts uvmtrace_cupti uvmtrace_record uvmtrace_cuda_headers GTest::gtest_main)
 target_compile_definitions(uvmtrace_preload_test PRIVATE
@@ -18,6 +19,13 @@ gtest_discover_tests(uvmtrace_preload_test)
 add_test(NAME preload.calls_of_headers
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/calls_of_headers.py
     ${CMAKE_CXX_COMPILER} ${CUDAToolkit_TARGET_DIR}/include ${PROJECT_SOURCE_DIR}/preload)
+
+add_test(NAME preload.floors
+  COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/preload_floors.py ${PROJECT_SOURCE_DIR}/preload)
+
+add_test(NAME preload.cuda_headers_minimum
+  COMMAND ${CMAKE_COMMAND} -D COMPILER=${CMAKE_CXX_COMPILER} -D SOURCE=${PROJECT_SOURCE_DIR}
+    -D FOLDER=${CMAKE_CURRENT_BINARY_DIR}/headers_of_cuda_12 -P ${CMAKE_CURRENT_LIST_DIR}/cuda_headers_minimum.cmake)
 
 # An interpreter of its own in the test's process.
 find_package(Python3 COMPONENTS Development.Embed)

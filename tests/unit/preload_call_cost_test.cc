@@ -1,7 +1,7 @@
 // The estimate of what our part of the calls costs: of how many calls which are timed, and for how many each stands.
 #include <gtest/gtest.h>
 
-#include "preload/calls/call_cost.h"
+#include "preload/base/call_cost.h"
 
 namespace uvmtrace {
 namespace {

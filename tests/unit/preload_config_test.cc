@@ -3,7 +3,7 @@
 #include <string>
 #include <vector>
 
-#include "preload/session/config.h"
+#include "preload/base/config.h"
 
 namespace uvmtrace {
 namespace {

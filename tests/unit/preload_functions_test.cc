@@ -54,6 +54,17 @@ TEST(PreloadFunctions, NameMeansSymbol) {
   EXPECT_FALSE(NameMeansSymbol("", "cuMemAlloc_v2"));
 }
 
+TEST(PreloadFunctions, NewerThanTheList) {
+  EXPECT_TRUE(IsNewerThanTheList("cuMemAdvise_v3"));
+  EXPECT_TRUE(IsNewerThanTheList("cuMemcpyDtoDAsync_v9_ptsz"));
+  EXPECT_TRUE(IsNewerThanTheList("cuMemPrefetchEverything"));
+  // Listed, older than what is listed, or left out on purpose.
+  for (const char* name : {"cuMemAdvise_v2", "cuMemAlloc", "cuMemAlloc_v2", "cuMemcpyAsync_ptsz", "cuMemGetInfo_v2",
+                           "cuDriverGetVersion", "cuLaunchKernel", "cudnnCreate_v3", "cuThereIsNoSuchFunction"}) {
+    EXPECT_FALSE(IsNewerThanTheList(name)) << name;
+  }
+}
+
 std::set<std::string> ExportedFunctions(const char* path) {
   std::ifstream file(path, std::ios::binary);
   const std::string bytes((std::istreambuf_iterator<char>(file)), {});

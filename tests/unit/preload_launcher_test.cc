@@ -9,6 +9,7 @@
 #include <string>
 
 #include "preload/launcher/elf_program.h"
+#include "preload/launcher/glibc_floor.h"
 
 namespace uvmtrace::launcher {
 namespace {
@@ -28,7 +29,15 @@ class PreloadLauncher : public testing::Test {
     return path;
   }
 
-  static std::string Elf(bool interpreter, unsigned char elf_class = ELFCLASS64, uint16_t machine = EM_X86_64) {
+#if defined(__x86_64__)
+  static constexpr uint16_t kOwnMachine = EM_X86_64;
+  static constexpr uint16_t kOtherMachine = EM_AARCH64;
+#else
+  static constexpr uint16_t kOwnMachine = EM_AARCH64;
+  static constexpr uint16_t kOtherMachine = EM_X86_64;
+#endif
+
+  static std::string Elf(bool interpreter, unsigned char elf_class = ELFCLASS64, uint16_t machine = kOwnMachine) {
     Elf64_Ehdr header{};
     memcpy(header.e_ident, ELFMAG, SELFMAG);
     header.e_ident[EI_CLASS] = elf_class;
@@ -45,6 +54,25 @@ class PreloadLauncher : public testing::Test {
   std::string folder_;
 };
 
+// Where a file ends, or what its numbers say, must not matter.
+TEST_F(PreloadLauncher, TheFloorOfABrokenFileIsUnknownOrRight) {
+  std::ifstream self("/proc/self/exe", std::ios::binary);
+  std::string bytes(std::istreambuf_iterator<char>(self), {});
+  const std::string floor = GlibcFloor("/proc/self/exe");
+  ASSERT_TRUE(floor.starts_with("2.")) << floor;
+  EXPECT_EQ(GlibcFloor(folder_ + "/none"), "");
+  EXPECT_EQ(GlibcFloor(Write("text", "no ELF file")), "");
+  for (size_t length : {size_t{10}, sizeof(Elf64_Ehdr), bytes.size() / 2, bytes.size() - 100}) {
+    const std::string found = GlibcFloor(Write("short", bytes.substr(0, length)));
+    EXPECT_TRUE(found.empty() || found == floor) << length << ": " << found;
+  }
+  Elf64_Ehdr header{};
+  memcpy(&header, bytes.data(), sizeof header);
+  header.e_shoff = UINT64_MAX - 7;
+  memcpy(bytes.data(), &header, sizeof header);
+  EXPECT_EQ(GlibcFloor(Write("beyond", bytes)), "");
+}
+
 TEST_F(PreloadLauncher, ThisProgramCanBePreloaded) {
   EXPECT_EQ(EffectOfPreload("/proc/self/exe"), PreloadEffect::kWorks);
 }
@@ -55,8 +83,8 @@ TEST_F(PreloadLauncher, StaticProgram) {
 }
 
 TEST_F(PreloadLauncher, OtherMachine) {
-  EXPECT_EQ(EffectOfPreload(Write("x86", Elf(true, ELFCLASS32))), PreloadEffect::kOtherMachine);
-  EXPECT_EQ(EffectOfPreload(Write("arm", Elf(true, ELFCLASS64, EM_AARCH64))), PreloadEffect::kOtherMachine);
+  EXPECT_EQ(EffectOfPreload(Write("narrow", Elf(true, ELFCLASS32))), PreloadEffect::kOtherMachine);
+  EXPECT_EQ(EffectOfPreload(Write("other", Elf(true, ELFCLASS64, kOtherMachine))), PreloadEffect::kOtherMachine);
 }
 
 TEST_F(PreloadLauncher, SetuidOfAnotherUser) {

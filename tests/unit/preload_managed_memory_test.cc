@@ -3,7 +3,7 @@
 #include <thread>
 #include <vector>
 
-#include "preload/calls/managed_memory.h"
+#include "preload/session/managed_memory.h"
 
 namespace uvmtrace {
 namespace {

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 #include <thread>
 
@@ -251,6 +252,40 @@ TEST_F(FailureTest, AKilledProcessLosesAtMostTheLastTenthOfASecond) {
   EXPECT_GT(last_written_ns + 100'000'000, last_recorded_ns);
   EXPECT_FALSE(Count(trace).clean_end);
   munmap(shared, 4096);
+}
+
+void EndFromASignalHandler(int) {
+  Recorder::Get().SetSourceState("devices", SourceStateKind::kActive, "x");
+  Recorder::Get().CountLoss("strings", "in the handler", 1);
+  Recorder::Get().Close(500);
+  _exit(7);
+}
+
+// The handler stands above the very code that holds the lock it needs.
+TEST_F(FailureTest, AnExitFromASignalHandlerIsNotHeldUpByItsOwnThreadsLock) {
+  for (int i = 0; i < 12; ++i) {
+    const std::string path = folder_ / ("trace." + std::to_string(i));
+    const pid_t child = fork();
+    if (child == 0) {
+      Recorder::Get().AbandonAfterFork();
+      if (!Recorder::Get().Start(Options(path))) _exit(1);
+      signal(SIGALRM, &EndFromASignalHandler);
+      const itimerval timer{{0, 0}, {0, 2000 + i * 700}};
+      setitimer(ITIMER_REAL, &timer, nullptr);
+      for (uint32_t code = 0;; ++code) Recorder::Get().DefineCode(1 + code % 100'000, 2);
+    }
+    int status = 0;
+    pid_t ended = 0;
+    // Two seconds of a machine that has nothing else to do.
+    for (int waited_ms = 0; waited_ms < 20'000 && ended == 0; waited_ms += 10) {
+      ended = waitpid(child, &status, WNOHANG);
+      if (ended == 0) usleep(10'000);
+    }
+    if (ended == 0) kill(child, SIGKILL);
+    ASSERT_EQ(ended, child) << "round " << i << " hangs";
+    ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
+    ReadTrace(path);  // and the file is whole
+  }
 }
 
 TEST_F(FailureTest, TheWriterTakesNoSignalOfTheHost) {

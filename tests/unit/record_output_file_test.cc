@@ -100,7 +100,7 @@ TEST_F(OutputFileTest, IsCreatedForItsOwnerAlone) {
 
 TEST_F(OutputFileTest, AnOldRunsFileIsRenamedAndItsOldOneReplaced) {
   WriteFile(path_, Frame(111) + "previous");
-  WriteFile(path_ + ".old", "the one before");
+  WriteFile(path_ + ".old", Frame(7) + "the one before");
   OutputFile file;
   EXPECT_EQ(OpenAndWrite(file, path_, 222), path_);
   EXPECT_EQ(ReadFile(path_ + ".old"), Frame(111) + "previous");
@@ -108,19 +108,27 @@ TEST_F(OutputFileTest, AnOldRunsFileIsRenamedAndItsOldOneReplaced) {
   file.Close();
 }
 
-TEST_F(OutputFileTest, AFileThatIsNoTraceIsRenamedNotLost) {
+TEST_F(OutputFileTest, AFileThatIsNoTraceIsLeftAlone) {
   WriteFile(path_, "notes");
-  OutputFile file;
-  EXPECT_EQ(OpenAndWrite(file, path_, 1), path_);
-  EXPECT_EQ(ReadFile(path_ + ".old"), "notes");
-  file.Close();
+  EXPECT_NE(Refusal(path_).find("is not a trace"), std::string::npos);
+  EXPECT_EQ(ReadFile(path_), "notes");
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".old"));
 }
 
-TEST_F(OutputFileTest, AnEmptyLeftoverIsRenamedAfterAMoment) {
+TEST_F(OutputFileTest, AnOldFileThatIsNoTraceIsNotReplaced) {
+  WriteFile(path_, Frame(111));
+  WriteFile(path_ + ".old", "notes");
+  EXPECT_NE(Refusal(path_).find(path_ + ".old is there and is not a trace"), std::string::npos);
+  EXPECT_EQ(ReadFile(path_), Frame(111));
+  EXPECT_EQ(ReadFile(path_ + ".old"), "notes");
+}
+
+TEST_F(OutputFileTest, AnEmptyFileIsTakenAfterAMoment) {
   WriteFile(path_, "");
   OutputFile file;
   EXPECT_EQ(OpenAndWrite(file, path_, 1), path_);
-  EXPECT_EQ(ReadFile(path_ + ".old"), "");
+  EXPECT_EQ(ReadFile(path_), Frame(1));
+  EXPECT_FALSE(std::filesystem::exists(path_ + ".old"));
   file.Close();
 }
 

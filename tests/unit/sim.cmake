@@ -3,6 +3,7 @@ add_executable(sim_test
 target_link_libraries(sim_test PRIVATE uvm_model GTest::gtest_main)
 gtest_discover_tests(sim_test)
 
+if(UVMTRACE_CUDA_PROGRAMS)
 # An nvcc binary with the shared runtime, as users build them; it finds the simulated libraries by LD_LIBRARY_PATH.
 add_executable(sim_program
   sim_program.cu sim_program_clock.cu sim_program_cupti.cu sim_program_gpus.cu sim_program_memory.cu sim_program_process.cu sim_program_work.cu)
@@ -25,6 +26,7 @@ target_compile_definitions(sim_libraries_test PRIVATE
   UVMSIM_TOOLS_PROGRAM="$<TARGET_FILE:sim_tools_program>")
 add_dependencies(sim_libraries_test sim_program sim_tools_program uvmsim_cuda uvmsim_cudart uvmsim_cupti)
 gtest_discover_tests(sim_libraries_test PROPERTIES TIMEOUT 300)
+endif()
 
 # The published tables: exit status 1 if the model has moved away from them, or its bytes from the closed forms. A
 # sanitizer finds nothing here that it does not find in sim_test, ten times as slowly.

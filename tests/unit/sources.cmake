@@ -24,6 +24,7 @@ add_executable(uvmtrace_sources_test
   driver_bh_symbols_test.cc
   driver_kernel_threads_test.cc
   driver_exact_counters_test.cc
+  driver_memory_areas_test.cc
   driver_queue_detail_test.cc
   driver_queue_parts_test.cc
   driver_queue_reader_test.cc
@@ -54,3 +55,10 @@ if(UVMTRACE_SANITIZE STREQUAL "")
     COMMAND ${CMAKE_COMMAND} -DLIBRARY=$<TARGET_FILE:uvmtrace_sources_link_test> -DREADELF=${CMAKE_READELF}
             -P ${CMAKE_CURRENT_SOURCE_DIR}/record_link_test.cmake)
 endif()
+
+# The comparison with the driver's headers must see what differs.
+find_package(Python3 COMPONENTS Interpreter REQUIRED)
+add_test(NAME driver.check_driver_abi
+  COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/check_driver_abi_test.py
+    ${PROJECT_SOURCE_DIR}/scripts/check_driver_abi)
+set_tests_properties(driver.check_driver_abi PROPERTIES TIMEOUT 600)

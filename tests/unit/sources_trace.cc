@@ -159,6 +159,12 @@ TraceContents ReadTrace(const std::string& path) {
       contents.states[state.name()] = {state.state(), state.reason()};
       contents.history[state.name()].push_back(contents.states[state.name()]);
     }
+    for (const auto& area : chunk.memory_area()) {
+      contents.memory_areas.push_back({area.start(), area.end(), area.kind(), area.name(), area.seen_ns(), {}});
+      for (int i = 0; i < area.node_size(); ++i) {
+        contents.memory_areas.back().node_bytes[area.node(i)] = area.node_bytes(i);
+      }
+    }
     for (const auto& change : chunk.detail_change()) {
       contents.detail_changes.push_back({change.detail(), change.reason()});
     }

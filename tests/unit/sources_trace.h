@@ -32,6 +32,14 @@ struct Window {
   int64_t start_ns;
   uint64_t duration_ns;
 };
+struct MemoryArea {
+  uint64_t start;
+  uint64_t end;
+  int kind;
+  std::string name;
+  uint64_t seen_ns;
+  std::map<uint32_t, uint64_t> node_bytes;
+};
 struct DetailChange {
   std::string detail;
   std::string reason;
@@ -151,6 +159,7 @@ struct TraceContents {
   std::vector<ClockSample> clock_samples;
   std::vector<Replay> replays;
   std::vector<Window> windows;
+  std::vector<MemoryArea> memory_areas;
   std::vector<DetailChange> detail_changes;
   std::vector<ToolSample> tool_samples;
   std::vector<BottomHalfSample> bottom_half_samples;

@@ -1,0 +1,61 @@
+# Programs and libraries that live beside the recorder in one process: lazy stubs, pointer variables, probes, other
+# preloaded tools. See partners_cases.py.
+function(uvmtrace_partner_library name source)
+  add_library(partner_${name} SHARED partners/${source}.cc)
+  uvmtrace_leave_as_it_is(partner_${name})
+  target_link_libraries(partner_${name} PRIVATE ${ARGN})
+  set_target_properties(partner_${name} PROPERTIES
+    OUTPUT_NAME ${name} LIBRARY_OUTPUT_DIRECTORY ${library_dir} SKIP_BUILD_RPATH ON)
+  add_dependencies(uvmtrace_test_programs partner_${name})
+endfunction()
+function(uvmtrace_partner_host name source)
+  uvmtrace_test_program(${name} partners/${source}.cc)
+  target_link_libraries(${name} PRIVATE ${ARGN})
+  add_dependencies(uvmtrace_test_programs ${name})
+endfunction()
+
+uvmtrace_partner_library(stub stub)
+uvmtrace_partner_library(pointer_variables pointer_variables)
+uvmtrace_partner_library(quota quota)
+uvmtrace_partner_library(quota_symbol quota)
+target_compile_definitions(partner_quota_symbol PRIVATE QUOTA_SYMBOL_ONLY)
+uvmtrace_partner_library(force_managed force_managed uvmsim_cudart)
+uvmtrace_partner_library(registers_variable registers_variable)
+uvmtrace_partner_library(registration_runtime registration_runtime)
+uvmtrace_partner_library(wraps_registration wraps_registration partner_registers_variable partner_registration_runtime)
+target_link_options(partner_wraps_registration PRIVATE LINKER:--no-as-needed)
+uvmtrace_partner_library(ucm_patcher patcher)
+uvmtrace_partner_library(patcher patcher)
+uvmtrace_partner_library(opens_by_name opens_by_name)
+uvmtrace_partner_library(neighbour neighbour fake_cudart_13 partner_opens_by_name)
+set_target_properties(partner_neighbour PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${library_dir}/beside)
+target_link_options(partner_opens_by_name PRIVATE LINKER:--enable-new-dtags)
+set_target_properties(partner_opens_by_name PROPERTIES SKIP_BUILD_RPATH OFF BUILD_RPATH "$ORIGIN/beside")
+
+uvmtrace_partner_host(probe_host probe_host)
+uvmtrace_partner_host(works_host works_host)
+# Linked whether they need it or not: the reference to `work` is weak.
+uvmtrace_partner_host(works_stub_host works_host -Wl,--no-as-needed partner_stub)
+uvmtrace_partner_host(works_pointers_host works_host -Wl,--no-as-needed partner_pointer_variables)
+uvmtrace_partner_host(works_pointers_now_host works_host -Wl,--no-as-needed partner_pointer_variables)
+target_link_options(works_pointers_now_host PRIVATE LINKER:-z,now)
+uvmtrace_partner_host(quota_host quota_host ${CMAKE_DL_LIBS})
+uvmtrace_partner_host(quota_linked_host quota_host fake_cuda)
+target_compile_definitions(quota_linked_host PRIVATE LINKED)
+uvmtrace_partner_host(force_managed_host force_managed_host uvmsim_cudart)
+uvmtrace_partner_host(jumping_host jumping_host)
+
+# The ways that a linker binds calls.
+foreach(binding lazy now no_plt fixed)
+  uvmtrace_partner_host(linked_${binding}_host linked_host fake_cudart_13 fake_cuda)
+endforeach()
+target_link_options(linked_lazy_host PRIVATE LINKER:-z,lazy)
+target_link_options(linked_now_host PRIVATE LINKER:-z,now,-z,relro)
+target_compile_options(linked_no_plt_host PRIVATE -fno-plt)
+target_compile_options(linked_fixed_host PRIVATE -fno-pic -fno-pie)
+target_link_options(linked_fixed_host PRIVATE -no-pie)
+
+# Thousands of call sites, which are to cost no more each than a few.
+uvmtrace_partner_host(call_sites_host call_sites_host fake_cudart_13)
+
+uvmtrace_program_tests(partners partners_cases.py 60)
