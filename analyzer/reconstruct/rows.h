@@ -5,12 +5,15 @@
 
 #include <cstdint>
 
+#include "uvm_model/block.h"
 #include "uvm_model/outcome.h"
 
 namespace uvmtrace::reconstruct {
 
 using uvm_model::kCpu;
 using uvm_model::MigrationCause;
+
+inline bool IsDevice(int32_t processor) { return processor >= 0 && processor < uvm_model::kMaxDevices; }
 
 // One entry of a GPU's fault buffer.
 struct GpuFault {

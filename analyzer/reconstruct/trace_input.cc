@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "analyzer/read/chunk_reader.h"
+#include "analyzer/reconstruct/reconstruction.h"
 
 namespace uvmtrace::reconstruct {
 

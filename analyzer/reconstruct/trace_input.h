@@ -17,19 +17,6 @@ namespace uvmtrace::reconstruct {
 // Reads the driver's parameters from a trace's definitions; what is not there keeps its default.
 void ApplyParameter(const std::string& name, const std::string& value, Options* options);
 
-// What the faults of a trace say moved, and how far the driver's counters agree.
-struct Reconstruction {
-  std::vector<Migration> rows;  // in the order of time
-  uint64_t exact_bytes =
-      0;  // as the driver counted them, both directions; 0: it counted none, or there are no counters
-  uint64_t unexplained_bytes = 0;
-  uint64_t since_ns = 0;  // when the first of those moved, CLOCK_MONOTONIC; 0: there are none
-  double explained_share = 1;
-  bool counters = false;
-  bool faults = false;  // the driver's queue told of any
-};
-analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* reconstruction);
-
 class TraceInput {
  public:
   // Recorded migrations, for who wants to compare.
