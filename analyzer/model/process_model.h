@@ -37,7 +37,7 @@
 #include "analyzer/read/chunk.h"
 #include "analyzer/read/chunk_reader.h"
 #include "analyzer/read/read_budget.h"
-#include "analyzer/reconstruct/trace_input.h"
+#include "analyzer/reconstruct/reconstruction.h"
 #include "analyzer/timeline/call_sites.h"
 #include "analyzer/timeline/timeline.h"
 

@@ -19,12 +19,13 @@ constexpr uint64_t kWakeNs = 90'000;
 constexpr uint64_t kJobNs = 45'000;
 constexpr uint64_t kNsPerKib = 70;
 constexpr uint64_t kDeferredBelowNs = 15'000;
+// When that work is over is not known: not before the model has done it for so long.
+constexpr uint64_t kDeferredCountedNs = 100'000'000;
 // Smaller managed allocations share a range of one block with others.
 constexpr uint64_t kOwnRangeBytes = uint64_t{2} << 20;
 
 uint64_t PageFloor(uint64_t address) { return address / kPageBytes * kPageBytes; }
 uint64_t PageCeiling(uint64_t address) { return PageFloor(address + kPageBytes - 1); }
-bool IsDevice(int32_t processor) { return processor >= 0 && processor < kMaxDevices; }
 
 }  // namespace
 
@@ -137,21 +138,22 @@ void Reconstructor::Apply(const KernelStart& kernel) {
     if (stream != handle) continue;
     const auto allocation = allocations_.find(address);
     if (allocation == allocations_.end()) continue;
-    Migrate(PageFloor(address), PageCeiling(address + allocation->second), kernel.device, kernel.time_ns);
+    Migrate(PageFloor(address), PageCeiling(address + allocation->second), kernel.device, kernel.time_ns,
+            kernel.time_ns + kDeferredCountedNs);
   }
 }
 
-void Reconstructor::Migrate(uint64_t begin, uint64_t end, int32_t destination, uint64_t time_ns) {
+void Reconstructor::Migrate(uint64_t begin, uint64_t end, int32_t destination, uint64_t time_ns, uint64_t done_ns) {
   blocks_.ForEach(begin, end, [&](TrackedBlock* block, const PageMask& pages) {
     uvm_model::MigratePages(block, destination, pages, &transfers_);
-    Moved(block, time_ns, 0);
-    if (destination != kCpu) Brought(block, destination, pages, time_ns);
+    Moved(block, time_ns, done_ns, 0);
+    if (destination != kCpu) Brought(block, destination, pages, time_ns, done_ns);
   });
 }
 
 void Reconstructor::DoPending(size_t count, uint64_t time_ns) {
   for (size_t i = 0; i < count; ++i) {
-    Migrate(pending_[i].address, pending_[i].end, pending_[i].destination, time_ns);
+    Migrate(pending_[i].address, pending_[i].end, pending_[i].destination, time_ns, time_ns + kDeferredCountedNs);
   }
   pending_.erase(pending_.begin(), pending_.begin() + static_cast<std::ptrdiff_t>(count));
 }

@@ -1,6 +1,7 @@
 #include "analyzer/reconstruct/reconstructor.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace uvmtrace::reconstruct {
 
@@ -16,10 +17,15 @@ constexpr uint64_t kGpuSettleNs = 14'000;
 constexpr uint64_t kCpuSettleNs = 12'000;
 // A prefetch call that returns sooner left its work to a thread of libcuda.
 constexpr uint64_t kDeferredBelowNs = 15'000;
+// Until what a service moves is counted by the driver, at the latest: after the end of its batch, and after a CPU
+// fault, whose thread may have been kept from running.
+constexpr uint64_t kGpuCountedNs = 100'000;
+constexpr uint64_t kCpuCountedNs = 20'000'000;
+// After so many corrections of the GPUs' room the rows are taken as they come.
+constexpr uint64_t kMaxRuns = 12;
 constexpr uint64_t kSpuriousWindowNs = 300'000;  // uvm_perf_authorized_cpu_fault_tracking_window_ns
 
 uint64_t BatchKey(uint32_t batch, int32_t device) { return uint64_t{batch} << 8 | static_cast<uint8_t>(device); }
-bool IsDevice(int32_t processor) { return processor >= 0 && processor < kMaxDevices; }
 
 uint64_t Bytes(const PageMask& pages) { return static_cast<uint64_t>(pages.Count()) * kPageBytes; }
 
@@ -86,48 +92,59 @@ std::vector<Reconstructor::Event> Reconstructor::OrderEvents() {
   for (size_t i = 0; i < kernels_.size(); ++i) {
     if (streams_.contains(kernels_[i].stream)) add(kernels_[i].time_ns, EventKind::kKernel, i);
   }
-  // A sample taken while a prefetch to the host runs holds a part of its bytes: of no use.
-  std::vector<std::pair<uint64_t, uint64_t>> busy;
-  for (const Call& call : calls_) {
-    if ((call.kind == CallKind::kPrefetch || call.kind == CallKind::kMigrate) && call.processor == kCpu) {
-      busy.emplace_back(call.time_ns, call.time_ns + call.duration_ns);
-    }
-  }
-  std::sort(busy.begin(), busy.end());
-  std::stable_sort(counters_.begin(), counters_.end(),
-                   [](const CounterSample& a, const CounterSample& b) { return a.time_ns < b.time_ns; });
-  uint64_t busy_until = 0;
-  size_t next = 0;
-  for (size_t i = 0; i < counters_.size(); ++i) {
-    for (; next < busy.size() && busy[next].first <= counters_[i].time_ns; ++next) {
-      busy_until = std::max(busy_until, busy[next].second);
-    }
-    if (counters_[i].time_ns > busy_until) add(counters_[i].time_ns, EventKind::kCounter, i);
-  }
+  MarkCountersInCalls();
+  for (size_t i = 0; i < counters_.size(); ++i) add(counters_[i].time_ns, EventKind::kCounter, i);
   std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) {
     return a.time_ns != b.time_ns ? a.time_ns < b.time_ns : a.kind < b.kind;
   });
   return events;
 }
 
+// A sample taken while a prefetch runs holds a part of its bytes, and of the evictions for it.
+void Reconstructor::MarkCountersInCalls() {
+  std::stable_sort(counters_.begin(), counters_.end(),
+                   [](const CounterSample& a, const CounterSample& b) { return a.time_ns < b.time_ns; });
+  std::vector<std::pair<uint64_t, uint64_t>> busy;
+  for (const Call& call : calls_) {
+    if (call.kind == CallKind::kPrefetch || call.kind == CallKind::kMigrate) {
+      busy.emplace_back(call.time_ns, call.time_ns + call.duration_ns);
+    }
+  }
+  std::sort(busy.begin(), busy.end());
+  counter_in_call_.assign(counters_.size(), false);
+  uint64_t busy_until = 0;
+  size_t next = 0;
+  for (size_t i = 0; i < counters_.size(); ++i) {
+    for (; next < busy.size() && busy[next].first <= counters_[i].time_ns; ++next) {
+      busy_until = std::max(busy_until, busy[next].second);
+    }
+    counter_in_call_[i] = counters_[i].time_ns <= busy_until;
+    counters_by_device_ |= counters_[i].device != -1;
+  }
+}
+
 void Reconstructor::Finish() {
   const std::vector<Event> events = OrderEvents();
-  calibrating_ = true;
-  FindCapacity(events);
+  while (!Run(events)) may_correct_ = statistics_.runs + 1 < kMaxRuns;
+  for (const Migration& row : rows_) sink_(row);
+}
+
+bool Reconstructor::Run(const std::vector<Event>& events) {
   Forget();
-  calibrating_ = false;
-  for (const Event& event : events) Apply(event);
+  ++statistics_.runs;
+  for (const Event& event : events) {
+    for (DeviceMemory& memory : memory_) memory.room.Reach(event.time_ns);
+    Apply(event);
+    if (run_again_) return false;
+  }
   DoPending(pending_.size(), events.empty() ? 0 : events.back().time_ns);
-  const auto last = std::find_if(counters_.rbegin(), counters_.rend(),
-                                 [](const CounterSample& sample) { return sample.device == -1; });
-  if (last == counters_.rend()) return;
-  to_device_check_.Finish(last->to_device_bytes, to_device_bytes_);
-  to_host_check_.Finish(last->to_host_bytes, to_host_bytes_);
+  FinishCounters();
+  return !run_again_;
 }
 
 double Reconstructor::ExplainedShare() const {
-  const uint64_t exact = to_device_check_.exact_bytes() + to_host_check_.exact_bytes();
-  const uint64_t unexplained = to_device_check_.unexplained_bytes() + to_host_check_.unexplained_bytes();
+  const uint64_t exact = to_device_check().exact_bytes() + to_host_check().exact_bytes();
+  const uint64_t unexplained = to_device_check().unexplained_bytes() + to_host_check().unexplained_bytes();
   if (unexplained == 0) return 1;
   return unexplained >= exact ? 0 : 1 - static_cast<double>(unexplained) / static_cast<double>(exact);
 }
@@ -154,28 +171,30 @@ void Reconstructor::Apply(const Event& event) {
       Apply(rare_events_[event.index]);
       break;
     case EventKind::kCounter:
-      Apply(counters_[event.index]);
+      Apply(counters_[event.index], counter_in_call_[event.index]);
       break;
   }
 }
 
-// Everything but the rows and the capacities.
 void Reconstructor::Forget() {
   blocks_.Clear();
-  std::vector<uint64_t> capacities;
-  for (const DeviceMemory& memory : memory_) capacities.push_back(memory.capacity_bytes);
-  memory_.clear();
   for (int device = 0; device < kMaxDevices; ++device) {
-    memory_.emplace_back(device);
-    memory_.back().capacity_bytes = capacities[static_cast<size_t>(device)];
+    Room room = std::move(memory_[static_cast<size_t>(device)].room);
+    room.Restart();
+    memory_[static_cast<size_t>(device)] = DeviceMemory(device);
+    memory_[static_cast<size_t>(device)].room = std::move(room);
   }
+  rows_.clear();
+  told_ = {};
   allocations_.clear();
   slabs_.clear();
   attached_.clear();
   pending_.clear();
   last_batch_ = {};
-  to_host_bytes_ = to_device_bytes_ = 0;
+  run_again_ = false;
+  const uint64_t runs = statistics_.runs;
   statistics_ = {};
+  statistics_.runs = runs;
 }
 
 uint64_t Reconstructor::EndOfBatch(const Service& service) const {
@@ -191,24 +210,30 @@ const uvm_model::ThrashingView& Reconstructor::Thrashing(TrackedBlock* block, ui
 }
 
 // Pages came to a GPU, or were mapped there: stale faults on them may follow until the next batch is over.
-void Reconstructor::Brought(TrackedBlock* block, int32_t device, const PageMask& pages, uint64_t time_ns) {
+void Reconstructor::Brought(TrackedBlock* block, int32_t device, const PageMask& pages, uint64_t time_ns,
+                            uint64_t done_ns) {
   TrackedBlock::Fresh& fresh = block->fresh[device];
   if (!fresh.any || fresh.batch != last_batch_[device]) fresh.pages = {};
   fresh.any = true;
   fresh.batch = last_batch_[device];
   fresh.pages |= pages;
   MarkUsed(block, device);
-  MakeRoom(block, device, time_ns);
+  MakeRoom(block, device, time_ns, done_ns);
 }
 
 // Tells of the transfers of the service that just ended, and forgets them.
-void Reconstructor::Moved(TrackedBlock* block, uint64_t time_ns, uint32_t batch) {
+void Reconstructor::Moved(TrackedBlock* block, uint64_t time_ns, uint64_t done_ns, uint32_t batch) {
   for (const uvm_model::Transfer& transfer : transfers_) {
-    if (transfer.destination == kCpu) to_host_bytes_ += Bytes(transfer.pages);
+    const uint64_t bytes = Bytes(transfer.pages);
+    if (transfer.destination == kCpu) {
+      told_[0].AddToHost(bytes, done_ns);
+      told_[static_cast<size_t>(transfer.source + 1)].AddToHost(bytes, done_ns);
+    } else if (transfer.source == kCpu) {
+      told_[0].AddToDevice(bytes);
+      told_[static_cast<size_t>(transfer.destination + 1)].AddToDevice(bytes);
+    }
     if (block->thrashing != nullptr) block->thrashing->Moved(transfer.pages, time_ns, options_.thrashing);
-    if (transfer.source == kCpu) to_device_bytes_ += Bytes(transfer.pages);
     if (transfer.source != kCpu) MarkUnusedIfEmpty(block, transfer.source);
-    if (calibrating_) continue;
     Migration row;
     row.time_ns = time_ns;
     row.source = transfer.source;
@@ -218,7 +243,7 @@ void Reconstructor::Moved(TrackedBlock* block, uint64_t time_ns, uint32_t batch)
     transfer.pages.ForEachRun([&](int first, int count) {
       row.address = block->Address(first);
       row.bytes = static_cast<uint64_t>(count) * kPageBytes;
-      sink_(row);
+      rows_.push_back(row);
     });
   }
   transfers_.clear();
@@ -257,8 +282,9 @@ void Reconstructor::Apply(const Service& service) {
     const PageMask served = uvm_model::ServeGpuFaults(block, device, faults, Thrashing(block, service.first_ns),
                                                       options_.service, &transfers_);
     if (served.Empty()) continue;
-    Moved(block, last_ns + kGpuSettleNs, service.batch);
-    Brought(block, device, served, last_ns + kGpuSettleNs);
+    const uint64_t done_ns = std::max(end_ns, last_ns) + kGpuCountedNs;
+    Moved(block, last_ns + kGpuSettleNs, done_ns, service.batch);
+    Brought(block, device, served, last_ns + kGpuSettleNs, done_ns);
   }
 }
 
@@ -281,7 +307,7 @@ void Reconstructor::Apply(const CpuFault& fault) {
     block->spurious_ns = 0;
   }
   uvm_model::ServeCpuFault(block, page, fault.write, Thrashing(block, fault.time_ns), options_.service, &transfers_);
-  Moved(block, fault.time_ns + kCpuSettleNs, 0);
+  Moved(block, fault.time_ns + kCpuSettleNs, fault.time_ns + kCpuCountedNs, 0);
 }
 
 void Reconstructor::Apply(const RareEvent& event) {

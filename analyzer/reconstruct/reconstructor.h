@@ -8,14 +8,16 @@
 // explains.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <vector>
 
 #include "analyzer/reconstruct/block_table.h"
-#include "analyzer/reconstruct/counter_check.h"
+#include "analyzer/reconstruct/room.h"
 #include "analyzer/reconstruct/rows.h"
 #include "analyzer/reconstruct/services.h"
+#include "analyzer/reconstruct/told_bytes.h"
 
 namespace uvmtrace::reconstruct {
 
@@ -47,7 +49,7 @@ class Reconstructor {
   }
   void Add(const CounterSample& sample) { counters_.push_back(sample); }
 
-  // Rows may come in any order. Replays them all; the sink gets the migrations in the order of time.
+  // Rows may come in any order. Replays them all; the sink gets the migrations in the order of the replay.
   void Finish();
 
   struct Statistics {
@@ -56,11 +58,12 @@ class Reconstructor {
     uint64_t evicted_blocks = 0;
     uint64_t unexplained_faults = 0;    // on pages that should be accessible, where no eviction can be the reason
     uint64_t devices_beyond_model = 0;  // rows of GPUs that the model has no room for
+    uint64_t runs = 0;                  // how often all or a part of the rows was replayed
   };
   const Statistics& statistics() const { return statistics_; }
   // After Finish.
-  const CounterCheck& to_device_check() const { return to_device_check_; }
-  const CounterCheck& to_host_check() const { return to_host_check_; }
+  const CounterCheck& to_device_check() const { return told_[0].to_device_check; }
+  const CounterCheck& to_host_check() const { return told_[0].to_host_check; }
   uint64_t fault_entries() const { return fault_entries_; }
   // Of the bytes that the driver counted; 1 if it counted none.
   double ExplainedShare() const;
@@ -81,16 +84,17 @@ class Reconstructor {
   };
 
   std::vector<Event> OrderEvents();
-  // Replays events until the driver's counters show evictions that the model does not have. That tells how much memory
-  // the managed blocks of a GPU had together; false if there are none.
-  bool FindCapacity(const std::vector<Event>& events);
+  void MarkCountersInCalls();
+  // False: the counters contradict the room that a GPU was thought to have. It was corrected: replay again.
+  bool Run(const std::vector<Event>& events);
   void Apply(const Event& event);
+  // Everything but the rows and what the counters said about the room on the GPUs.
   void Forget();
   void Apply(const Service& service);
   void Apply(const CpuFault& fault);
   void Apply(const RareEvent& event);
   void Apply(const KernelStart& kernel);
-  void Apply(const CounterSample& sample);
+  void Apply(const CounterSample& sample, bool in_call);
   void Apply(const Call& call, uint64_t time_ns);
 
   void Allocate(const Call& call);
@@ -99,20 +103,26 @@ class Reconstructor {
   void Prefetch(const Call& call, uint64_t time_ns);
   void Advise(const Call& call);
   void MatchStreams();
-  void Migrate(uint64_t begin, uint64_t end, int32_t destination, uint64_t time_ns);
+  void Migrate(uint64_t begin, uint64_t end, int32_t destination, uint64_t time_ns, uint64_t done_ns);
   void DoPending(size_t count, uint64_t time_ns);
   void CatchUp(const CounterSample& sample);
+  void HoldRoomAgainst(const CounterSample& sample, bool in_call, ToldBytes* told);
+  void EvictWhatIsMissing(const CounterSample& sample, int32_t device, uint64_t missing, const ToldBytes& told);
+  int32_t FullestDevice() const;
+  void FinishCounters();
   void CatchUp(TrackedBlock* block, const uvm_model::PageMask& faulted, int32_t faulter, uint64_t time_ns);
 
   uint64_t EndOfBatch(const Service& service) const;
   const uvm_model::ThrashingView& Thrashing(TrackedBlock* block, uint64_t time_ns);
-  void Moved(TrackedBlock* block, uint64_t time_ns, uint32_t batch);
-  void Brought(TrackedBlock* block, int32_t device, const uvm_model::PageMask& pages, uint64_t time_ns);
+  // `done_ns`: when the copies are over at the latest.
+  void Moved(TrackedBlock* block, uint64_t time_ns, uint64_t done_ns, uint32_t batch);
+  void Brought(TrackedBlock* block, int32_t device, const uvm_model::PageMask& pages, uint64_t time_ns,
+               uint64_t done_ns);
   void MarkUsed(TrackedBlock* block, int32_t device);
   void MarkUnusedIfEmpty(TrackedBlock* block, int32_t device);
   void FreeChunk(TrackedBlock* block, int32_t device);
-  void MakeRoom(const TrackedBlock* keep, int32_t device, uint64_t time_ns);
-  void Evict(TrackedBlock* block, int32_t device, uint64_t time_ns);
+  void MakeRoom(const TrackedBlock* keep, int32_t device, uint64_t time_ns, uint64_t done_ns);
+  void Evict(TrackedBlock* block, int32_t device, uint64_t time_ns, uint64_t done_ns);
   bool EvictUntil(TrackedBlock* block, int32_t device, uint64_t time_ns);
 
   Options options_;
@@ -141,7 +151,7 @@ class Reconstructor {
     uvm_model::BlockList unused;
     uvm_model::BlockList used;
     uint64_t chunk_bytes = 0;
-    uint64_t capacity_bytes = ~uint64_t{0};  // not known: nothing is evicted for want of room
+    Room room;
   };
   std::vector<DeviceMemory> memory_;
   std::array<uint32_t, uvm_model::kMaxDevices> last_batch_{};
@@ -149,11 +159,12 @@ class Reconstructor {
   std::unordered_map<uint64_t, uint64_t> streams_;  // the tools' numbers of streams to the program's handles
   std::map<uint64_t, uint64_t> attached_;           // allocation to handle
   std::vector<uvm_model::Transfer> transfers_;
-  uint64_t to_host_bytes_ = 0;
-  uint64_t to_device_bytes_ = 0;
-  bool calibrating_ = false;
-  CounterCheck to_device_check_;
-  CounterCheck to_host_check_;
+  std::vector<Migration> rows_;
+  std::array<ToldBytes, uvm_model::kMaxDevices + 1> told_;  // of the process, then of each GPU
+  std::vector<bool> counter_in_call_;                       // by counters_: taken while a prefetch call ran
+  bool counters_by_device_ = false;
+  bool may_correct_ = true;
+  bool run_again_ = false;
   bool driver_calls_ = false;  // the trace tells of the driver's own calls
   Statistics statistics_;
 };

@@ -5,12 +5,15 @@
 
 #include <cstdint>
 
+#include "uvm_model/block.h"
 #include "uvm_model/outcome.h"
 
 namespace uvmtrace::reconstruct {
 
 using uvm_model::kCpu;
 using uvm_model::MigrationCause;
+
+inline bool IsDevice(int32_t processor) { return processor >= 0 && processor < uvm_model::kMaxDevices; }
 
 // One entry of a GPU's fault buffer.
 struct GpuFault {
@@ -104,6 +107,11 @@ struct Migration {
   int32_t destination = kCpu;
   MigrationCause cause = MigrationCause::kCoherence;
   uint32_t batch = 0;  // of the GPU's faults that caused it; 0: of none
+};
+
+// As the driver told it, while migrations were recorded.
+struct RecordedMigration : Migration {
+  uint64_t duration_ns = 0;
 };
 
 }  // namespace uvmtrace::reconstruct

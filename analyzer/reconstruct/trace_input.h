@@ -17,24 +17,12 @@ namespace uvmtrace::reconstruct {
 // Reads the driver's parameters from a trace's definitions; what is not there keeps its default.
 void ApplyParameter(const std::string& name, const std::string& value, Options* options);
 
-// What the faults of a trace say moved, and how far the driver's counters agree.
-struct Reconstruction {
-  std::vector<Migration> rows;  // in the order of time
-  uint64_t exact_bytes =
-      0;  // as the driver counted them, both directions; 0: it counted none, or there are no counters
-  uint64_t unexplained_bytes = 0;
-  uint64_t since_ns = 0;  // when the first of those moved, CLOCK_MONOTONIC; 0: there are none
-  double explained_share = 1;
-  bool counters = false;
-  bool faults = false;  // the driver's queue told of any
-};
-analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* reconstruction);
-
 class TraceInput {
  public:
   // Recorded migrations, for who wants to compare.
-  std::function<void(const Migration&)> on_recorded;
+  std::function<void(const RecordedMigration&)> on_recorded;
 
+  // Null: the rows are only decoded, as a measurement wants it.
   explicit TraceInput(Reconstructor* reconstructor) : reconstructor_(reconstructor) {}
   void Add(const analyzer::Chunk& chunk);
   bool faults() const { return faults_; }
@@ -50,6 +38,10 @@ class TraceInput {
   void AddRegionEvents(const Batch& batch);
   void AddCounterSamples(const Batch& batch);
   void AddMigrations(const Batch& batch);
+  template <typename Row>
+  void Add(const Row& row) {
+    if (reconstructor_ != nullptr) reconstructor_->Add(row);
+  }
   uint64_t Monotonic(const Batch& batch, uint64_t time_ns);
 
   struct Function {
