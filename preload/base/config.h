@@ -52,6 +52,7 @@ struct Config {
   LogLevel log = LogLevel::kWarn;
   bool children = true;
   bool kernels = true;
+  bool launches = false;  // with kernels: UVMTRACE_KERNELS=1 asks for all that CUPTI tells of them
   enum class BottomHalfStacks : uint8_t { kByDetail, kOff, kOn };
   BottomHalfStacks bottom_half_stacks = BottomHalfStacks::kByDetail;  // on at full and auto
   bool audit = false;
