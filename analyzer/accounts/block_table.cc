@@ -68,6 +68,7 @@ BlockTable::CameBack BlockTable::Arrive(int32_t device, uint32_t memory, uint64_
     const uint64_t high = block->left_high[word] & mask;
     const uint64_t there = block->present[word] & mask & ~low & ~high;
     const auto add = [&](LeftBecause because, uint64_t pages) {
+      if (pages == 0) return;
       came_back[static_cast<size_t>(because)] += static_cast<uint64_t>(std::popcount(pages)) * kPageBytes;
     };
     add(LeftBecause::kUnknown, there);

@@ -64,6 +64,13 @@ uint64_t EventWorker::Monotonic(TimeBase clock, uint64_t time_ns) {
   return last_time_ns_;
 }
 
+std::span<const uint64_t> EventWorker::Times(const ColumnBatch& batch, size_t column) {
+  const std::span<const uint64_t> recorded = batch[column];
+  if (times_.size() < recorded.size()) times_.resize(recorded.size());
+  for (size_t row = 0; row < recorded.size(); ++row) times_[row] = Monotonic(batch.clock, recorded[row]);
+  return {times_.data(), recorded.size()};
+}
+
 IntervalIndex::Cursor& EventWorker::KernelsOf(int32_t device) {
   if (last_kernels_ == nullptr || device != last_kernels_device_) {
     auto known = kernels_.find(device);
@@ -170,16 +177,19 @@ void EventWorker::ReadGpuFaults(const ColumnBatch& batch, ChunkFindings* finding
   sums_.gpu_fault_sources[SourceIndex(batch.source)] += batch.rows;
   sums_.gpu_fault_rows += batch.rows;
   ClosePiece(findings);
-  for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t time_ns = Monotonic(batch.clock, starts[row]);
+  const auto times = Times(batch, gpu_faults::kStart);
+  const auto access_of = [&](size_t row) { return accesses[row] < kAccessCount ? accesses[row] : 0; };
+  for (size_t row = 0, end; row < batch.rows; row = end) {
+    end = row + 1;
+    const uint64_t time_ns = times[row];
     if (!Wanted(time_ns)) continue;
+    const uint64_t address = addresses[row];
     const int32_t device = DeviceOrdinal(devices[row]);
-    const Place place = PlaceOf(addresses[row], time_ns, device);
-    const bool known_end = queue || durations[row] != 0;
-    const uint64_t end = queue ? 0 : SaturatingAdd(starts[row], durations[row]);
+    const Place place = PlaceOf(address, time_ns, device);
+    const uint64_t end_of_fault = queue ? 0 : SaturatingAdd(starts[row], durations[row]);
     const auto number = static_cast<uint32_t>(numbers[row]);
     const bool same = piece_open_ && piece_.device == device && piece_.by_end != queue &&
-                      (queue ? piece_.number == number : piece_.end == end);
+                      (queue ? piece_.number == number : piece_.end == end_of_fault);
     if (!same) {
       ClosePiece(findings);
       piece_ = {};
@@ -187,44 +197,66 @@ void EventWorker::ReadGpuFaults(const ColumnBatch& batch, ChunkFindings* finding
       piece_.by_end = !queue;
       piece_.number = number;
       piece_.first = starts[row];
-      piece_.end = end;
+      piece_.end = end_of_fault;
       piece_open_ = true;
     }
-    piece_.first = std::min(piece_.first, starts[row]);
-    piece_.faults += known_end ? 1 : 0;
-    PieceCell* cell = nullptr;
-    for (size_t i = piece_cells_.size(); i-- > 0 && cell == nullptr;) {
-      if (piece_cells_[i].cell == place.cell) cell = &piece_cells_[i];
-    }
-    if (cell == nullptr) {
-      // Damage can make every fault of a batch a cell of its own.
-      constexpr size_t kMaximumPieceCells = 256;
-      if (piece_cells_.size() >= kMaximumPieceCells) {
-        const ChunkFindings::Piece open = piece_;
-        piece_.faults -= known_end ? 1 : 0;
-        ClosePiece(findings);
-        piece_ = open;
-        piece_.faults = known_end ? 1 : 0;
-        piece_open_ = true;
-      }
-      cell = &piece_cells_.emplace_back();
-      cell->cell = place.cell;
-    }
+    PieceCell& cell = CellOfPiece(place.cell, findings);
+    uint64_t first = starts[row];
+    uint64_t newest_ns = time_ns;
     if (queue) {
-      const uint64_t access = accesses[row];
-      ++cell->entries[access < kAccessCount ? access : 0];
+      ++cell.entries[access_of(row)];
+      // The driver sorts a batch by address, so the entries that follow are of the same block of the same allocation as
+      // a rule: only what differs in them is looked at.
+      if (everything_ && finder_.Holds(address, time_ns)) {
+        const IntervalIndex::Cursor* kernels = device >= 0 ? &KernelsOf(device) : nullptr;
+        for (; end < batch.rows && numbers[end] == numbers[row] && devices[end] == devices[row] &&
+               addresses[end] / kBlockBytes == address / kBlockBytes && finder_.Holds(addresses[end], times[end]) &&
+               phases_.Holds(times[end]) && (kernels == nullptr || kernels->Holds(times[end]));
+             ++end) {
+          first = std::min(first, starts[end]);
+          newest_ns = std::max(newest_ns, times[end]);
+          ++cell.entries[access_of(end)];
+        }
+      }
+      piece_.faults += end - row;
     } else {
-      ++cell->records;
-      cell->groups += groups[row];
-      if (!known_end) ++sums_.faults_without_end;
+      ++cell.records;
+      cell.groups += groups[row];
+      if (durations[row] != 0) {
+        ++piece_.faults;
+      } else {
+        ++sums_.faults_without_end;
+      }
     }
+    piece_.first = std::min(piece_.first, first);
     if (place.version != AllocationVersions::kNone) {
-      sums_.touched.Touch(addresses[row], place.version, place.cell.account);
-      Use(place.version, time_ns);
+      sums_.touched.Touch(address, place.version, place.cell.account);
+      Use(place.version, newest_ns);
     }
-    if (SharedPageSums* page = SharedPageAt(addresses[row])) ++page->gpu_faults;
+    if (sums_.shared_pages.empty()) continue;
+    for (size_t i = row; i < end; ++i) {
+      if (SharedPageSums* page = SharedPageAt(addresses[i])) ++page->gpu_faults;
+    }
   }
   ClosePiece(findings);
+}
+
+EventWorker::PieceCell& EventWorker::CellOfPiece(const CellKey& key, ChunkFindings* findings) {
+  for (size_t i = piece_cells_.size(); i-- > 0;) {
+    if (piece_cells_[i].cell == key) return piece_cells_[i];
+  }
+  // Damage can make every fault of a batch a cell of its own.
+  constexpr size_t kMaximumPieceCells = 256;
+  if (piece_cells_.size() >= kMaximumPieceCells) {
+    const ChunkFindings::Piece open = piece_;
+    ClosePiece(findings);
+    piece_ = open;
+    piece_.faults = 0;
+    piece_open_ = true;
+  }
+  PieceCell& cell = piece_cells_.emplace_back();
+  cell.cell = key;
+  return cell;
 }
 
 void EventWorker::ReadReplays(const ColumnBatch& batch, ChunkFindings* findings) {
@@ -238,15 +270,15 @@ void EventWorker::ReadReplays(const ColumnBatch& batch, ChunkFindings* findings)
 }
 
 void EventWorker::ReadCpuFaults(const ColumnBatch& batch) {
-  const auto starts = batch[cpu_faults::kStart];
   const auto addresses = batch[cpu_faults::kAddress];
   const auto pcs = batch[cpu_faults::kPc];
   const auto tids = batch[cpu_faults::kTid];
+  const auto times = Times(batch, cpu_faults::kStart);
   const bool queue = batch.source == kQueue;
   sums_.cpu_fault_sources[SourceIndex(batch.source)] += batch.rows;
   sums_.cpu_fault_rows += batch.rows;
   for (size_t row = 0; row < batch.rows; ++row) {
-    const uint64_t time_ns = Monotonic(batch.clock, starts[row]);
+    const uint64_t time_ns = times[row];
     if (!Wanted(time_ns)) continue;
     const Place place = PlaceOf(addresses[row], time_ns, kCpu);
     ++sums_.cells.At(place.cell).cpu_faults;
@@ -264,17 +296,19 @@ void EventWorker::ReadMigrations(const ColumnBatch& batch, ChunkFindings* findin
   sums_.migration_rows += batch.rows;
   if (timeline_.migrations_reconstructed) return;
   sums_.migration_sources[SourceIndex(batch.source)] += batch.rows;
-  MigrationEvent event;
+  const auto times = Times(batch, migrations::kStart);
+  const auto durations = batch[migrations::kDuration];
+  const auto addresses = batch[migrations::kAddress];
+  const auto bytes = batch[migrations::kBytes];
+  const auto sources = batch[migrations::kSourceDevice];
+  const auto destinations = batch[migrations::kDestinationDevice];
+  const auto causes = batch[migrations::kCause];
   for (size_t row = 0; row < batch.rows; ++row) {
-    event.time_ns = Monotonic(batch.clock, batch[migrations::kStart][row]);
-    event.duration_ns = batch[migrations::kDuration][row];
-    event.address = batch[migrations::kAddress][row];
-    event.bytes = batch[migrations::kBytes][row];
-    event.source = DeviceOrdinal(batch[migrations::kSourceDevice][row]);
-    event.destination = DeviceOrdinal(batch[migrations::kDestinationDevice][row]);
-    const uint64_t cause = batch[migrations::kCause][row];
-    event.cause = cause < kMigrationCauseCount ? static_cast<MigrationCause>(cause) : MigrationCause::kUnknown;
-    AddMigration(event, source, findings);
+    const auto cause =
+        causes[row] < kMigrationCauseCount ? static_cast<MigrationCause>(causes[row]) : MigrationCause::kUnknown;
+    AddMigration({times[row], durations[row], addresses[row], bytes[row], DeviceOrdinal(sources[row]),
+                  DeviceOrdinal(destinations[row]), cause},
+                 source, findings);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <map>
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -76,6 +77,8 @@ class EventWorker {
   };
 
   uint64_t Monotonic(TimeBase clock, uint64_t time_ns);
+  // A column of times, converted. Valid until the next call.
+  std::span<const uint64_t> Times(const ColumnBatch& batch, size_t column);
   bool Wanted(uint64_t time_ns) {
     if (everything_ || timeline_.filter.Has(time_ns)) return true;
     ++sums_.filtered_rows;
@@ -109,6 +112,7 @@ class EventWorker {
     uint32_t records = 0;
     uint64_t groups = 0;
   };
+  PieceCell& CellOfPiece(const CellKey& key, ChunkFindings* findings);
 
   const Timeline& timeline_;
   AllocationVersions::Finder finder_;
@@ -126,6 +130,7 @@ class EventWorker {
   bool piece_open_ = false;
   std::vector<PieceCell> piece_cells_;
   ColumnBatch batch_;
+  std::vector<uint64_t> times_;
   EventSums sums_;
 };
 

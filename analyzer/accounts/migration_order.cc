@@ -12,6 +12,8 @@ bool Earlier(const MigratedPart& a, const MigratedPart& b) { return a.time_ns < 
 void MigrationOrder::Add(const std::vector<MigratedPart>& rows) {
   if (rows.empty()) return;
   const size_t old_size = waiting_.size();
+  // Not by doubling: it would hold twice the window for good.
+  if (waiting_.capacity() < old_size + rows.size()) waiting_.reserve(old_size + rows.size() + kWindow / 2);
   waiting_.insert(waiting_.end(), rows.begin(), rows.end());
   const auto begin = waiting_.begin() + static_cast<std::ptrdiff_t>(first_);
   const auto middle = waiting_.begin() + static_cast<std::ptrdiff_t>(old_size);
@@ -31,7 +33,7 @@ void MigrationOrder::Release(size_t keep) {
     told_until_ns_ = std::max(told_until_ns_, row.time_ns);
     Apply(row);
   }
-  if (first_ >= kWindow || first_ == waiting_.size()) {
+  if (first_ >= kWindow / 2 || first_ == waiting_.size()) {
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(first_));
     first_ = 0;
   }

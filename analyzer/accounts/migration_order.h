@@ -27,7 +27,9 @@ struct MigratedPart {
 
 class MigrationOrder {
  public:
-  static constexpr size_t kWindow = 65536;
+  // Among recorded traces the latest row stood behind 6,757 newer ones of the whole file, 621 of one share of the
+  // blocks.
+  static constexpr size_t kWindow = 8192;
 
   explicit MigrationOrder(size_t maximum_blocks = BlockTable::kMaximumBlocks) : blocks_(maximum_blocks) {}
 

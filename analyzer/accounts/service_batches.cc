@@ -10,16 +10,33 @@ constexpr size_t kMaximumEarlyReplays = 65536;
 
 }  // namespace
 
+// A batch is on a few cells. Damage may name one batch for everything, so more than a few are put together by sorting,
+// and only when they have doubled.
 void ServiceBatches::AddShares(Batch* batch, const BatchShare* shares, size_t count) {
+  constexpr size_t kFew = 16;
   for (size_t i = 0; i < count; ++i) {
-    const auto known = std::find_if(batch->shares.begin(), batch->shares.end(),
+    const auto end = batch->shares.end();
+    const auto known = std::find_if(batch->shares.size() > kFew ? end - kFew : batch->shares.begin(), end,
                                     [&](const BatchShare& share) { return share.cell == shares[i].cell; });
-    if (known != batch->shares.end()) {
+    if (known != end) {
       known->faults += shares[i].faults;
     } else {
       batch->shares.push_back(shares[i]);
     }
   }
+  if (batch->shares.size() < std::max(batch->sort_at, 4 * kFew)) return;
+  std::sort(batch->shares.begin(), batch->shares.end(),
+            [](const BatchShare& a, const BatchShare& b) { return a.cell < b.cell; });
+  size_t kept = 0;
+  for (size_t i = 1; i < batch->shares.size(); ++i) {
+    if (batch->shares[i].cell == batch->shares[kept].cell) {
+      batch->shares[kept].faults += batch->shares[i].faults;
+    } else {
+      batch->shares[++kept] = batch->shares[i];
+    }
+  }
+  batch->shares.resize(kept + 1);
+  batch->sort_at = 2 * batch->shares.size();
 }
 
 void ServiceBatches::AddFaults(uint32_t number, uint64_t first, uint64_t entries, const BatchShare* shares,

@@ -86,7 +86,8 @@ class ServiceBatches {
     uint32_t number = 0;
     uint32_t replays = 0;
     bool by_end = false;
-    std::vector<BatchShare> shares;
+    std::vector<BatchShare> shares;  // a cell may be in it twice
+    size_t sort_at = 0;
   };
 
   void AddShares(Batch* batch, const BatchShare* shares, size_t count);

@@ -74,7 +74,8 @@ FindingRow MakeFinding(const std::string& title, const std::string& subject, con
 }
 
 void SetCost(const Evidence& evidence, CostBase base, uint64_t cost_ns, FindingRow* row) {
-  const bool run = base == CostBase::kRun || !evidence.kernels_known();
+  // What takes longer than all that is known of the GPU's time is no share of it.
+  const bool run = base == CostBase::kRun || !evidence.kernels_known() || cost_ns > evidence.gpu_time_ns();
   row->set_gain_base(run ? "run" : "gpu_time");
   row->set_cost_ns(cost_ns);
 }

@@ -230,7 +230,7 @@ void DoNotSendBack(const Evidence& evidence, Findings* findings) {
     bool known = false;
     const uint64_t cost_ns = BulkCopyNs(evidence, sent + bytes, &known);
     if (known) {
-      SetCost(evidence, CostBase::kGpuTime, cost_ns, &row);
+      SetCost(evidence, CostBase::kRun, cost_ns, &row);
       SetGain(evidence, cost_ns,
               fmt::format("both ways at {}, {}", FormatRate(evidence.BulkRate()->bytes_per_second),
                           evidence.BulkRate()->words),

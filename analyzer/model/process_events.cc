@@ -18,7 +18,7 @@
 namespace uvmtrace::analyzer {
 namespace {
 
-constexpr uint64_t kRoundBytes = uint64_t{8} << 20;
+constexpr uint64_t kRoundBytes = uint64_t{4} << 20;
 constexpr size_t kRoundChunks = 64;
 constexpr size_t kReconstructedAtOnce = 65536;
 // Less than this is read before a second thread has started.

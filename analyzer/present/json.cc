@@ -4,12 +4,12 @@
 
 namespace uvmtrace::analyzer {
 
-std::string RenderJson(const Report& report) {
+std::string RenderJson(const google::protobuf::Message& message) {
   google::protobuf::util::JsonPrintOptions options;
   options.add_whitespace = true;
   options.preserve_proto_field_names = true;
   std::string json;
-  const auto status = google::protobuf::util::MessageToJsonString(report, &json, options);
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json, options);
   if (!status.ok()) return "";
   if (json.empty() || json.back() != '\n') json += '\n';
   return json;

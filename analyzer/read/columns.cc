@@ -34,6 +34,7 @@ constexpr std::array<ColumnLayout, kEventKindCount> kLayouts = {{
 uint64_t ZigZag(uint64_t value) { return (value >> 1) ^ (~(value & 1) + 1); }
 
 constexpr uint64_t kContinuations = 0x8080808080808080u;
+constexpr uint64_t kEndsOfPairs = 0x8000800080008000u;  // of two-byte values, as ~word & kContinuations has them
 
 uint64_t LoadWord(const unsigned char* bytes) {
   uint64_t word;
@@ -111,6 +112,15 @@ size_t AppendValues(std::string_view bytes, uint64_t previous, uint64_t* out, si
       next += 8;
       continue;
     }
+    if (ends == kEndsOfPairs) {
+      // Differences of times are mostly two bytes long.
+      for (unsigned i = 0; i < 4; ++i) {
+        const uint64_t pair = word >> (16 * i);
+        *out++ = Decoded<coding>((pair & 0x7f) | (pair >> 1 & 0x3f80), &previous);
+      }
+      next += 8;
+      continue;
+    }
     if (ends == 0) {
       uint64_t value;
       next = ReadVarint(next, end, &value);
@@ -129,13 +139,18 @@ size_t AppendValues(std::string_view bytes, uint64_t previous, uint64_t* out, si
   return static_cast<size_t>(out - begin);
 }
 
-// Appends the values of a packed field that CountVarints accepted.
-void AppendPacked(std::string_view bytes, Coding coding, std::vector<uint64_t>* column) {
-  const size_t row = column->size();
+// Makes room for so many values, and never less: what is given back would be filled with zeros when it is needed again.
+uint64_t* Room(std::vector<uint64_t>* column, size_t values) {
+  if (column->size() < values) column->resize(values);
+  return column->data();
+}
+
+// Appends the values of a packed field that CountVarints accepted to the first `row` ones. Returns how many there are
+// then.
+size_t AppendPacked(std::string_view bytes, Coding coding, std::vector<uint64_t>* column, size_t row) {
   const size_t values = CountVarints(bytes);
-  const uint64_t previous = row > 0 ? column->back() : 0;
-  column->resize(row + values);
-  uint64_t* const out = column->data() + row;
+  const uint64_t previous = row > 0 ? (*column)[row - 1] : 0;
+  uint64_t* const out = Room(column, row + values) + row;
   size_t got = 0;
   switch (coding) {
     case Coding::kUnsigned:
@@ -148,7 +163,7 @@ void AppendPacked(std::string_view bytes, Coding coding, std::vector<uint64_t>* 
       got = AppendValues<Coding::kDelta>(bytes, previous, out, values);
       break;
   }
-  column->resize(row + got);
+  return row + got;
 }
 
 std::string_view View(const protozero::data_view& view) { return {view.data(), view.size()}; }
@@ -209,26 +224,29 @@ void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch,
   const ColumnLayout& layout = LayoutOf(kind);
   batch->clock = TimeBase::kMonotonic;
   batch->source = 0;
-  for (size_t index = 0; index < layout.columns; ++index) batch->columns[index].clear();
+  std::array<size_t, kMaximumColumns> values{};
   Walk(
       layout, message,
       [&](size_t index, std::string_view bytes) {
-        if ((wanted >> index & 1) != 0) AppendPacked(bytes, layout.coding[index], &batch->columns[index]);
+        if ((wanted >> index & 1) != 0)
+          values[index] = AppendPacked(bytes, layout.coding[index], &batch->columns[index], values[index]);
       },
       [&](size_t index, uint64_t value) {
         if ((wanted >> index & 1) == 0) return;
-        auto& column = batch->columns[index];
+        uint64_t* const column = Room(&batch->columns[index], values[index] + 1);
         if (layout.coding[index] != Coding::kUnsigned) value = ZigZag(value);
-        if (layout.coding[index] == Coding::kDelta && !column.empty()) value += column.back();
-        column.push_back(value);
+        if (layout.coding[index] == Coding::kDelta && values[index] > 0) value += column[values[index] - 1];
+        column[values[index]++] = value;
       },
       [&](uint32_t field, uint64_t value) {
         if (field == 1) batch->clock = value < kTimeBaseCount ? static_cast<TimeBase>(value) : TimeBase::kUnknown;
         if (field == 2) batch->source = static_cast<uint32_t>(value);
       });
-  batch->rows = batch->columns[0].size();
+  batch->rows = values[0];
   for (size_t index = 1; index < layout.columns; ++index) {
-    if ((wanted >> index & 1) != 0) batch->columns[index].resize(batch->rows, 0);
+    if ((wanted >> index & 1) == 0 || values[index] >= batch->rows) continue;
+    uint64_t* const column = Room(&batch->columns[index], batch->rows);
+    std::fill(column + values[index], column + batch->rows, 0);
   }
 }
 

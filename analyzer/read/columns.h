@@ -64,7 +64,7 @@ struct ColumnBatch {
   TimeBase clock = TimeBase::kMonotonic;
   uint32_t source = 0;
   size_t rows = 0;
-  std::array<std::vector<uint64_t>, kMaximumColumns> columns;
+  std::array<std::vector<uint64_t>, kMaximumColumns> columns;  // at least `rows` long, if it was wanted
 
   std::span<const uint64_t> operator[](size_t column) const { return {columns[column].data(), rows}; }
 };

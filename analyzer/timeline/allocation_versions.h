@@ -62,8 +62,12 @@ class AllocationVersions {
 
     // The version that `address` belonged to, or kNone.
     uint32_t Find(uint64_t address, uint64_t time_ns) {
-      if (address - base_ < bytes_ && time_ns - since_ns_ < lived_ns_) return last_;
+      if (Holds(address, time_ns)) return last_;
       return Search(address, time_ns);
+    }
+    // Whether this is in the version that the last exact answer was, at a time that it lived.
+    bool Holds(uint64_t address, uint64_t time_ns) const {
+      return address - base_ < bytes_ && time_ns - since_ns_ < lived_ns_;
     }
 
     // Splits [address, address + bytes) among the versions that it touches. Calls on_part(version or kNone, address,

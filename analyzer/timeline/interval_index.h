@@ -53,8 +53,10 @@ class IntervalIndex {
     Cursor() = default;
     explicit Cursor(const IntervalIndex* index) : index_(index) {}
 
+    // Whether the last answer holds then too.
+    bool Holds(uint64_t time_ns) const { return time_ns - start_ns_ < length_ns_; }
     uint32_t SetAt(uint64_t time_ns) {
-      if (time_ns - start_ns_ < length_ns_) return set_;
+      if (Holds(time_ns)) return set_;
       return Move(time_ns);
     }
 

@@ -13,6 +13,11 @@ add_executable(analyzer_report_test
 target_link_libraries(analyzer_report_test PRIVATE uvmtrace_explain GTest::gtest_main)
 gtest_discover_tests(analyzer_report_test TEST_PREFIX analyzer. PROPERTIES TIMEOUT 60)
 
+# What differs between reports.
+add_executable(analyzer_compare_test ${CMAKE_CURRENT_LIST_DIR}/analyzer_compare_test.cc)
+target_link_libraries(analyzer_compare_test PRIVATE uvmtrace_compare GTest::gtest_main)
+gtest_discover_tests(analyzer_compare_test TEST_PREFIX analyzer. PROPERTIES TIMEOUT 60)
+
 add_executable(analyzer_test
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_reader_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_model_test.cc

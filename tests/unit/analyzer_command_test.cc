@@ -142,6 +142,36 @@ TEST(CommandTest, ClosedPipeIsQuiet) {
   EXPECT_NE(outcome.output.find("No space left on device"), std::string::npos);
 }
 
+TEST(CommandTest, AGateFailsTheCommandAndStillPrintsTheReport) {
+  const TemporaryFile file(SampleTrace().Finish());
+  const CommandOutcome failed = RunReport("--fail-if 'totals.api_calls > 0' " + file.path() + " 2>/dev/null");
+  EXPECT_EQ(failed.status, 1);
+  EXPECT_NE(failed.output.find("WHAT TO CHANGE"), std::string::npos);
+  EXPECT_NE(RunReport("--fail-if 'totals.api_calls > 0' " + file.path() + " 2>&1 >/dev/null").output.find("holds"),
+            std::string::npos);
+  EXPECT_EQ(RunReport("--fail-if 'totals.api_calls < 0' " + file.path() + " 2>&1").status, 0);
+  EXPECT_EQ(RunReport("--fail-if 'totals.nothing < 0' " + file.path() + " 2>&1").status, 2);
+  EXPECT_EQ(RunReport("--fail-if 'diff.totals.api_calls > 0' " + file.path() + " 2>&1").status, 2);
+  // A trace with fault groups alone does not know the driver's own count.
+  EXPECT_EQ(RunReport("--fail-if 'totals.gpu_faults > 0' " + file.path() + " 2>&1").status, 2);
+}
+
+TEST(CommandTest, DiffTakesTracesFoldersAndReportsInJson) {
+  const TemporaryFile file(SampleTrace().Finish());
+  const std::string json = ::testing::TempDir() + "uvmtrace_base.json";
+  ASSERT_EQ(RunReport("--format json --top 0 " + file.path() + " > " + json).status, 0);
+  const CommandOutcome same = RunReport("diff " + json + " " + file.path() + " 2>&1");
+  EXPECT_EQ(same.status, 0) << same.output;
+  EXPECT_NE(same.output.find("nothing changed"), std::string::npos) << same.output;
+  EXPECT_EQ(RunReport("diff --format json " + json + " " + file.path()).status, 0);
+  EXPECT_EQ(RunReport("diff --format markdown " + json + " " + file.path()).status, 0);
+  EXPECT_EQ(RunReport("diff --fail-if 'diff.totals.api_calls >= 0' " + json + " " + file.path() + " 2>&1").status, 1);
+  EXPECT_EQ(RunReport("diff " + json + " 2>&1").status, 2);
+  EXPECT_EQ(RunReport("diff " + json + " /nonexistent.pb 2>&1").status, 3);
+  EXPECT_EQ(RunReport("diff " + json + " /nonexistent.json 2>&1").status, 3);
+  std::filesystem::remove(json);
+}
+
 TEST(CommandTest, VersionAndHelpExitWithZero) {
   EXPECT_EQ(RunReport("--version").status, 0);
   EXPECT_EQ(RunReport("--help").status, 0);
