@@ -43,8 +43,8 @@ class Writer {
   void SampleClocks();
   bool HasNewDefinitions();
 
-  // Encodes and writes what has been gathered. Waits so long for another thread that is at the loader. False if it could
-  // not be written: its events are then counted as lost.
+  // Encodes and writes what has been gathered. Waits so long for another thread that is at the loader. False if it
+  // could not be written: its events are then counted as lost.
   bool WriteChunk(bool is_last, uint64_t loader_wait_ns);
   void AppendDefinitions(bool everything);
   void AppendEnd();

@@ -116,6 +116,20 @@ struct Copied {
     for (const LinkCopies* part : parts) sum += part->over_time[direction].Between(from_ns, to_ns);
     return sum;
   }
+  // All copies that may have crossed between the two instants, and while no `pauses` lasted.
+  double AtMost(size_t direction, uint64_t from_ns, uint64_t to_ns,
+                const std::vector<LinkCounters::Span>& pauses) const {
+    double sum = 0;
+    for (const LinkCopies* part : parts) {
+      const ByteSeries& series = part->over_time[direction];
+      const uint64_t unsure_ns = series.width_ns();
+      sum += series.Between(from_ns - std::min(from_ns, unsure_ns), to_ns + unsure_ns);
+      for (const auto& [pause_ns, until_ns] : pauses) {
+        if (until_ns - pause_ns > 2 * unsure_ns) sum -= series.Between(pause_ns + unsure_ns, until_ns - unsure_ns);
+      }
+    }
+    return sum;
+  }
 };
 
 Copied CopiesOf(const Gpu& gpu, bool only_gpu) {
@@ -301,16 +315,14 @@ class LinkAccount {
   // Payload of copies and migrations while the link's counters were read: what crossed it before, in a pause or
   // afterwards is not in them.
   double KnownWhileCounted(size_t direction) const {
-    const auto between = [&](uint64_t from_ns, uint64_t to_ns) {
-      return copied_.Between(direction, from_ns, to_ns) + MigratedBetween(direction, from_ns, to_ns).value_or(0);
-    };
     const uint64_t first_ns = counters_->samples().front().time_ns;
     const uint64_t last_ns = counters_->samples().back().time_ns;
-    double known = between(first_ns, last_ns);
-    for (const auto& [from_ns, to_ns] : counters_->pauses()) known -= between(from_ns, to_ns);
+    const double copies = copied_.AtMost(direction, first_ns, last_ns, counters_->pauses());
+    auto migrated = MigratedBetween(direction, first_ns, last_ns);
     // When these crossed it is not known: all of it may have been then.
-    if (!MigratedBetween(direction, first_ns, last_ns)) known += static_cast<double>(migrated_.bytes[direction]);
-    return known;
+    if (!migrated) return copies + static_cast<double>(migrated_.bytes[direction]);
+    for (const auto& [from_ns, to_ns] : counters_->pauses()) *migrated -= *MigratedBetween(direction, from_ns, to_ns);
+    return copies + *migrated;
   }
 
   // The time of kernels, where there are any, in the intervals in which a good part of the bytes is not explained.

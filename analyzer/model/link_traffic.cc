@@ -75,9 +75,8 @@ double LinkCounters::At(size_t direction, uint64_t time_ns) const {
   const auto value = [direction](const LinkSample& sample) {
     return static_cast<double>(direction == 0 ? sample.received_bytes : sample.sent_bytes);
   };
-  const auto next =
-      std::upper_bound(samples_.begin(), samples_.end(), time_ns,
-                       [](uint64_t wanted, const LinkSample& sample) { return wanted < sample.time_ns; });
+  const auto next = std::upper_bound(samples_.begin(), samples_.end(), time_ns,
+                                     [](uint64_t wanted, const LinkSample& sample) { return wanted < sample.time_ns; });
   if (next == samples_.begin()) return samples_.empty() ? 0 : value(samples_.front());
   const LinkSample& before = *std::prev(next);
   if (next == samples_.end()) return value(before);
