@@ -1,7 +1,8 @@
 // uvmtrace-report: reads traces, prints their report, or what differs between runs.
 //
 // Exit status: 0 a readable trace, even a damaged one; 2 wrong usage; 3 a file that cannot be read. The report goes to
-// stdout, everything else to stderr. 1 is a gate (--fail-if) that failed, or stdout that cannot be written, or no memory.
+// stdout, everything else to stderr. 1 is a gate (--fail-if) that failed, or stdout that cannot be written, or no
+// memory.
 #include <fmt/format.h>
 #include <malloc.h>
 

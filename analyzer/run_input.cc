@@ -92,7 +92,6 @@ bool IsGivenTwice(const std::vector<std::string>& traces, std::string* twice) {
   return false;
 }
 
-
 bool LooksLikeJson(const std::string& path) { return path.size() > 5 && path.substr(path.size() - 5) == ".json"; }
 
 bool ReadJson(const std::string& path, Report* report) {
@@ -116,13 +115,13 @@ void AddInputOptions(CLI::App* app, InputOptions* options) {
       ->allow_extra_args(false);
   app->add_option("--phase", options->read.phase, "Only what happened in phases of this name")->type_name("NAME");
   app->add_option("--phase-marker", options->read.phase_marker,
-                 "Each launch of a kernel with this in its name begins a phase")
+                  "Each launch of a kernel with this in its name begins a phase")
       ->type_name("KERNEL");
   app->add_option("--from", options->from, "Only what happened from then on, since the start: 1.5s, 250ms")
       ->type_name("TIME");
   app->add_option("--to", options->to, "Only what happened before then")->type_name("TIME");
   app->add_option("--skip-frame", options->symbols.skipped_frames,
-                 "A part of a function, file or module that is never the line to name; may be repeated")
+                  "A part of a function, file or module that is never the line to name; may be repeated")
       ->type_name("TEXT")
       ->allow_extra_args(false);
   app->add_option(
@@ -150,8 +149,7 @@ bool ReadRun(std::vector<std::string> paths, const ReadOptions& given, Run* run)
   }
   // Files side by side; what cores are left reads within a file.
   const size_t files = paths.size();
-  const unsigned cores =
-      given.threads != 0 ? given.threads : std::max(1u, std::thread::hardware_concurrency());
+  const unsigned cores = given.threads != 0 ? given.threads : std::max(1u, std::thread::hardware_concurrency());
   ReadOptions options = given;
   options.threads = std::max(1u, cores / static_cast<unsigned>(std::min<size_t>(files, cores)));
   std::vector<Status> statuses(files, Status::Ok());

@@ -32,7 +32,8 @@ bool ReadReport(const std::string& path, const InputOptions& options, Report* re
 
 size_t TerminalWidth();  // 0: stdout is no terminal
 bool WantsColor();
-// To stdout. False, with a message on stderr, if the disk is full; a reader that went away (head, less) wants no message.
+// To stdout. False, with a message on stderr, if the disk is full; a reader that went away (head, less) wants no
+// message.
 bool WriteAll(const std::string& text);
 
 }  // namespace uvmtrace::analyzer

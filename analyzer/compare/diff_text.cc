@@ -76,7 +76,8 @@ std::vector<Section> SectionsOf(const Diff& diff, const DiffTextOptions& options
       }
       line.quantity = Words(value.field());
       line.before = Number(value.field(), value.has_base(), value.base(), value.base_low(), value.base_high());
-      line.after = Number(value.field(), value.has_changed(), value.changed(), value.changed_low(), value.changed_high());
+      line.after =
+          Number(value.field(), value.has_changed(), value.changed(), value.changed_low(), value.changed_high());
       if (value.has_change()) line.change = Sign(value.change());
       section.lines.push_back(std::move(line));
     }
@@ -99,7 +100,8 @@ std::string HowSure(const Diff& diff) {
   const int after = diff.changed_size();
   const std::string small = fmt::format("Changes below {:.3g} % are left out", diff.threshold() * 100);
   if (before == 1 && after == 1) {
-    return small + ". One run on each side cannot tell a change from noise: add runs as further arguments, and with --base.";
+    return small +
+           ". One run on each side cannot tell a change from noise: add runs as further arguments, and with --base.";
   }
   double chance = 1;
   for (const DiffRow& row : diff.rows()) {
@@ -122,9 +124,12 @@ std::string Title(std::string section) {
 std::string Cell(const std::string& text) {
   std::string cell;
   for (const char c : text) {
-    if (c == '|') cell += "\\|";
-    else if (c == '<') cell += "&lt;";
-    else cell += c;
+    if (c == '|')
+      cell += "\\|";
+    else if (c == '<')
+      cell += "&lt;";
+    else
+      cell += c;
   }
   return cell;
 }
@@ -145,7 +150,12 @@ std::string RenderText(const Diff& diff, const DiffTextOptions& options) {
     std::string title = Title(section.name);
     std::transform(title.begin(), title.end(), title.begin(), [](unsigned char c) { return std::toupper(c); });
     text += "\n" + title + "\n";
-    Table table({{"", Table::Align::kLeft}, {"", Table::Align::kLeft}, {"before"}, {"after"}, {"change"}, {"of", Table::Align::kLeft}});
+    Table table({{"", Table::Align::kLeft},
+                 {"", Table::Align::kLeft},
+                 {"before"},
+                 {"after"},
+                 {"change"},
+                 {"of", Table::Align::kLeft}});
     for (const Line& line : section.lines) {
       table.AddRow({line.status, line.quantity, line.before, line.after, line.change, line.where});
     }
@@ -159,7 +169,8 @@ std::string RenderText(const Diff& diff, const DiffTextOptions& options) {
 }
 
 std::string RenderMarkdown(const Diff& diff, const DiffTextOptions& options) {
-  std::string text = fmt::format("**uvmtrace**: {} against {}\n\n", Cell(Joined(diff.changed())), Cell(Joined(diff.base())));
+  std::string text =
+      fmt::format("**uvmtrace**: {} against {}\n\n", Cell(Joined(diff.changed())), Cell(Joined(diff.base())));
   for (const GateRow& gate : diff.gates()) text += fmt::format("- {}\n", Cell(GateLine(gate)));
   if (diff.gates_size() > 0) text += '\n';
   for (const Section& section : SectionsOf(diff, options)) {

@@ -11,7 +11,7 @@ namespace uvmtrace::analyzer {
 struct DiffTextOptions {
   size_t width = 0;  // of the terminal; 0: there is none, tables are not cut
   bool color = false;
-  size_t top = 10;   // rows of a section; 0: all
+  size_t top = 10;  // rows of a section; 0: all
 };
 
 std::string RenderText(const Diff& diff, const DiffTextOptions& options);

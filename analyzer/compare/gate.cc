@@ -21,11 +21,20 @@ struct Unit {
   double scale;
   const char* of;  // what a field's name must hold; empty: anything
 };
-constexpr Unit kUnits[] = {
-    {"", 1, ""},          {"B", 1, "bytes"},     {"KiB", 1024, "bytes"},           {"MiB", 1048576, "bytes"},
-    {"GiB", 1073741824, "bytes"}, {"TiB", 1099511627776.0, "bytes"}, {"KB", 1e3, "bytes"}, {"MB", 1e6, "bytes"},
-    {"GB", 1e9, "bytes"}, {"ns", 1, "_ns"},      {"us", 1e3, "_ns"},               {"ms", 1e6, "_ns"},
-    {"s", 1e9, "_ns"},    {"GB/s", 1e9, "bytes_per_second"}};
+constexpr Unit kUnits[] = {{"", 1, ""},
+                           {"B", 1, "bytes"},
+                           {"KiB", 1024, "bytes"},
+                           {"MiB", 1048576, "bytes"},
+                           {"GiB", 1073741824, "bytes"},
+                           {"TiB", 1099511627776.0, "bytes"},
+                           {"KB", 1e3, "bytes"},
+                           {"MB", 1e6, "bytes"},
+                           {"GB", 1e9, "bytes"},
+                           {"ns", 1, "_ns"},
+                           {"us", 1e3, "_ns"},
+                           {"ms", 1e6, "_ns"},
+                           {"s", 1e9, "_ns"},
+                           {"GB/s", 1e9, "bytes_per_second"}};
 
 std::string Trimmed(std::string text) {
   text.erase(0, text.find_first_not_of(" \t"));
@@ -220,7 +229,8 @@ GateRow Evaluate(const Gate& gate, const std::vector<Report>& base, const std::v
   }
   const Samples before = Collect(gate, base);
   if (before.empty()) {
-    row.set_note(base.empty() ? "it needs a run to compare with: use it with diff" : "the base does not know this number");
+    row.set_note(base.empty() ? "it needs a run to compare with: use it with diff"
+                              : "the base does not know this number");
     return row;
   }
   double change = after.Median() - before.Median();

@@ -1,9 +1,10 @@
-// Gates: --fail-if 'totals.host_to_device_bytes > 10GiB', 'findings[prefetch_late].count > 0', 'diff.fault_stall > +5%'.
+// Gates: --fail-if 'totals.host_to_device_bytes > 10GiB', 'findings[prefetch_late].count > 0', 'diff.fault_stall >
+// +5%'.
 //
 //   [diff.]PATH OPERATOR VALUE
 //
-// PATH names a field of report.proto: messages by dots, rows of a section by [KEY], where KEY is the whole key of a row or
-// its first part; numbers of several rows are added up. `count` is the number of rows, `fault_stall` is short for
+// PATH names a field of report.proto: messages by dots, rows of a section by [KEY], where KEY is the whole key of a row
+// or its first part; numbers of several rows are added up. `count` is the number of rows, `fault_stall` is short for
 // totals.fault_service_ns. OPERATOR is > >= < <= == or !=. VALUE has a unit (KiB MiB GiB KB MB GB ns us ms s) or none;
 // after `diff.` it is the change, in % or absolute.
 #pragma once

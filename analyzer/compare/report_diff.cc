@@ -15,7 +15,7 @@ namespace {
 
 struct Row {
   std::string label;
-  std::string key;                            // as it stands in the report
+  std::string key;                                  // as it stands in the report
   std::vector<std::map<std::string, double>> runs;  // number by field, by run; empty where a run has no such row
 };
 // By key; of the changed side, with the keys of aligned sites replaced by those of the base.
@@ -69,14 +69,16 @@ Rows CollectTotals(const Version& version) {
 }
 
 bool IsThere(const Row* row) {
-  return row != nullptr && std::any_of(row->runs.begin(), row->runs.end(), [](const auto& run) { return !run.empty(); });
+  return row != nullptr &&
+         std::any_of(row->runs.begin(), row->runs.end(), [](const auto& run) { return !run.empty(); });
 }
 
 // What a run does not know is left out; a row that a run does not have counts as 0 where other runs have it.
 Samples SamplesOf(const Row* row, const std::string& field) {
   Samples samples;
   if (!IsThere(row)) return samples;
-  const bool known = std::any_of(row->runs.begin(), row->runs.end(), [&](const auto& run) { return run.count(field) != 0; });
+  const bool known =
+      std::any_of(row->runs.begin(), row->runs.end(), [&](const auto& run) { return run.count(field) != 0; });
   for (const auto& run : row->runs) {
     const auto number = run.find(field);
     if (number != run.end()) {
@@ -134,8 +136,8 @@ bool CompareNumbers(const std::string& field, const Samples& before, const Sampl
   return true;
 }
 
-void CompareRow(const std::string& section, const Row* before, const Row* after,
-                double threshold, std::vector<std::pair<double, DiffRow>>* found, uint64_t* same) {
+void CompareRow(const std::string& section, const Row* before, const Row* after, double threshold,
+                std::vector<std::pair<double, DiffRow>>* found, uint64_t* same) {
   std::vector<Changed> values;
   std::map<std::string, bool> fields;
   for (const Row* row : {before, after}) {
@@ -156,7 +158,8 @@ void CompareRow(const std::string& section, const Row* before, const Row* after,
     ++*same;
     return;
   }
-  std::stable_sort(values.begin(), values.end(), [](const Changed& a, const Changed& b) { return a.weight > b.weight; });
+  std::stable_sort(values.begin(), values.end(),
+                   [](const Changed& a, const Changed& b) { return a.weight > b.weight; });
   DiffRow row;
   row.set_section(section);
   row.set_key(went ? before->key : after->key);

@@ -6,16 +6,18 @@
 #include <algorithm>
 #include <cmath>
 
+#include "analyzer/short_name.h"
 #include "analyzer/units.h"
 
 namespace uvmtrace::analyzer {
 namespace {
 
 // The same code gives other values of these in the next run.
-constexpr std::string_view kNotComparable[] = {
-    "pid",      "parent_pid", "tid",     "id",      "parent",   "address",   "memory_address", "location", "ordinal",
-    "start_ns", "end_ns",     "time_ns", "first_ns", "result",   "low_bytes", "high_bytes",     "device",   "numa_node",
-    "generation", "width",    "estimated", "sampled", "shared",  "visible"};
+constexpr std::string_view kNotComparable[] = {"pid",        "parent_pid",     "tid",       "id",         "parent",
+                                               "address",    "memory_address", "location",  "ordinal",    "start_ns",
+                                               "end_ns",     "time_ns",        "first_ns",  "result",     "low_bytes",
+                                               "high_bytes", "device",         "numa_node", "generation", "width",
+                                               "estimated",  "sampled",        "shared",    "visible",    "gain_share"};
 
 std::string TextOf(const Message& row, const char* name) {
   const FieldDescriptor* const field = row.GetDescriptor()->FindFieldByName(name);
@@ -71,7 +73,9 @@ std::string KeyOf(const RowTable& table, const Message& row) {
 }
 
 std::string LabelOf(const RowTable& table, const Message& row) {
+  const std::string_view field = table.label;
   std::string label = TextOf(row, table.label);
+  if (field == "kernel" || field == "name") label = ShortName(label);
   for (const char* more : {"place", "target_site", "direction"}) {
     const std::string text = TextOf(row, more);
     if (!text.empty()) label += (label.empty() ? "" : ", ") + text;
@@ -102,8 +106,8 @@ std::vector<const FieldDescriptor*> ComparableFields(const google::protobuf::Des
     const FieldDescriptor* const field = row.field(i);
     const bool number = field->cpp_type() != FieldDescriptor::CPPTYPE_STRING &&
                         field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE && !field->is_repeated();
-    const bool listed = std::find(std::begin(kNotComparable), std::end(kNotComparable), field->name()) !=
-                        std::end(kNotComparable);
+    const bool listed =
+        std::find(std::begin(kNotComparable), std::end(kNotComparable), field->name()) != std::end(kNotComparable);
     if (number && !listed) fields.push_back(field);
   }
   return fields;

@@ -1,6 +1,7 @@
 // Rows of a report by names that stay the same from run to run: what diff and the gates address them by.
 //
-// Everything here works on protobuf's descriptors, so that a new field of report.proto is compared without a line of code.
+// Everything here works on protobuf's descriptors, so that a new field of report.proto is compared without a line of
+// code.
 #pragma once
 
 #include <map>

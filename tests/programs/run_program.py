@@ -34,7 +34,6 @@ def one_clean_work(run, device="Fake GPU"):
     check(managed["driver_function"] == "cuMemAllocManaged", managed)
     check(free["address"] == malloc["address"] != 0, free)
     check(free_managed["address"] == managed["address"] != 0, free_managed)
-    check(int(managed["duration_ns"]) < 2_000_000, f"starting the sources counts as the call's time: {managed}")
     check(all(call["stack"] != 0 for call in trace.calls), "a call has no stack")
     return trace
 
@@ -78,6 +77,11 @@ def simulated_death(run):
 
 def whole_process_version(run):
     trace = one_clean_work(run)
+    # What the library itself says that starting took would be in the first call's time: no figure of a quiet machine.
+    started = max(int(ns) for chunk in trace.chunks
+                  for samples in chunk.get("tool_samples", []) for ns in samples.get("start_ns", []))
+    managed = trace.calls[1]
+    check(int(managed["duration_ns"]) < started, f"starting the sources ({started} ns) counts as the call's time: {managed}")
     check(int(trace.process["cuda_runtime_version"]) == 13000, trace.process)
 
 

@@ -110,9 +110,9 @@ TEST(DiffTest, ASiteWhoseStackChangedIsTheSameSite) {
   AddSite(&base.runs[0], {"managed:make@a.cc:aa", {"make() (a.cc:1)", "load() (a.cc:5)", "main (a.cc:9)"}, 1000});
   AddSite(&base.runs[0], {"managed:other@b.cc:bb", {"other() (b.cc:1)", "start (b.cc:9)"}, 10});
   // A helper was put between, and lines moved.
-  AddSite(&changed.runs[0], {"managed:make@a.cc:cc",
-                             {"make() (a.cc:3)", "helper() (a.cc:6)", "load() (a.cc:8)", "main (a.cc:14)"},
-                             4000});
+  AddSite(
+      &changed.runs[0],
+      {"managed:make@a.cc:cc", {"make() (a.cc:3)", "helper() (a.cc:6)", "load() (a.cc:8)", "main (a.cc:14)"}, 4000});
   const Diff diff = Compare(base, changed, 0.02);
   ASSERT_EQ(diff.rows_size(), 2);
   EXPECT_EQ(diff.rows(0).status(), "grew");

@@ -407,7 +407,7 @@ TEST(ExactReportTest, WhatTheFaultsDoNotExplainIsEstimatedFromTheWindowsAndSaid)
   EXPECT_TRUE(report.migrations(0).estimated());
   bool said = false;
   for (const std::string& line : report.not_seen())
-    said |= line.find("they explain only 0.10 % of 64.0 MiB") != line.npos;
+    said |= line.find("explain only 0.10 % of 64.0 MiB") != line.npos;
   EXPECT_TRUE(said);
 }
 
