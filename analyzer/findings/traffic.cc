@@ -23,6 +23,8 @@ constexpr double kRequestsOfInPlace = 0.188;
 // What is left is told apart from the inexact factors and from what the GPU reads for itself from here on.
 constexpr double kUnsureShare = 0.03;
 constexpr double kUnsureBytes = 8.0 * 1024 * 1024;
+// Of the times of copies and migrations: samples and buckets are so far apart.
+constexpr uint64_t kUnsureNs = 10'000'000;
 constexpr double kFull = 0.8;
 // An interval belongs to reading in place if at least this share of what came in it is that.
 constexpr double kOfInterval = 0.2;
@@ -116,17 +118,13 @@ struct Copied {
     for (const LinkCopies* part : parts) sum += part->over_time[direction].Between(from_ns, to_ns);
     return sum;
   }
-  // All copies that may have crossed between the two instants, and while no `pauses` lasted.
+  // All that may have crossed between the two instants and in no pause. Calls wait for other work before they copy, so
+  // their copies are in no pause for sure.
   double AtMost(size_t direction, uint64_t from_ns, uint64_t to_ns,
                 const std::vector<LinkCounters::Span>& pauses) const {
-    double sum = 0;
-    for (const LinkCopies* part : parts) {
-      const ByteSeries& series = part->over_time[direction];
-      const uint64_t unsure_ns = series.width_ns();
-      sum += series.Between(from_ns - std::min(from_ns, unsure_ns), to_ns + unsure_ns);
-      for (const auto& [pause_ns, until_ns] : pauses) {
-        if (until_ns - pause_ns > 2 * unsure_ns) sum -= series.Between(pause_ns + unsure_ns, until_ns - unsure_ns);
-      }
+    double sum = Between(direction, from_ns - std::min(from_ns, kUnsureNs), to_ns + kUnsureNs);
+    for (const auto& [pause_ns, until_ns] : pauses) {
+      if (cupti) sum -= Between(direction, pause_ns, until_ns);
     }
     return sum;
   }
@@ -317,11 +315,15 @@ class LinkAccount {
   double KnownWhileCounted(size_t direction) const {
     const uint64_t first_ns = counters_->samples().front().time_ns;
     const uint64_t last_ns = counters_->samples().back().time_ns;
-    const double copies = copied_.AtMost(direction, first_ns, last_ns, counters_->pauses());
+    std::vector<LinkCounters::Span> pauses;
+    for (const auto& [from_ns, to_ns] : counters_->pauses()) {
+      if (to_ns - from_ns > 2 * kUnsureNs) pauses.emplace_back(from_ns + kUnsureNs, to_ns - kUnsureNs);
+    }
+    const double copies = copied_.AtMost(direction, first_ns, last_ns, pauses);
     auto migrated = MigratedBetween(direction, first_ns, last_ns);
     // When these crossed it is not known: all of it may have been then.
     if (!migrated) return copies + static_cast<double>(migrated_.bytes[direction]);
-    for (const auto& [from_ns, to_ns] : counters_->pauses()) *migrated -= *MigratedBetween(direction, from_ns, to_ns);
+    for (const auto& [from_ns, to_ns] : pauses) *migrated -= *MigratedBetween(direction, from_ns, to_ns);
     return copies + *migrated;
   }
 

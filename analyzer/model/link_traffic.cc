@@ -54,8 +54,8 @@ void LinkCounters::Add(const LinkSample& sample, uint64_t unsure_ns) {
        sample.sent_bytes < samples_.back().sent_bytes)) {
     return;
   }
-  if (!samples_.empty() && sample.time_ns - samples_.back().time_ns > kPausedNs &&
-      sample.received_bytes == samples_.back().received_bytes && sample.sent_bytes == samples_.back().sent_bytes) {
+  if (!samples_.empty() && sample.received_bytes == samples_.back().received_bytes &&
+      sample.sent_bytes == samples_.back().sent_bytes) {
     if (!pauses_.empty() && pauses_.back().second == samples_.back().time_ns) {
       pauses_.back().second = sample.time_ns;
     } else if (pauses_.size() < kMaximumPauses) {

@@ -74,9 +74,6 @@ class LinkCounters {
   static constexpr size_t kMaximumSamples = size_t{1} << 17;  // then every second one goes
   static constexpr size_t kMaximumPauses = 4096;
   static constexpr uint64_t kPeriodNs = 10'000'000;
-  // A running recorder reads the counters at least every 50 ms while anything flows. Equal values in a short interval are
-  // a quiet link: a copy whose call reaches into it crossed the link outside of it.
-  static constexpr uint64_t kPausedNs = 100'000'000;
 
   double At(size_t direction, uint64_t time_ns) const;
 

@@ -226,7 +226,7 @@ TEST(Traffic, LeavesOutWhatMigratedWhileTheLinkWasNotRead) {
   AddLinkSample(&trace, kStart + 95 * kMs, Packed(kGiB, 1.156) + Packed(kGiB, 1.08), 0);
   migrated(95, 2 * kGiB);
   migrated(150, 3 * kGiB);
-  migrated(200, 4 * kGiB);
+  migrated(185, 4 * kGiB);
   AddLinkSample(&trace, kStart + 200 * kMs, Packed(kGiB, 1.156) + Packed(kGiB, 1.08), 0);  // the pause ends
   AddLinkSample(&trace, kStart + 225 * kMs, Packed(2 * kGiB, 1.156) + Packed(kGiB, 1.08), 0);
   migrated(300, 5 * kGiB);
