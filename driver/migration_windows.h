@@ -1,4 +1,4 @@
-// When migrations are recorded while the detail is "sampled": short windows, one in each period.
+// When migrations are recorded at the details "exact" and "sampled": short windows, one in each period.
 //
 //   |--------- period ---------|--------- period ---------|
 //   ......[window]................................[window]..

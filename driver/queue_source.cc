@@ -33,14 +33,12 @@ constexpr uint64_t kCheapEvents = ToolsBit(ToolsEvent::kCpuFault) | ToolsBit(Too
                                   ToolsBit(ToolsEvent::kReplay) | ToolsBit(ToolsEvent::kFatalFault) |
                                   ToolsBit(ToolsEvent::kThrashing) | ToolsBit(ToolsEvent::kThrottlingStart) |
                                   ToolsBit(ToolsEvent::kThrottlingEnd) | ToolsBit(ToolsEvent::kRemoteMap);
-// An entry, and memory of the kernel's until it is delivered, for each copy; an entry for each page.
+// An entry, and memory of the kernel's until it is delivered, for each copy; an entry for each page. A migration costs
+// a faulting program 1.9 us: the driver has the copy engine write a time stamp after each copy (uvm_push_timestamp),
+// behind a memory barrier for the whole system, and its bottom half waits for all of them. 36,000 made 79 ms of faults
+// 68 ms longer, of which it spent 63 ms in uvm_tracker_wait (H200, driver 580).
 constexpr uint64_t kCostlyEvents = ToolsBit(ToolsEvent::kMigration) | ToolsBit(ToolsEvent::kReadDuplicate) |
                                    ToolsBit(ToolsEvent::kReadDuplicateInvalidate);
-// What a migration event costs a faulting program. The driver has the copy engine write a time stamp after each copy
-// (uvm_push_timestamp), behind a memory barrier for the whole system, and its bottom half waits for all of them. 36,000
-// made 79 ms of faults 68 ms longer, of which it spent 63 ms in uvm_tracker_wait (H200, driver 580).
-constexpr uint64_t kMigrationEventCostNs = 1900;
-constexpr uint64_t kCostWindowNs = kSecondNs;
 
 // While something happens the ring is read so often; the poll returns earlier when it fills faster.
 constexpr uint64_t kBusyPeriodNs = 5 * kMillisecondNs;
@@ -87,14 +85,15 @@ struct State {
   // Deafness: what the counters said when migrations were last seen, or nothing moved.
   uint64_t heard_bytes = 0;
   uint64_t heard_ns = 0;
-  // Cost of migrations in the present second.
-  uint64_t cost_window_start_ns = 0;
-  uint64_t cost_window_migrations = 0;
   MemoryAreas areas;
 };
 constinit State g;
 constinit SourceThread g_thread;
 
+// Rare enough that they cost a fault-driven phase under 1 %: at this detail they only check what is reconstructed.
+constexpr MigrationWindowPlan kCheckPlan = {.window_ns = 10 * kMillisecondNs, .period_ns = kSecondNs};
+
+bool InWindows() { return g.detail == QueueDetail::kExact || g.detail == QueueDetail::kSampled; }
 uint64_t Events() { return g.detail == QueueDetail::kFull ? kCheapEvents | kCostlyEvents : kCheapEvents; }
 
 template <typename Event>
@@ -108,10 +107,7 @@ void Record(void*, const Event& event) {
 
 void RecordMigration(void*, const MigrationEvent& event) {
   g.newest_migration_raw_ns = std::max(g.newest_migration_raw_ns, event.start_ns);
-  if (g.detail == QueueDetail::kSampled &&
-      (event.start_ns < g.window_start_raw_ns || event.start_ns > g.window_end_raw_ns)) {
-    return;
-  }
+  if (InWindows() && (event.start_ns < g.window_start_raw_ns || event.start_ns > g.window_end_raw_ns)) return;
   Record(nullptr, event);
 }
 
@@ -229,43 +225,9 @@ void CloseWindow() {
 }
 
 void BeginSampling(uint64_t now_ns) {
-  g.detail = QueueDetail::kSampled;
   g.window_start_raw_ns = g.window_end_raw_ns = 0;
-  g.windows.Start(MigrationWindowPlan(), now_ns, now_ns ^ reinterpret_cast<uintptr_t>(&now_ns));
-}
-
-void SwitchToSampled(uint64_t now_ns, uint64_t percent) {
-  FlushAll();
-  if (g.lanes.count() == 0) return;
-  SetCostlyEvents(false);
-  DrainAll();
-  char reason[200];
-  snprintf(reason, sizeof reason,
-           "migrations came so fast that recording each would cost about %llu %% of the time; UVMTRACE_MAX_OVERHEAD "
-           "allows %u %%",
-           static_cast<unsigned long long>(percent), g.options.max_overhead_percent);
-  Recorder::Get().SetDetail("sampled", reason);
-  Log(LogLevel::kInfo, "%s: %s", kSource, reason);
-  BeginSampling(now_ns);
-}
-
-uint64_t Percent(uint64_t cost_ns, uint64_t elapsed_ns) {
-  const uint64_t without_ns = elapsed_ns > cost_ns ? elapsed_ns - cost_ns : elapsed_ns / 10;
-  return cost_ns * 100 / std::max<uint64_t>(without_ns, 1);
-}
-
-// Whether each migration is still worth its event: as soon as those of one second have cost more than a second may.
-void WatchCost(uint64_t now_ns) {
-  if (g.detail != QueueDetail::kFull || g.options.max_overhead_percent == 0) return;
-  const uint64_t elapsed_ns = now_ns - g.cost_window_start_ns;
-  const uint64_t migrations = g.lanes.MigrationsRead();
-  const uint64_t cost_ns = (migrations - g.cost_window_migrations) * kMigrationEventCostNs;
-  if (Percent(cost_ns, std::max(elapsed_ns, kCostWindowNs)) > g.options.max_overhead_percent) {
-    return SwitchToSampled(now_ns, Percent(cost_ns, elapsed_ns));
-  }
-  if (elapsed_ns < kCostWindowNs) return;
-  g.cost_window_start_ns = now_ns;
-  g.cost_window_migrations = migrations;
+  g.windows.Start(g.detail == QueueDetail::kExact ? kCheckPlan : MigrationWindowPlan(), now_ns,
+                  now_ns ^ reinterpret_cast<uintptr_t>(&now_ns));
 }
 
 // Whether the driver's counters have moved since the last time.
@@ -314,8 +276,7 @@ void WatchDescriptors() {
   }
   Recorder::Get().CountLoss(kSource, "the program closed the queue's descriptor: events until it was opened again", 1);
   Log(LogLevel::kInfo, "%s: the program closed its descriptor; it was opened again", kSource);
-  if (g.windows.open() && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
-  g.cost_window_migrations = 0;
+  if (g.windows.open() && InWindows()) BeginSampling(NowNs());
   TellActive();
 }
 
@@ -332,7 +293,7 @@ void Wait(uint32_t taken, uint64_t now_ns, uint64_t wake_ns) {
 }
 
 void LastEvents() {
-  if (g.lanes.count() > 0 && g.windows.open() && g.detail == QueueDetail::kSampled) CloseWindow();
+  if (g.lanes.count() > 0 && g.windows.open() && InWindows()) CloseWindow();
   // What the first flush made the driver deliver may be followed by more, while the program's last kernels end.
   for (int i = 0; i < 3 && g.lanes.count() > 0; ++i) {
     if (FlushAll() == 0) break;
@@ -346,7 +307,7 @@ void LastEvents() {
 void QueueThread() {
   Recorder::Get().BecomeSource();
   RecordClocks(NowNs());
-  g.heard_ns = g.cost_window_start_ns = NowNs();
+  g.heard_ns = NowNs();
   bool was_live = false;
   while (true) {
     const uint32_t taken = g_thread.take();
@@ -363,11 +324,10 @@ void QueueThread() {
       if (read > 0 || moved || live != was_live) g.busy_until_ns = now_ns + kBusyForNs;
       // After the last free there is one more flush.
       if (g.lanes.count() > 0 && now_ns < g.busy_until_ns && now_ns >= g.next_flush_ns) FlushAll();
-      if (g.lanes.count() > 0 && live && g.detail == QueueDetail::kSampled && now_ns >= g.windows.due_ns()) {
+      if (g.lanes.count() > 0 && live && InWindows() && now_ns >= g.windows.due_ns()) {
         g.windows.open() ? CloseWindow() : OpenWindow();
       }
       WatchDeafness(now_ns, migrations_before);
-      WatchCost(now_ns);
       WatchDescriptors();
       g.areas.Update(now_ns);
     }
@@ -378,7 +338,7 @@ void QueueThread() {
     uint64_t wake_ns = g.next_clock_ns;
     if (g.lanes.count() > 0 && (live || now_ns < g.busy_until_ns)) {
       wake_ns = now_ns + (now_ns < g.busy_until_ns ? kBusyPeriodNs : kQuietPeriodNs);
-      if (live && g.detail == QueueDetail::kSampled) wake_ns = std::min(wake_ns, g.windows.due_ns());
+      if (live && InWindows()) wake_ns = std::min(wake_ns, g.windows.due_ns());
     }
     Wait(taken, now_ns, wake_ns);
   }
@@ -396,7 +356,7 @@ bool StartQueueSource(const QueueSourceOptions& options) {
   g.lanes.Prepare(*options.tools, g.devices, g.options.device_count, kSink, &g.recorded_at_once);
   char reason[400] = "";
   const bool opened = g.lanes.Open(Events(), reason, sizeof reason);
-  if (opened && g.detail == QueueDetail::kSampled) BeginSampling(NowNs());
+  if (opened && InWindows()) BeginSampling(NowNs());
   if (opened && g.options.system_memory) g.areas.Start(g.options.root);
   if (opened && g_thread.Start("uvmtrace-queue", &QueueThread)) {
     TellActive();

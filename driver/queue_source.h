@@ -15,7 +15,8 @@ namespace uvmtrace {
 // Which events are asked for.
 enum class QueueDetail : uint8_t {
   kLight,    // all but migrations
-  kSampled,  // as light, and migrations for a part of the time
+  kExact,    // as light, and migrations for 1 % of the time
+  kSampled,  // as light, and migrations for 5 % of the time
   kFull,     // everything
 };
 
@@ -24,8 +25,6 @@ struct QueueSourceOptions {
   const DeviceUuid* devices = nullptr;  // by CUDA ordinal
   size_t device_count = 0;
   QueueDetail detail = QueueDetail::kFull;
-  // Goes from full to sampled when the migrations would cost more than this share of the time, in percent; 0: never.
-  uint32_t max_overhead_percent = 0;
   // A device reaches memory that CUDA did not allocate: the mappings that events hit are recorded.
   bool system_memory = false;
   const char* root = "";  // stands before /proc in tests

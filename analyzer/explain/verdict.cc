@@ -76,14 +76,15 @@ std::string WindowSentence(const Report& report) {
   const uint64_t bytes = BytesOutsideOfWindows(report, "");
   if (bytes == 0) return "";
   const Capture& capture = report.capture();
+  const bool exact = capture.detail() == "exact";
   const std::string windows = capture.migration_windows() == 0
                                   ? "none fell into this run"
                                   : fmt::format("none of the {} in this run", FormatCount(capture.migration_windows()));
   return fmt::format(
-      "Why {} moved is not known: at the detail \"sampled\" migrations are recorded in windows of 10 ms, one in every "
-      "200 ms, and {} of {}{}. Let the program run longer, or record it with UVMTRACE_DETAIL=full.",
-      FormatBytes(bytes), windows, FormatDuration(capture.duration_ns()),
-      capture.migration_windows() == 0 ? "" : " caught any");
+      "Why {} moved is not known: at the detail \"{}\" migrations are recorded in windows of 10 ms, one in every {}, "
+      "and {} of {}{}. Let the program run longer, or record it with UVMTRACE_DETAIL=full.",
+      FormatBytes(bytes), exact ? "exact" : "sampled", exact ? "second" : "200 ms", windows,
+      FormatDuration(capture.duration_ns()), capture.migration_windows() == 0 ? "" : " caught any");
 }
 
 // "because of faults (50.8 MiB faulted, 205 MiB brought along by the driver's prefetcher)": the prefetcher moves

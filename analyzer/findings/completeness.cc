@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 
 #include "analyzer/explain/capture_words.h"
 #include "analyzer/findings/sections.h"
@@ -49,6 +50,42 @@ const LostRow* MissingBytesOf(const Capture& capture) {
   return nullptr;
 }
 
+// What was recorded in windows beside what was reconstructed.
+void AddWindowCheck(const Run& run, Reconstruction* row) {
+  uint64_t bytes = 0;
+  uint64_t agreed = 0;
+  uint64_t since_ns = ~uint64_t{0};
+  std::array<reconstruct::Reconstruction::Copies, 2> copies;  // to the device, to the host
+  for (const auto& process : run) {
+    if (!process->reconstruction) continue;
+    const reconstruct::Reconstruction& told = *process->reconstruction;
+    bytes += told.window_bytes;
+    agreed += told.window_agreed_bytes;
+    const uint64_t started_ns = process->process ? process->process->started_ns : 0;
+    if (told.window_since_ns > started_ns) since_ns = std::min(since_ns, told.window_since_ns - started_ns);
+    const std::array<const reconstruct::Reconstruction::Copies*, 2> directions = {&told.to_device, &told.to_host};
+    for (size_t i = 0; i < copies.size(); ++i) {
+      copies[i].exact_bytes += directions[i]->exact_bytes;
+      copies[i].window_bytes += directions[i]->window_bytes;
+      copies[i].window_ns += directions[i]->window_ns;
+    }
+  }
+  if (bytes == 0) return;
+  row->set_window_bytes(bytes);
+  row->set_window_agreed_bytes(agreed);
+  if (agreed < bytes) row->set_window_since_ns(since_ns);
+  for (size_t i = 0; i < copies.size(); ++i) {
+    if (copies[i].window_bytes == 0) continue;
+    WindowCopies* of = row->add_window_copies();
+    of->set_direction(i == 0 ? "host_to_device" : "device_to_host");
+    of->set_bytes(copies[i].window_bytes);
+    of->set_duration_ns(copies[i].window_ns);
+    of->set_estimated_duration_ns(
+        static_cast<uint64_t>(static_cast<double>(copies[i].window_ns) / static_cast<double>(copies[i].window_bytes) *
+                              static_cast<double>(copies[i].exact_bytes)));
+  }
+}
+
 // What the processes whose migrations are reconstructed are told to have moved. False if there are none.
 bool AddReconstruction(const Run& run, Capture* capture) {
   uint64_t exact = 0;
@@ -73,6 +110,7 @@ bool AddReconstruction(const Run& run, Capture* capture) {
   row->set_explained_share(unexplained == 0       ? 1
                            : unexplained >= exact ? 0
                                                   : 1 - static_cast<double>(unexplained) / static_cast<double>(exact));
+  AddWindowCheck(run, row);
   if (unexplained == 0) return true;
   row->set_since_ns(since_ns);
   LostRow* lost = capture->add_lost();

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "analyzer/findings/sections.h"
+#include "analyzer/timeline/windows_detail.h"
 
 namespace uvmtrace::analyzer {
 namespace {
@@ -14,11 +15,11 @@ constexpr std::array<const char*, kDirectionCount> kCounterNames = {"cupti.htod_
 uint64_t SampledSpan(const ProcessModel& process) {
   if (!process.process) return 0;
   uint64_t span_ns = 0;
-  bool in_sample = process.process->detail == "sampled";
+  bool in_sample = InWindowsOnly(process.process->detail);
   uint64_t since_ns = process.process->started_ns;
   for (const DetailChangeDefinition& change : process.detail_changes) {
     if (in_sample && change.time_ns > since_ns) span_ns += change.time_ns - since_ns;
-    in_sample = change.detail == "sampled";
+    in_sample = InWindowsOnly(change.detail);
     since_ns = change.time_ns;
   }
   if (in_sample && process.last_ns > since_ns) span_ns += process.last_ns - since_ns;

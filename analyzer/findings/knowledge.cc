@@ -54,7 +54,8 @@ bool CuptiFeeds(const ProcessModel& process, const std::string& counter) {
 bool QueueFeedsMigrations(const ProcessModel& process) {
   if (process.reconstruction) return false;
   if (process.migration_sources[static_cast<size_t>(EventSource::kDriverQueue)] > 0) return true;
-  return QueueIsOn(process) && WasAt(process, {"full", "auto", "sampled"}) && !CuptiFeeds(process, "cupti.htod_bytes");
+  return QueueIsOn(process) && WasAt(process, {"full", "auto", "sampled", "exact"}) &&
+         !CuptiFeeds(process, "cupti.htod_bytes");
 }
 
 Knowledge WhatIsKnown(const ProcessModel& process) {
@@ -70,11 +71,11 @@ Knowledge WhatIsKnown(const ProcessModel& process) {
       process.totals.device_to_host_bytes > 0 || queue_migrations || CuptiFeeds(process, "cupti.dtoh_bytes");
   known.device_to_device =
       process.totals.device_to_device_bytes > 0 || queue_migrations || CuptiFeeds(process, "cupti.dtod_bytes");
-  known.estimated = known.any_migration() && !process.reconstruction && WasAt(process, {"sampled"});
+  known.estimated = known.any_migration() && !process.reconstruction && WasAt(process, {"sampled", "exact"});
   known.thrashing = process.regions.thrashing_events > 0 || queue || CuptiFeeds(process, "cupti.thrashing");
   known.throttling = process.regions.throttling_events > 0 || queue || CuptiFeeds(process, "cupti.throttling");
   known.remote_map = process.regions.remote_maps > 0 || queue || CuptiFeeds(process, "cupti.remote_map");
-  known.read_duplication = queue;
+  known.read_duplication = queue && WasAt(process, {"full", "auto"});
   known.fatal_faults = queue;
   known.kernels = process.kernel_rows > 0 || StateOf(process, "cupti.kernels") == SourceVerdict::kOn ||
                   (StateOf(process, "cupti.kernels") == SourceVerdict::kNotMentioned &&

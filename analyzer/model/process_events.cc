@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "analyzer/model/process_model.h"
+#include "analyzer/timeline/windows_detail.h"
 
 namespace uvmtrace::analyzer {
 namespace {
@@ -168,7 +169,7 @@ void ProcessModel::TakeSums(const EventSums& sums) {
     const uint32_t site = SiteOfAccount(account);
     if (site < site_touched_blocks.size()) ++site_touched_blocks[site];
   });
-  const bool whole = !process || process->detail != "sampled";
+  const bool whole = reconstruction || !process || !InWindowsOnly(process->detail);
   for (const PrefetchCalls::Call& call : timeline.prefetches.calls()) {
     CallSiteSums& site = call_sites[call.call_site];
     if (!timeline.filter.Has(call.start_ns)) continue;

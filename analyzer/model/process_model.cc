@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "analyzer/model/event_values.h"
+#include "analyzer/timeline/windows_detail.h"
 
 namespace uvmtrace::analyzer {
 namespace {
@@ -99,7 +100,7 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk, const ReadOptions& optio
   if (chunk.process) {
     if (!process) clocks.SetStart(chunk.process->started_ns, chunk.process->started_realtime_ns);
     process = chunk.process;
-    timeline.detail.starts_sampled = process->detail == "sampled";
+    timeline.detail.starts_sampled = InWindowsOnly(process->detail);
     if (timeline.filter.everything() && (options.from_ns || options.to_ns)) {
       const uint64_t to_ns = options.to_ns ? SaturatingAdd(process->started_ns, *options.to_ns) : ~uint64_t{0};
       timeline.filter.Keep(SaturatingAdd(process->started_ns, options.from_ns.value_or(0)), to_ns);
@@ -219,7 +220,7 @@ void ProcessModel::SealTimeline(const ReadOptions& options) {
   timeline.shared_pages.Find(*timeline.versions);
   timeline.clocks = clocks;
   for (const DetailChangeDefinition& change : detail_changes)
-    timeline.detail.changes.emplace_back(change.time_ns, change.detail == "sampled");
+    timeline.detail.changes.emplace_back(change.time_ns, InWindowsOnly(change.detail));
   timeline.filter.Seal();
   sampled.Seal();
   OpenAccounts();

@@ -83,8 +83,7 @@ std::string Completeness(const Capture& capture) {
   if (capture.has_reconstruction()) {
     const Reconstruction& told = capture.reconstruction();
     std::string text = fmt::format(
-        "migrations were not recorded but reconstructed from the faults: that explains {:.2f} % of {}, as the driver "
-        "counted them",
+        "migrations are reconstructed from the faults; {:.2f} % of the bytes explained: {}, as the driver counted them",
         100 * told.explained_share(), Join(parts));
     if (told.unexplained_bytes() > 0) {
       text += fmt::format("; {} of them, from {} on, it does not", FormatBytes(told.unexplained_bytes()),
@@ -212,6 +211,30 @@ std::string Versions(const Capture& capture) {
 
 }  // namespace
 
+// What was recorded in windows beside what was reconstructed: a check, and part of no total.
+std::string WindowCheck(const Capture& capture) {
+  const Reconstruction& told = capture.reconstruction();
+  std::string text = fmt::format("{} of {} in all, in which migrations were recorded",
+                                 Plural(capture.migration_windows(), "window", "windows"),
+                                 FormatDuration(capture.migration_windows_ns()));
+  if (told.window_bytes() == 0) return text + ": nothing moved in them";
+  text += fmt::format(": {:.2f} % of these {} were reconstructed alike",
+                      100 * static_cast<double>(told.window_agreed_bytes()) / static_cast<double>(told.window_bytes()),
+                      FormatBytes(told.window_bytes()));
+  if (told.window_agreed_bytes() < told.window_bytes()) {
+    text += fmt::format(", the others, from {} on, were not", FormatDuration(told.window_since_ns()));
+  }
+  for (const WindowCopies& copies : told.window_copies()) {
+    text += fmt::format("; all copies {} took about {}, at the {} of those",
+                        copies.direction() == "host_to_device" ? "to the GPU" : "to the host",
+                        FormatDuration(copies.estimated_duration_ns()),
+                        FormatRate(copies.duration_ns() == 0 ? 0
+                                                             : static_cast<double>(copies.bytes()) * 1e9 /
+                                                                   static_cast<double>(copies.duration_ns())));
+  }
+  return text;
+}
+
 void WriteCapture(TextWriter* writer) {
   const Report& report = writer->report();
   const Capture& capture = report.capture();
@@ -248,7 +271,9 @@ void WriteCapture(TextWriter* writer) {
                                change.has_pid() ? fmt::format(" in pid {}", change.pid()) : "",
                                change.reason().empty() ? "" : ": " + change.reason()));
   }
-  if (capture.has_migration_windows()) {
+  if (capture.has_migration_windows() && capture.has_reconstruction()) {
+    fact("check", WindowCheck(capture));
+  } else if (capture.has_migration_windows()) {
     fact("sample", fmt::format("{} of {} in all: migrations were recorded in them only; ~ marks what is scaled up "
                                "from that",
                                Plural(capture.migration_windows(), "window", "windows"),

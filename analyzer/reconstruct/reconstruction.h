@@ -19,6 +19,18 @@ struct Reconstruction {
   double explained_share = 1;
   bool counters = false;
   bool faults = false;  // the driver's queue told of any
+  // Where the detail records migrations in windows only: what was recorded in them, of that the pages that were told to
+  // have moved the same way then, and when the first of the others moved, 0: there are none.
+  uint64_t window_bytes = 0;
+  uint64_t window_agreed_bytes = 0;
+  uint64_t window_since_ns = 0;
+  struct Copies {
+    uint64_t exact_bytes = 0;  // of all the time
+    uint64_t window_bytes = 0;
+    uint64_t window_ns = 0;
+  };
+  Copies to_device;
+  Copies to_host;
 };
 
 analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* reconstruction);

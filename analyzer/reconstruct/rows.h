@@ -109,4 +109,9 @@ struct Migration {
   uint32_t batch = 0;  // of the GPU's faults that caused it; 0: of none
 };
 
+// As the driver told it, while migrations were recorded.
+struct RecordedMigration : Migration {
+  uint64_t duration_ns = 0;
+};
+
 }  // namespace uvmtrace::reconstruct

@@ -5,6 +5,8 @@
 
 #include "analyzer/read/chunk_reader.h"
 #include "analyzer/reconstruct/reconstruction.h"
+#include "analyzer/reconstruct/window_check.h"
+#include "analyzer/timeline/windows_detail.h"
 
 namespace uvmtrace::reconstruct {
 
@@ -55,10 +57,21 @@ analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* recon
   if (!status.ok()) return status;
   Reconstructor reconstructor({}, [&](const Migration& row) { reconstruction->rows.push_back(row); });
   TraceInput input(&reconstructor);
+  WindowCheck windows;
+  bool in_windows = false;
+  input.on_recorded = [&](const RecordedMigration& row) {
+    if (!in_windows) return;
+    windows.Add(row);
+    if (row.source != kCpu && row.destination != kCpu) return;
+    Reconstruction::Copies& copies = row.destination == kCpu ? reconstruction->to_host : reconstruction->to_device;
+    copies.window_bytes += row.bytes;
+    copies.window_ns += row.duration_ns;
+  };
   analyzer::ChunkFrame frame;
   analyzer::Chunk chunk;
   while (reader.Next(&frame)) {
     if (DecodeChunk(frame.fields, &chunk).ok()) {
+      if (chunk.process) in_windows = analyzer::InWindowsOnly(chunk.process->detail);
       input.Add(chunk);
     } else {
       reader.RejectLast();
@@ -77,17 +90,23 @@ analyzer::Status ReconstructTrace(const std::string& path, Reconstruction* recon
       reconstruction->since_ns = since_ns;
     }
   }
+  reconstruction->to_device.exact_bytes = reconstructor.to_device_check().exact_bytes();
+  reconstruction->to_host.exact_bytes = reconstructor.to_host_check().exact_bytes();
   reconstruction->explained_share = reconstructor.ExplainedShare();
   // Evictions are told when the counters show them, and a batch's copies come after its last fault.
   std::stable_sort(reconstruction->rows.begin(), reconstruction->rows.end(),
                    [](const Migration& a, const Migration& b) { return a.time_ns < b.time_ns; });
+  windows.Finish(reconstruction->rows);
+  reconstruction->window_bytes = windows.bytes();
+  reconstruction->window_agreed_bytes = windows.agreed_bytes();
+  reconstruction->window_since_ns = windows.since_ns();
   return status;
 }
 
 void TraceInput::Add(const analyzer::Chunk& chunk) {
   if (chunk.process) clocks_.SetStart(chunk.process->started_ns, chunk.process->started_realtime_ns);
   for (const analyzer::ParameterDefinition& parameter : chunk.parameters) {
-    ApplyParameter(parameter.name, parameter.value, &reconstructor_->options());
+    if (reconstructor_ != nullptr) ApplyParameter(parameter.name, parameter.value, &reconstructor_->options());
   }
   for (const analyzer::FunctionDefinition& definition : chunk.functions) {
     Function& function = functions_[definition.id];
@@ -145,7 +164,7 @@ void TraceInput::AddCalls(const Batch& batch) {
     } else {
       continue;
     }
-    reconstructor_->Add(call);
+    Add(call);
   }
 }
 
@@ -160,7 +179,7 @@ void TraceInput::AddGpuFaults(const Batch& batch) {
     fault.batch = static_cast<uint32_t>(batch[column::kBatch][row]);
     fault.device = Processor(batch[column::kDevice][row]);
     fault.write = Writes(batch[column::kAccess][row]);
-    reconstructor_->Add(fault);
+    Add(fault);
   }
 }
 
@@ -171,7 +190,7 @@ void TraceInput::AddKernels(const Batch& batch) {
     kernel.time_ns = Monotonic(batch, batch[column::kStart][row]);
     kernel.device = Processor(batch[column::kDevice][row]);
     kernel.stream = batch[column::kStream][row];
-    reconstructor_->Add(kernel);
+    Add(kernel);
   }
 }
 
@@ -182,7 +201,7 @@ void TraceInput::AddReplays(const Batch& batch) {
     replay.time_ns = Monotonic(batch, batch[column::kTime][row]);
     replay.batch = static_cast<uint32_t>(batch[column::kBatch][row]);
     replay.device = Processor(batch[column::kDevice][row]);
-    reconstructor_->Add(replay);
+    Add(replay);
   }
 }
 
@@ -196,7 +215,7 @@ void TraceInput::AddCpuFaults(const Batch& batch) {
     fault.address = batch[column::kAddress][row];
     fault.tid = static_cast<uint32_t>(batch[column::kTid][row]);
     fault.write = Writes(batch[column::kAccess][row]);
-    reconstructor_->Add(fault);
+    Add(fault);
   }
 }
 
@@ -220,7 +239,7 @@ void TraceInput::AddRegionEvents(const Batch& batch) {
     event.time_ns = Monotonic(batch, batch[column::kStart][row]);
     event.duration_ns = batch[column::kDuration][row];
     event.address = batch[column::kAddress][row];
-    reconstructor_->Add(event);
+    Add(event);
   }
 }
 
@@ -233,15 +252,16 @@ void TraceInput::AddCounterSamples(const Batch& batch) {
     sample.device = Processor(batch[column::kProcessor][row]) - 1;
     sample.to_device_bytes = batch[column::kHostToDeviceBytes][row];
     sample.to_host_bytes = batch[column::kDeviceToHostBytes][row];
-    reconstructor_->Add(sample);
+    Add(sample);
   }
 }
 
 void TraceInput::AddMigrations(const Batch& batch) {
   namespace column = analyzer::migrations;
   for (size_t row = 0; row < batch.rows; ++row) {
-    Migration migration;
+    RecordedMigration migration;
     migration.time_ns = Monotonic(batch, batch[column::kStart][row]);
+    migration.duration_ns = batch[column::kDuration][row];
     migration.address = batch[column::kAddress][row];
     migration.bytes = batch[column::kBytes][row];
     migration.source = Processor(batch[column::kSourceDevice][row]);

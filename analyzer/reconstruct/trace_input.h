@@ -20,8 +20,9 @@ void ApplyParameter(const std::string& name, const std::string& value, Options* 
 class TraceInput {
  public:
   // Recorded migrations, for who wants to compare.
-  std::function<void(const Migration&)> on_recorded;
+  std::function<void(const RecordedMigration&)> on_recorded;
 
+  // Null: the rows are only decoded, as a measurement wants it.
   explicit TraceInput(Reconstructor* reconstructor) : reconstructor_(reconstructor) {}
   void Add(const analyzer::Chunk& chunk);
   bool faults() const { return faults_; }
@@ -37,6 +38,10 @@ class TraceInput {
   void AddRegionEvents(const Batch& batch);
   void AddCounterSamples(const Batch& batch);
   void AddMigrations(const Batch& batch);
+  template <typename Row>
+  void Add(const Row& row) {
+    if (reconstructor_ != nullptr) reconstructor_->Add(row);
+  }
   uint64_t Monotonic(const Batch& batch, uint64_t time_ns);
 
   struct Function {

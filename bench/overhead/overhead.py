@@ -8,13 +8,13 @@ same machine. Each process times its own region, so that the start of CUDA and o
 that of a run to the run with nothing, "off", of the same round; given are the median and the smallest and largest
 one.
 
-Variants: off, calls, light, sampled, auto, full-cupti (UVMTRACE_SOURCE=cupti), full-queue (UVMTRACE_SOURCE=queue), and
+Variants: off, calls, light, sampled, exact, full-cupti (UVMTRACE_SOURCE=cupti), full-queue (UVMTRACE_SOURCE=queue), and
 nsys: Nsight Systems with both page-fault options and nothing else. Workloads: see overhead_bench.cu, and
 torch_loop.py.
 
 The bytes that a trace holds are compared with the driver's own counters in the same trace ("of exact"; "~": of a
 sample), and those with what the workload is known to move ("exact of known"). "causes off by" compares the bytes of
-each cause, as a trace of sampled or auto estimates them, with those of full-queue, as a share of all bytes. Managed memory is
+each cause, as a trace of sampled or exact estimates them, with those of full-queue, as a share of all bytes. Managed memory is
 1 GiB. After --time-limit seconds no new workload starts. OUT gets table.txt, table.md and results.json, which has
 every run.
 """
@@ -42,7 +42,7 @@ VARIANTS = {
     "calls": {"UVMTRACE_DETAIL": "calls"},
     "light": {"UVMTRACE_DETAIL": "light"},
     "sampled": {"UVMTRACE_DETAIL": "sampled"},
-    "auto": {"UVMTRACE_DETAIL": "auto"},
+    "exact": {"UVMTRACE_DETAIL": "exact"},
     "full-cupti": {"UVMTRACE_DETAIL": "full", "UVMTRACE_SOURCE": "cupti"},
     "full-queue": {"UVMTRACE_DETAIL": "full", "UVMTRACE_SOURCE": "queue"},
     "nsys": None,
@@ -223,7 +223,7 @@ class Bench:
                                    for row in capture.get("sources", [])}
         # Where a source does not work another one takes its place: that is not this variant any more.
         source = {"full-cupti": "cupti.htod_bytes", "full-queue": "driver_queue", "light": "driver_queue",
-                  "sampled": "driver_queue", "auto": "driver_queue"}.get(run.variant)
+                  "sampled": "driver_queue", "exact": "driver_queue"}.get(run.variant)
         state = run.captured["sources"].get(source, "absent")
         if source and run.workload != "pytorch" and not state.startswith("active"):
             run.failed = f"{source} is {state}"
@@ -337,7 +337,7 @@ def summarize(arguments, runs):
             faults = [share(run.captured.get(f"captured_{name}"), run.captured.get(f"exact_{name}"))
                       for run in mine for name in ("gpu_fault_entries", "cpu_faults")]
             causes = [cause_difference(run, full[run.round]) for run in mine
-                      if variant in ("sampled", "auto") and run.round in full]
+                      if variant in ("sampled", "exact") and run.round in full]
             events = [run.captured.get("events") for run in mine if run.captured.get("events") is not None]
             per_event = [run.captured["trace_bytes"] / run.captured["events"]
                          for run in mine if run.captured.get("events")]

@@ -14,7 +14,7 @@ using Warn = void (*)(const char*);
 constexpr std::string_view kPrefix = "UVMTRACE_";
 
 // In the order of the enumerations.
-constexpr const char* kDetails[] = {"full", "calls", "light", "sampled", "auto"};
+constexpr const char* kDetails[] = {"exact", "calls", "light", "sampled", "full"};
 constexpr const char* kSources[] = {"auto", "queue", "cupti"};
 constexpr const char* kLogLevels[] = {"quiet", "warn", "info", "debug"};
 
@@ -58,15 +58,15 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
       config->out[value.size()] = '\0';
     }
   } else if (name == "UVMTRACE_DETAIL") {
-    if (!ParseName(value, kDetails, &config->detail)) {
-      WarnValue(warn, name, value, "must be calls, light, sampled, full or auto");
+    if (value == "auto") {
+      config->detail = Detail::kExact;
+    } else if (!ParseName(value, kDetails, &config->detail)) {
+      WarnValue(warn, name, value, "must be calls, light, sampled, exact or full");
     }
   } else if (name == "UVMTRACE_SOURCE") {
     if (!ParseName(value, kSources, &config->source)) WarnValue(warn, name, value, "must be auto, queue or cupti");
   } else if (name == "UVMTRACE_MAX_OVERHEAD") {
-    if (!ParseNumber(value, 1, 1000, 1, &config->max_overhead_percent)) {
-      WarnValue(warn, name, value, "must be a number of percent from 1 to 1000");
-    }
+    // Nothing records migrations until they cost too much any more: what older scripts set is no mistake.
   } else if (name == "UVMTRACE_STACKS") {
     if (!ParseNumber(value, 0, kMaximumStackFrames, 1, &config->stack_frames)) {
       WarnValue(warn, name, value, "must be a number of frames from 0 to 128");
@@ -136,7 +136,7 @@ void ReadConfig(const char* const* environment, Config* config, Warn warn) {
     if (ReadVariable(name, *environment + equals + 1, config, warn)) continue;
     char line[300];
     snprintf(line, sizeof(line),
-             "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _SOURCE, _MAX_OVERHEAD, _STACKS, "
+             "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _SOURCE, _STACKS, "
              "_BUFFER_MB, _MAX_MB, _LOG, _CHILDREN, _KERNELS, _BH_STACKS, _AUDIT, _DRAIN_US, _SAMPLE_MS",
              static_cast<int>(name.size() < 80 ? name.size() : 80), name.data());
     warn(line);

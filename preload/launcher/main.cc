@@ -151,7 +151,6 @@ int Run(const Options& options) {
   SetIfGiven("UVMTRACE_OUT", options.out);
   SetIfGiven("UVMTRACE_DETAIL", options.detail);
   SetIfGiven("UVMTRACE_SOURCE", options.source);
-  SetIfGiven("UVMTRACE_MAX_OVERHEAD", options.max_overhead);
   SetIfGiven("UVMTRACE_STACKS", options.stacks);
   SetIfGiven("UVMTRACE_BUFFER_MB", options.buffer_mb);
   SetIfGiven("UVMTRACE_MAX_MB", options.max_mb);
@@ -193,15 +192,15 @@ int Main(int argc, char** argv) {
       app.add_subcommand("run", "Run a program under the recorder: uvmtrace run [options] -- program [args...]");
   run->add_option("-o,--out", options.out, "File to write (default trace.pb); %p is the pid, %h the host");
   run->add_option("--detail", options.detail,
-                  "What to record (default full); calls: no faults and migrations; light: no migrations; sampled: "
-                  "migrations for 5 % of the time; auto: full, and sampled once that costs too much")
-      ->check(CLI::IsMember({"calls", "light", "sampled", "full", "auto"}));
+                  "What to record (default exact); exact: faults and exact totals, from which the report reconstructs "
+                  "migrations; full: each migration; calls: no faults and migrations; light: exact without its check; "
+                  "sampled: exact with migrations for 5 % of the time; auto: an older name of exact")
+      ->check(CLI::IsMember({"calls", "light", "sampled", "exact", "full", "auto"}));
   run->add_option("--source", options.source,
                   "Who tells of faults and migrations (default auto: the driver's queue where it works, else CUPTI)")
       ->check(CLI::IsMember({"auto", "queue", "cupti"}));
-  run->add_option("--max-overhead", options.max_overhead,
-                  "Percent of the time that recording each migration may cost under --detail auto (default 10)")
-      ->check(CLI::Range(1, 1000));
+  run->add_option("--max-overhead", options.max_overhead, "Without effect; accepted because older scripts set it")
+      ->group("");
   run->add_option("--stacks", options.stacks, "Frames of a call stack (default 32), 0 for none")
       ->check(CLI::Range(0, 128));
   run->add_option("--buffer-mb", options.buffer_mb, "Memory for buffers in MiB (default 64)")

@@ -68,6 +68,27 @@ const ToolsCalls* Tools() {
 
 void QueueGivenUp(const char*) { TakeOverUnifiedMemory(); }
 
+// CUPTI records every migration or none.
+void ExactQueueGivenUp(const char* reason) {
+  Recorder::Get().SetDetail("full", reason);
+  TakeOverUnifiedMemory();
+}
+
+QueueDetail DetailOfQueue(Detail detail) {
+  switch (detail) {
+    case Detail::kLight:
+      return QueueDetail::kLight;
+    case Detail::kSampled:
+      return QueueDetail::kSampled;
+    case Detail::kFull:
+      return QueueDetail::kFull;
+    case Detail::kCalls:  // opens none
+    case Detail::kExact:
+      break;
+  }
+  return QueueDetail::kExact;
+}
+
 bool StartQueue(const Config& config, const ToolsCalls* tools, const DeviceUuid* devices, size_t device_count) {
   if (config.source == Source::kCupti) {
     DisableQueueSource("UVMTRACE_SOURCE=cupti");
@@ -82,23 +103,20 @@ bool StartQueue(const Config& config, const ToolsCalls* tools, const DeviceUuid*
   options.devices = devices;
   options.device_count = device_count;
   options.system_memory = PageableMemoryAccess();
-  options.detail = config.detail == Detail::kLight     ? QueueDetail::kLight
-                   : config.detail == Detail::kSampled ? QueueDetail::kSampled
-                                                       : QueueDetail::kFull;
-  if (config.detail == Detail::kAuto) options.max_overhead_percent = config.max_overhead_percent;
-  // What takes over must be able to record what the queue did, and no more.
+  options.detail = DetailOfQueue(config.detail);
+  // CUPTI records every migration, which is not what light and sampled ask for.
   if (config.source == Source::kAuto && options.detail == QueueDetail::kFull) options.given_up = &QueueGivenUp;
+  if (config.source == Source::kAuto && options.detail == QueueDetail::kExact) options.given_up = &ExactQueueGivenUp;
   return StartQueueSource(options);
 }
 
 // Why the bottom-half threads' stacks are not sampled; null: they are. A sample costs the thread some 30 us, a thousand
-// of them in a second 3 % of a fault-driven phase: as much as all else at "light" and "sampled".
+// of them in a second 3 % of a fault-driven phase: as much as all else at the details below "full".
 const char* BottomHalfStacksOff(const Config& config) {
   if (config.detail == Detail::kCalls) return kCallsOnly;
   if (config.bottom_half_stacks == Config::BottomHalfStacks::kOff) return "UVMTRACE_BH_STACKS=0";
-  const bool cheap = config.detail == Detail::kLight || config.detail == Detail::kSampled;
-  if (cheap && config.bottom_half_stacks == Config::BottomHalfStacks::kByDetail) {
-    return "not at the details light and sampled, unless UVMTRACE_BH_STACKS=1";
+  if (config.detail != Detail::kFull && config.bottom_half_stacks == Config::BottomHalfStacks::kByDetail) {
+    return "only at the detail full, unless UVMTRACE_BH_STACKS=1";
   }
   return nullptr;
 }
@@ -110,15 +128,17 @@ void TellDetail(const Config& config, bool queue) {
     case Detail::kCalls:
     case Detail::kFull:
       return recorder.SetDetail(DetailName(config.detail), "");
-    case Detail::kAuto:
-      return recorder.SetDetail("full", queue ? "" : "auto needs the driver's queue to record less than everything");
     case Detail::kLight:
       return queue ? recorder.SetDetail("light", "")
                    : recorder.SetDetail("calls", "light needs the driver's queue; exact counters and kernels are kept");
-    case Detail::kSampled:
-      return queue ? recorder.SetDetail("sampled", "")
-                   : recorder.SetDetail(config.source == Source::kQueue ? "calls" : "full",
-                                        "sampled needs the driver's queue");
+    case Detail::kExact:
+    case Detail::kSampled: {
+      const char* const name = DetailName(config.detail);
+      if (queue) return recorder.SetDetail(name, "");
+      char reason[64];
+      snprintf(reason, sizeof reason, "%s needs the driver's queue", name);
+      return recorder.SetDetail(config.source == Source::kQueue ? "calls" : "full", reason);
+    }
   }
 }
 

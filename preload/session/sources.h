@@ -3,16 +3,20 @@
 //   detail    faults, replays, rare events   migrations            kernels   exact counters
 //   calls     no                             no                    no        no
 //   light     driver's queue                 no                    CUPTI     yes
+//   exact     driver's queue                 1 % of the time       CUPTI     yes
 //   sampled   driver's queue                 5 % of the time       CUPTI     yes
 //   full      driver's queue, else CUPTI     all                   CUPTI     yes
-//   auto      as full, and as sampled from when full would cost more than UVMTRACE_MAX_OVERHEAD
+//
+// Exact is the default. From its faults, calls and counters the analyzer reconstructs every migration; those that were
+// recorded are a check of that.
 //
 // The driver's threads, the process and memory are sampled from the first context on, kernels and copies from the first
 // managed memory or the first 64 MiB of pinned memory on, everything else from the first managed memory on.
 //
 // The queue and CUPTI never both tell of unified memory: everything would be there twice. Where the queue cannot be
 // had, CUPTI takes its place; it cannot record less than everything, so light becomes calls with exact counters, and
-// sampled becomes full. The source states "driver_queue" and "cupti" and the trace's detail changes say what was done.
+// exact and sampled become full. The source states "driver_queue" and "cupti" and the trace's detail changes say what
+// was done.
 #pragma once
 
 #include <cstdint>

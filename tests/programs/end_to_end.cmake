@@ -1,7 +1,7 @@
 # The bundled workloads on the simulator, under the library, read by uvmtrace-report. Under a sanitizer the library would need
 # the sanitizer's runtime in the host.
 if(NOT UVMTRACE_SANITIZE)
-  foreach(case known_bytes oversubscribed prefetched zero_copy managed_variable calls_only text_report protoc_reads_it old_traces installed)
+  foreach(case known_bytes oversubscribed prefetched reconstructed zero_copy managed_variable calls_only text_report protoc_reads_it old_traces installed)
     add_test(NAME end_to_end.${case}
       COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/end_to_end.py
         --build ${CMAKE_BINARY_DIR} --source ${CMAKE_SOURCE_DIR} ${case})

@@ -46,8 +46,8 @@ class Road:
                   self.bin / "examples" / program, *arguments])
         return self.report()
 
-    def report(self):
-        return json.loads(self.run([self.bin / "uvmtrace-report", "--format", "json", "--top", "0", self.trace]))
+    def report(self, *options):
+        return json.loads(self.run([self.bin / "uvmtrace-report", "--format", "json", "--top", "0", *options, self.trace]))
 
 
 def balanced(report, cupti=False):
@@ -68,17 +68,37 @@ def balanced(report, cupti=False):
     expect(report["capture"]["simulated"], "the trace is not marked as simulated")
 
 
-CUPTI = ("--source", "cupti")
+EXACT, FULL, CUPTI = (), ("--detail", "full"), ("--source", "cupti")
+
+
+def told_every_byte(report, options):
+    """At the default detail the faults explain every byte that the driver counted; else every byte was delivered."""
+    capture = report["capture"]
+    if options != EXACT:
+        expect(capture["delivered_share"] == 1, "not every byte was delivered")
+        expect("reconstruction" not in capture, "recorded migrations are called reconstructed")
+        return
+    expect(capture["detail"] == "exact", f"the default detail is {capture['detail']}")
+    told = capture["reconstruction"]
+    expect(told["explained_share"] == 1, f"the faults do not explain every byte: {told}")
+    equal(told["unexplained_bytes"], 0, "unexplained_bytes")
+    expect("delivered_share" not in capture, "reconstructed bytes are called delivered")
+    sources = {row["source"] for row in capture["accounts"] if row["quantity"].endswith("_bytes")}
+    expect(sources == {"reconstructed"}, f"bytes come from {sources}")
+    # What a window caught was told alike.
+    equal(told.get("window_agreed_bytes", 0), int(told.get("window_bytes", 0)), "window_agreed_bytes")
+    expect("bh_samples" not in {row["name"] for row in capture["sources"] if row["state"] == "active"},
+           "the BH thread's stacks are sampled at the default detail")
 
 
 def known_bytes(road):
-    for options in ((), CUPTI):
-        check_known_bytes(road.record("known_bytes", options=options), options == CUPTI)
+    for options in (EXACT, FULL, CUPTI):
+        check_known_bytes(road.record("known_bytes", options=options), options)
 
 
-def check_known_bytes(report, cupti):
-    balanced(report, cupti)
-    expect(report["capture"]["delivered_share"] == 1, "not every byte was delivered")
+def check_known_bytes(report, options):
+    balanced(report, options == CUPTI)
+    told_every_byte(report, options)
     equal(report["totals"]["host_to_device_bytes"], 64 * MIB, "host_to_device_bytes")
     equal(report["totals"]["device_to_host_bytes"], 64 * MIB, "device_to_host_bytes")
     equal(report["totals"]["evicted_bytes"], 0, "evicted_bytes")
@@ -86,13 +106,14 @@ def check_known_bytes(report, cupti):
 
 def oversubscribed(road):
     cycles, k, m, chunk = 2, 4, 8, 14 * MIB
-    for options in ((), CUPTI):
+    for options in (EXACT, FULL, CUPTI):
         report = road.record("oversub", "--mode", "uvm", "-k", k, "-m", m, options=options)
-        check_oversubscribed(report, options == CUPTI, cycles, k, m, chunk)
+        check_oversubscribed(report, options, cycles, k, m, chunk)
 
 
-def check_oversubscribed(report, cupti, cycles, k, m, chunk):
-    balanced(report, cupti)
+def check_oversubscribed(report, options, cycles, k, m, chunk):
+    balanced(report, options == CUPTI)
+    told_every_byte(report, options)
     totals = report["totals"]
     # m chunks of which k fit, walked through in a circle: least recently used is always the next one needed.
     equal(totals["host_to_device_bytes"], cycles * m * chunk, "host_to_device_bytes")
@@ -100,10 +121,10 @@ def check_oversubscribed(report, cupti, cycles, k, m, chunk):
     equal(totals["evicted_bytes"], (cycles * m - k) * chunk, "evicted_bytes")
     equal(report["oversubscription"]["refaulted_bytes"], (cycles - 1) * m * chunk, "refaulted_bytes")
     expect(report["oversubscription"]["peak_ratio"] > 1.5, "not reported as oversubscribed")
-    faults = "gpu_fault_groups" if cupti else "gpu_fault_entries"
+    faults = "gpu_fault_groups" if options == CUPTI else "gpu_fault_entries"
     expect(int(totals[faults]) > 0 and int(totals["gpu_faults"]) > 0 and int(totals["fault_batches"]) > 0, "no faults")
     for row in report["migrations"]:
-        expect(row["bytes_per_second"] > 0, f"no bandwidth in {row}")
+        expect(("bytes_per_second" in row) == (options != EXACT), f"copies are timed only where they were recorded: {row}")
     bottom_half = [row for row in report["bh_threads"] if row["visible"]]
     expect(len(bottom_half) == 1 and bottom_half[0]["name"] == "UVM GPU1 BH", f"bh_threads: {report['bh_threads']}")
     expect(int(bottom_half[0]["cpu_ns"]) > 1_000_000 and bottom_half[0]["ns_per_batch"] > 0, "the BH thread cost nothing")
@@ -115,8 +136,13 @@ def check_oversubscribed(report, cupti, cycles, k, m, chunk):
 
 def managed_variable(road):
     """Memory that no call allocates, touched by the program's first statement."""
-    report = road.record("managed_variable")
+    for options in (EXACT, FULL):
+        check_managed_variable(road.record("managed_variable", options=options), options)
+
+
+def check_managed_variable(report, options):
     balanced(report)
+    told_every_byte(report, options)
     equal(report["totals"]["host_to_device_bytes"], 3 * 8 * MIB, "host_to_device_bytes")
     expect(int(report["totals"]["device_to_host_bytes"]) in (3 * 8 * MIB, 4 * 8 * MIB), "device_to_host_bytes")
     rows = [row for row in report["allocations"] if row.get("kind") == "managed"]
@@ -126,11 +152,32 @@ def managed_variable(road):
 
 
 def prefetched(road):
-    report = road.record("oversub", "--mode", "prefetch", "-k", 4, "-m", 8)
+    for options in (EXACT, FULL):
+        check_prefetched(road.record("oversub", "--mode", "prefetch", "-k", 4, "-m", 8, options=options), options)
+
+
+def check_prefetched(report, options):
     balanced(report)
+    told_every_byte(report, options)
     equal(report["totals"]["host_to_device_bytes"], 2 * 8 * 14 * MIB, "host_to_device_bytes")
     equal(report["totals"]["gpu_fault_entries"], 0, "gpu_fault_entries")
     equal(report["totals"]["gpu_faults"], 0, "gpu_faults")
+
+
+def reconstructed(road):
+    """What the faults tell is what was recorded: every row of movement and of memory, from one and the same trace."""
+    for program, *arguments in (("known_bytes",), ("managed_variable",), ("oversub", "--mode", "uvm", "-k", 4, "-m", 8),
+                                ("oversub", "--mode", "prefetch", "-k", 4, "-m", 8)):
+        road.record(program, *arguments, options=FULL)
+        recorded, told = (moved(road.report(f"--migrations={which}")) for which in ("recorded", "reconstructed"))
+        expect(recorded[0] and recorded == told, f"{program} {arguments}: recorded {recorded}, reconstructed {told}")
+
+
+def moved(report):
+    columns = ("host_to_device_bytes", "device_to_host_bytes", "evicted_bytes", "refaulted_bytes")
+    return (sorted((row["direction"], row["cause"], row["bytes"]) for row in report["migrations"]),
+            [(row.get("site"), [row.get(column) for column in columns]) for row in report["allocations"]],
+            [report["totals"].get(column) for column in columns])
 
 
 def zero_copy(road):
@@ -150,14 +197,19 @@ def calls_only(road):
 
 def text_report(road):
     road.record("oversub", "--mode", "uvm", "-k", 4, "-m", 8)
+    text = " ".join(road.run([road.bin / "uvmtrace-report", road.trace]).split())
+    expect("migrations are reconstructed from the faults; 100.00 % of the bytes explained" in text, "not said to be reconstructed")
+    expect("delivered" not in text, "a reconstructed number is called delivered")
+    road.record("oversub", "--mode", "uvm", "-k", 4, "-m", 8, options=FULL)
     text = road.run([road.bin / "uvmtrace-report", road.trace])
+    expect("reconstructed" not in text, "a recorded number is called reconstructed")
     expect(text.startswith("SIMULATED: "), f"the first line is not that it is simulated:\n{text[:200]}")
     for word in ("MIGRATIONS", "eviction", "GB/s", "UVM GPU1 BH", "managed_modes.cc"):
         expect(word in text, f"'{word}' is missing from the text")
 
 
 def protoc_reads_it(road):
-    road.record("known_bytes")
+    road.record("known_bytes", options=FULL)
     with open(road.trace, "rb") as trace:
         done = subprocess.run(["protoc", "--decode=uvmtrace.Trace", f"-I{road.source / 'proto'}", "uvmtrace.proto"],
                               stdin=trace, capture_output=True, text=True)
@@ -197,7 +249,7 @@ def installed(road):
     expect((road.folder / "launched.pb").exists(), "the installed launcher did not find its library")
 
 
-CASES = (known_bytes, oversubscribed, prefetched, zero_copy, managed_variable, calls_only,
+CASES = (known_bytes, oversubscribed, prefetched, reconstructed, zero_copy, managed_variable, calls_only,
          text_report, protoc_reads_it, old_traces, installed)
 
 

@@ -370,7 +370,7 @@ CASES = {
     "simulated_normal": ("runtime_host", ["normal"], simulated_work, {"env": SIMULATED}),
     "simulated__exit4": ("runtime_host", ["_exit4"], simulated_work, {"env": SIMULATED}),
     "simulated_quick_exit6": ("runtime_host", ["quick_exit6"], simulated_work, {"env": SIMULATED}),
-    "simulated_system_memory": ("system_memory_host", [], system_memory, {"env": {"UVMTRACE_SIM_PROFILE": "hmm"}}),
+    "simulated_system_memory": ("system_memory_host", [], system_memory, {"env": {"UVMTRACE_SIM_PROFILE": "hmm", "UVMTRACE_DETAIL": "full"}}),
     "simulated_sigkill": ("runtime_host", ["sigkill"], simulated_death, {"env": SIMULATED}),
     "simulated_fork_before": ("runtime_host", ["fork_before"], processes(2, 2), {"env": SIMULATED}),
     "simulated_fork_idle": ("runtime_host", ["fork_idle"], processes(1, 2), {"env": SIMULATED}),

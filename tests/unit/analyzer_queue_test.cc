@@ -342,7 +342,73 @@ TEST(QueueReportTest, LightHasExactTotalsAndNoCauses) {
   EXPECT_NE(Verdict(report).find("64.0 MiB moved to the GPU; 32.0 MiB moved back to the host."), std::string::npos)
       << Verdict(report);
   EXPECT_NE(Verdict(report).find("which memory moved, and why, was not recorded"), std::string::npos);
-  EXPECT_NE(report.not_seen(0).find("Migrations were not recorded"), std::string::npos);
+  // One fault entry moves no 96 MiB.
+  EXPECT_NE(report.not_seen(0).find("explain only 0.0"), std::string::npos) << report.not_seen(0);
+  EXPECT_NE(report.not_seen(1).find("Migrations were not recorded"), std::string::npos);
+}
+
+// The host writes 64 KiB, and the GPU touches one page of them: the driver brings all.
+TraceBuilder ExactTrace(uint64_t counted_bytes) {
+  TraceOptions options;
+  options.detail = "exact";
+  TraceBuilder trace(options);
+  trace.SetSource(EVENT_SOURCE_DRIVER_QUEUE);
+  trace.Source("driver_queue", STATE_ACTIVE);
+  trace.Source("exact_counters", STATE_ACTIVE);
+  trace.DetailChange(kStart + 1000, "exact", "");
+  trace.Allocate(MEMORY_KIND_MANAGED, kBase, 4 * kMiB, kStart + 5000);
+  for (uint64_t page = 0; page < 16; ++page)
+    trace.QueueCpuFault(kStart + 6000 + page * 10, kBase + page * 4096, 0x400000, 1);
+  trace.QueueFault(kStart + 100'000, kBase, 1);
+  trace.Replay(kStart + 200'000, 1);
+  // What is recorded in a window must not be added to what the faults tell.
+  trace.Migrate(kStart + 120'000, kStart + 130'000, kBase, 64 * 1024, -1, 0);
+  trace.Window(kStart + 90'000, kStart + 300'000);
+  trace.CounterSample(kStart + 400'000, counted_bytes, 0, 16, 1);
+  return trace;
+}
+
+TEST(ExactReportTest, MigrationsAreReconstructedAndThoseOfTheWindowsAreACheck) {
+  TraceBuilder trace = ExactTrace(64 * 1024);
+  const Report report = ReportOf(trace);
+  ExpectBalanced(report);
+  EXPECT_EQ(report.totals().host_to_device_bytes(), 64u * 1024);
+  EXPECT_EQ(report.totals().estimated_size(), 0);
+  const Reconstruction& told = report.capture().reconstruction();
+  EXPECT_EQ(told.explained_share(), 1);
+  EXPECT_EQ(told.window_bytes(), 64u * 1024);
+  EXPECT_EQ(told.window_agreed_bytes(), 64u * 1024);
+  EXPECT_FALSE(told.has_window_since_ns());
+  ASSERT_EQ(told.window_copies_size(), 1);
+  EXPECT_EQ(told.window_copies(0).duration_ns(), 10'000u);
+  EXPECT_EQ(told.window_copies(0).estimated_duration_ns(), 10'000u);
+  EXPECT_EQ(Account(report, "host_to_device_bytes")->source(), "reconstructed");
+  EXPECT_FALSE(report.capture().has_delivered_share());
+  EXPECT_FALSE(report.migrations(0).has_busy_ns()) << "how long a copy took is not known";
+}
+
+TEST(ExactReportTest, WhatAWindowHasOtherwiseIsSaidWithItsTime) {
+  TraceBuilder trace = ExactTrace(64 * 1024);
+  trace.Migrate(kStart + 150'000, kStart + 152'000, kBase + kMiB, 4096, -1, 0);
+  const Report report = ReportOf(trace);
+  const Reconstruction& told = report.capture().reconstruction();
+  EXPECT_EQ(told.explained_share(), 1) << "the amounts agree";
+  EXPECT_EQ(told.window_bytes(), 68u * 1024);
+  EXPECT_EQ(told.window_agreed_bytes(), 64u * 1024);
+  EXPECT_EQ(told.window_since_ns(), 150'000u);
+}
+
+TEST(ExactReportTest, WhatTheFaultsDoNotExplainIsEstimatedFromTheWindowsAndSaid) {
+  TraceBuilder trace = ExactTrace(64 * kMiB);
+  const Report report = ReportOf(trace);
+  ExpectBalanced(report);
+  EXPECT_FALSE(report.capture().has_reconstruction());
+  EXPECT_EQ(report.totals().host_to_device_bytes(), 64 * kMiB);
+  EXPECT_TRUE(report.migrations(0).estimated());
+  bool said = false;
+  for (const std::string& line : report.not_seen())
+    said |= line.find("they explain only 0.10 % of 64.0 MiB") != line.npos;
+  EXPECT_TRUE(said);
 }
 
 TEST(SampledReportTest, TotalsAreExactAndCausesAreEstimatedWithAnInterval) {

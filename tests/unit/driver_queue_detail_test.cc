@@ -1,5 +1,5 @@
-// How much the driver's queue is asked for: light leaves migrations out, sampled takes them in windows, auto goes from
-// full to sampled when they cost too much. With a driver that answers as asked.
+// How much the driver's queue is asked for: light leaves migrations out, exact and sampled take them in windows. With a
+// driver that answers as asked.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -85,37 +85,26 @@ TEST_P(QueueOfBranch, AWindowWaitsForTheCopiesThatWereQueuedInIt) {
   EXPECT_GE(trace.migrations.size(), 8 * trace.windows.size());
 }
 
-TEST_P(QueueOfBranch, AutoGoesOnAsSampledWhenMigrationsCostTooMuch) {
-  QueueSourceOptions options = Options();
-  options.max_overhead_percent = 10;
-  const TraceContents trace = Record(options, [&]() -> std::string {
-    // Far more in a second than a tenth of it pays for, on a busy machine as well.
-    const uint64_t end_ns = RawNs() + 10'000'000'000;
-    while (RawNs() < end_ns && driver_.Asks(ToolsEvent::kMigration)) {
-      for (int i = 0; i < 400; ++i) driver_.Send(Migration());
-      SleepMs(1);
+TEST_P(QueueOfBranch, ExactChecksWithOneWindowASecond) {
+  const TraceContents trace = Record(Options(QueueDetail::kExact), [&]() -> std::string {
+    if (driver_.Asks(ToolsEvent::kMigration)) return "asks for copies before the first window";
+    uint64_t on = 0, off = 0;
+    const uint64_t end_ns = RawNs() + 2'300'000'000;
+    while (RawNs() < end_ns) {
+      ++(driver_.Asks(ToolsEvent::kMigration) ? on : off);
+      driver_.HoldBack(Migration(0));  // comes with the next flush only
+      driver_.Send(GpuFault());
+      usleep(200);
     }
-    return "";
+    if (!driver_.Asks(ToolsEvent::kGpuFault)) return "faults were switched off";
+    return on * 10 < off ? "" : "asks for copies too often: " + std::to_string(on) + " of " + std::to_string(off);
   });
-  ASSERT_EQ(trace.detail_changes.size(), 1u);
-  EXPECT_EQ(trace.detail_changes[0].detail, "sampled");
-  EXPECT_NE(trace.detail_changes[0].reason.find("UVMTRACE_MAX_OVERHEAD allows 10 %"), std::string::npos);
-  EXPECT_LT(trace.migrations.size(), 120'000u) << "48,000 cost what a second may: it is not over yet";
-  EXPECT_TRUE(trace.losses.empty());
-}
-
-TEST_P(QueueOfBranch, AutoStaysFullWhileMigrationsAreFew) {
-  QueueSourceOptions options = Options();
-  options.max_overhead_percent = 10;
-  const TraceContents trace = Record(options, [&]() -> std::string {
-    for (int i = 0; i < 130; ++i) {
-      for (int j = 0; j < 100; ++j) driver_.Send(Migration());
-      SleepMs(10);
-    }
-    return "";
-  });
-  EXPECT_TRUE(trace.detail_changes.empty());
-  EXPECT_EQ(trace.migrations.size(), 13'000u);
+  EXPECT_GE(trace.windows.size(), 2u);
+  EXPECT_LE(trace.windows.size(), 3u);
+  EXPECT_GT(trace.gpu_faults.size(), 1000u) << "faults are recorded all the time";
+  EXPECT_FALSE(trace.migrations.empty());
+  EXPECT_LT(trace.migrations.size() * 20, trace.gpu_faults.size());
+  for (const auto& window : trace.windows) EXPECT_GE(window.duration_ns, 10'000'000u);
 }
 
 }  // namespace

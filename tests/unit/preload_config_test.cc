@@ -24,9 +24,8 @@ Config Read(std::vector<const char*> environment) {
 TEST(PreloadConfig, DefaultsWithoutVariables) {
   const Config config = Read({"PATH=/bin", "HOME=/root"});
   EXPECT_STREQ(config.out, "trace.pb");
-  EXPECT_EQ(config.detail, Detail::kFull);
+  EXPECT_EQ(config.detail, Detail::kExact);
   EXPECT_EQ(config.source, Source::kAuto);
-  EXPECT_EQ(config.max_overhead_percent, 10u);
   EXPECT_EQ(config.stack_frames, 32);
   EXPECT_EQ(config.buffer_bytes, size_t{64} << 20);
   EXPECT_EQ(config.log, LogLevel::kWarn);
@@ -41,12 +40,11 @@ TEST(PreloadConfig, DefaultsWithoutVariables) {
 TEST(PreloadConfig, EveryVariable) {
   const Config config =
       Read({"UVMTRACE_OUT=/x/%h.%p", "UVMTRACE_DETAIL=calls", "UVMTRACE_STACKS=128", "UVMTRACE_BUFFER_MB=4096",
-            "UVMTRACE_SOURCE=queue", "UVMTRACE_MAX_OVERHEAD=25", "UVMTRACE_LOG=debug", "UVMTRACE_CHILDREN=0",
-            "UVMTRACE_KERNELS=0", "UVMTRACE_BH_STACKS=0", "UVMTRACE_DRAIN_US=500", "UVMTRACE_SAMPLE_MS=20"});
+            "UVMTRACE_SOURCE=queue", "UVMTRACE_LOG=debug", "UVMTRACE_CHILDREN=0", "UVMTRACE_KERNELS=0",
+            "UVMTRACE_BH_STACKS=0", "UVMTRACE_DRAIN_US=500", "UVMTRACE_SAMPLE_MS=20"});
   EXPECT_STREQ(config.out, "/x/%h.%p");
   EXPECT_EQ(config.detail, Detail::kCalls);
   EXPECT_EQ(config.source, Source::kQueue);
-  EXPECT_EQ(config.max_overhead_percent, 25u);
   EXPECT_EQ(config.stack_frames, 128);
   EXPECT_EQ(config.buffer_bytes, size_t{4} << 30);
   EXPECT_EQ(config.log, LogLevel::kDebug);
@@ -59,13 +57,18 @@ TEST(PreloadConfig, EveryVariable) {
 }
 
 TEST(PreloadConfig, EveryDetailHasItsName) {
-  for (const Detail detail : {Detail::kFull, Detail::kCalls, Detail::kLight, Detail::kSampled, Detail::kAuto}) {
+  for (const Detail detail : {Detail::kFull, Detail::kCalls, Detail::kLight, Detail::kSampled, Detail::kExact}) {
     const std::string variable = std::string("UVMTRACE_DETAIL=") + DetailName(detail);
     EXPECT_EQ(Read({variable.c_str()}).detail, detail) << variable;
     EXPECT_TRUE(Warnings().empty());
   }
   EXPECT_EQ(Read({"UVMTRACE_SOURCE=cupti"}).source, Source::kCupti);
   EXPECT_EQ(Read({"UVMTRACE_SOURCE=auto"}).source, Source::kAuto);
+}
+
+TEST(PreloadConfig, WhatOlderScriptsSetIsTheDefaultWithoutAWarning) {
+  EXPECT_EQ(Read({"UVMTRACE_DETAIL=auto", "UVMTRACE_MAX_OVERHEAD=25"}).detail, Detail::kExact);
+  EXPECT_TRUE(Warnings().empty());
 }
 
 TEST(PreloadConfig, NullEnvironment) {
@@ -100,7 +103,6 @@ TEST_P(MalformedValue, KeepsTheDefaultAndSaysSo) {
   EXPECT_STREQ(config.out, defaults.out);
   EXPECT_EQ(config.detail, defaults.detail);
   EXPECT_EQ(config.source, defaults.source);
-  EXPECT_EQ(config.max_overhead_percent, defaults.max_overhead_percent);
   EXPECT_EQ(config.stack_frames, defaults.stack_frames);
   EXPECT_EQ(config.buffer_bytes, defaults.buffer_bytes);
   EXPECT_EQ(config.log, defaults.log);
@@ -108,16 +110,17 @@ TEST_P(MalformedValue, KeepsTheDefaultAndSaysSo) {
   EXPECT_EQ(config.sample_period_us, defaults.sample_period_us);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    PreloadConfig, MalformedValue,
-    testing::Values("UVMTRACE_OUT=", "UVMTRACE_DETAIL=", "UVMTRACE_DETAIL=FULL", "UVMTRACE_DETAIL=light,full",
-                    "UVMTRACE_SOURCE=", "UVMTRACE_SOURCE=both", "UVMTRACE_MAX_OVERHEAD=0", "UVMTRACE_MAX_OVERHEAD=1001",
-                    "UVMTRACE_MAX_OVERHEAD=10%", "UVMTRACE_STACKS=", "UVMTRACE_STACKS=129", "UVMTRACE_STACKS=-1",
-                    "UVMTRACE_STACKS=+1", "UVMTRACE_STACKS= 1", "UVMTRACE_STACKS=1 ", "UVMTRACE_STACKS=0x10",
-                    "UVMTRACE_STACKS=99999999999999999999999", "UVMTRACE_BUFFER_MB=3", "UVMTRACE_BUFFER_MB=4097",
-                    "UVMTRACE_BUFFER_MB=64M", "UVMTRACE_LOG=loud", "UVMTRACE_LOG=", "UVMTRACE_DRAIN_US=99",
-                    "UVMTRACE_CHILDREN=2", "UVMTRACE_KERNELS=no", "UVMTRACE_KERNELS=", "UVMTRACE_DRAIN_US=1000001",
-                    "UVMTRACE_SAMPLE_MS=0", "UVMTRACE_SAMPLE_MS=1e3"));
+INSTANTIATE_TEST_SUITE_P(PreloadConfig, MalformedValue,
+                         testing::Values("UVMTRACE_OUT=", "UVMTRACE_DETAIL=", "UVMTRACE_DETAIL=FULL",
+                                         "UVMTRACE_DETAIL=light,full", "UVMTRACE_SOURCE=", "UVMTRACE_SOURCE=both",
+                                         "UVMTRACE_STACKS=", "UVMTRACE_STACKS=129", "UVMTRACE_STACKS=-1",
+                                         "UVMTRACE_STACKS=+1", "UVMTRACE_STACKS= 1", "UVMTRACE_STACKS=1 ",
+                                         "UVMTRACE_STACKS=0x10", "UVMTRACE_STACKS=99999999999999999999999",
+                                         "UVMTRACE_BUFFER_MB=3", "UVMTRACE_BUFFER_MB=4097", "UVMTRACE_BUFFER_MB=64M",
+                                         "UVMTRACE_LOG=loud", "UVMTRACE_LOG=", "UVMTRACE_DRAIN_US=99",
+                                         "UVMTRACE_CHILDREN=2", "UVMTRACE_KERNELS=no",
+                                         "UVMTRACE_KERNELS=", "UVMTRACE_DRAIN_US=1000001", "UVMTRACE_SAMPLE_MS=0",
+                                         "UVMTRACE_SAMPLE_MS=1e3"));
 
 TEST(PreloadConfig, ValueThatIsTooLongIsCutInTheWarningNotInTheFile) {
   const std::string variable = "UVMTRACE_OUT=" + std::string(PATH_MAX, 'x');
