@@ -12,11 +12,12 @@ Variants: off, calls, light, sampled, exact, full-cupti (UVMTRACE_SOURCE=cupti),
 nsys: Nsight Systems with both page-fault options and nothing else. Workloads: see overhead_bench.cu, and
 torch_loop.py.
 
-The bytes that a trace holds are compared with the driver's own counters in the same trace ("of exact"; "~": of a
-sample), and those with what the workload is known to move ("exact of known"). "causes off by" compares the bytes of
-each cause, as a trace of sampled or exact estimates them, with those of full-queue, as a share of all bytes. Managed memory is
-1 GiB. After --time-limit seconds no new workload starts. OUT gets table.txt, table.md and results.json, which has
-every run.
+The bytes that a trace holds are compared with the driver's own counters in the same trace ("of exact"; "r": migrations
+were reconstructed from the faults, "~": estimated from a sample), and those with what the workload is known to move
+("exact of known"). "causes off by" compares the bytes of each cause, as the report of light, exact or sampled tells them,
+with those of full-queue, as a share of all bytes. Managed memory is 1 GiB. --rounds-of full-queue=3 or
+pytorch/light=0 gives a variant, a workload or one of both fewer rounds. After --time-limit seconds no new workload
+starts. OUT gets table.txt, table.md and results.json, which has every run.
 """
 
 import argparse
@@ -160,6 +161,10 @@ class Bench:
         result.measured = json.loads(lines[0])
         return result
 
+    def rounds_of(self, workload, variant):
+        limits = dict(self.arguments.rounds_of)
+        return min(limits.get(name, self.arguments.rounds) for name in (workload, variant, f"{workload}/{variant}"))
+
     def measure(self):
         runs = []
         started = time.monotonic()
@@ -172,7 +177,8 @@ class Bench:
                 if workload == "pytorch" and round_number >= self.arguments.pytorch_rounds:
                     continue
                 variants = [each for each in self.arguments.variants
-                            if each != "nsys" or round_number < self.arguments.nsys_rounds]
+                            if (each != "nsys" or round_number < self.arguments.nsys_rounds) and
+                            round_number < self.rounds_of(workload, each)]
                 random.Random(f"{self.arguments.seed} {round_number} {workload}").shuffle(variants)
                 runs += [self.run(workload, variant, round_number) for variant in variants]
             print(f"round {round_number + 1} of {self.arguments.rounds}: {time.monotonic() - started:.0f} s",
@@ -217,6 +223,7 @@ class Bench:
         run.captured = {key: int(value) if isinstance(value, str) else value for key, value in run.captured.items()}
         run.captured["causes"] = {f"{row['direction']} {row['cause']}": int(row["bytes"]) for row in rows}
         run.captured["estimated"] = totals.get("estimated", [])
+        run.captured["reconstructed"] = "reconstruction" in capture
         run.captured["lost"] = sum(int(row.get("count", 0)) for row in capture.get("lost", []))
         run.captured["lost_rows"] = capture.get("lost", [])
         run.captured["sources"] = {row["name"]: f"{row['state']} {row.get('reason', '')}".strip()
@@ -337,11 +344,12 @@ def summarize(arguments, runs):
             faults = [share(run.captured.get(f"captured_{name}"), run.captured.get(f"exact_{name}"))
                       for run in mine for name in ("gpu_fault_entries", "cpu_faults")]
             causes = [cause_difference(run, full[run.round]) for run in mine
-                      if variant in ("sampled", "exact") and run.round in full]
+                      if variant in ("light", "sampled", "exact") and run.round in full]
             events = [run.captured.get("events") for run in mine if run.captured.get("events") is not None]
             per_event = [run.captured["trace_bytes"] / run.captured["events"]
                          for run in mine if run.captured.get("events")]
-            mark = "~" if any(run.captured.get("estimated") for run in mine) else ""
+            mark = ("~" if any(run.captured.get("estimated") for run in mine) else
+                    "r " if any(run.captured.get("reconstructed") for run in mine) else "")
             # A bottom half that had less than a millisecond, and a process that had less than ten, tell nothing.
             bottom_half = ratios(mine, off, "bottom_half_cpu_ns", 1e6 if not arguments.simulate else 1e5)
             process = ratios(mine, off, "process_cpu_ns", 1e7 if not arguments.simulate else 1e5)
@@ -422,6 +430,14 @@ def chosen(text, known, what):
     return names
 
 
+def rounds_of(text):
+    name, _, number = text.partition("=")
+    known = {*WORKLOADS, *VARIANTS, *(f"{workload}/{variant}" for workload in WORKLOADS for variant in VARIANTS)}
+    if name not in known or not number.isdigit():
+        raise argparse.ArgumentTypeError(f"{text}: NAME=N, where NAME is a workload, a variant or WORKLOAD/VARIANT")
+    return name, int(number)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, required=True, help="folder with bin/ and lib/")
@@ -431,6 +447,8 @@ def main():
     parser.add_argument("--variants", type=lambda text: chosen(text, VARIANTS, "variant"), default=list(VARIANTS))
     parser.add_argument("--pytorch-rounds", type=int, default=3, help="importing PyTorch takes seconds (default 3)")
     parser.add_argument("--nsys-rounds", type=int, default=3, help="Nsight Systems takes seconds (default 3)")
+    parser.add_argument("--rounds-of", metavar="NAME=N", type=rounds_of, action="append", default=[],
+                        help="fewer rounds of a variant, a workload, or WORKLOAD/VARIANT")
     parser.add_argument("--nsys", help="the nsys program, where it is not in PATH")
     parser.add_argument("--nsys-library-path", help="folders with libraries that nsys misses (libdw, libelf)")
     parser.add_argument("--python", default=sys.executable, help="a Python that has PyTorch")
