@@ -7,21 +7,37 @@ namespace uvmtrace::reconstruct {
 using uvm_model::kBlockBytes;
 using uvm_model::kPageBytes;
 
+namespace {
+
+// Batch numbers repeat after 2^32, and each GPU has its own.
+size_t SlotOf(uint64_t base, uint32_t batch, int32_t device) {
+  const uint64_t owner = uint64_t{batch} << 8 | static_cast<uint8_t>(device);
+  return static_cast<size_t>((base / kBlockBytes ^ owner * 0x9E3779B97F4A7C15u) * 0xFF51AFD7ED558CCDu >> 48);
+}
+
+}  // namespace
+
+void ServiceBuilder::ForgetRecent() {
+  std::fill(recent_.begin(), recent_.end(), 0);
+  recent_count_ = 0;
+  // Entries of the batches under way may still come.
+  constexpr size_t kKept = kRecentSlots / 4;
+  for (size_t i = services_.size() > kKept ? services_.size() - kKept : 0; i < services_.size(); ++i) {
+    size_t slot = SlotOf(services_[i].base, services_[i].batch, services_[i].device);
+    while (recent_[slot] != 0) slot = (slot + 1) % kRecentSlots;
+    recent_[slot] = static_cast<uint32_t>(i + 1);
+    ++recent_count_;
+  }
+}
+
 void ServiceBuilder::Select(const GpuFault& fault, uint64_t base) {
-  // Batch numbers repeat after 2^32, and each GPU has its own; within the services of one batch the base is the key.
-  const uint64_t batch = uint64_t{fault.batch} << 8 | static_cast<uint8_t>(fault.device);
-  const uint64_t key = base ^ (batch * 0x9E3779B97F4A7C15u);
-  constexpr size_t kForgetAfter = 1 << 16;
-  if (recent_.size() > kForgetAfter && batch != recent_batch_) recent_.clear();
-  recent_batch_ = batch;
-  const auto [it, fresh] = recent_.try_emplace(key, services_.size());
-  if (!fresh) {
-    const Service& found = services_[it->second];
+  size_t slot = SlotOf(base, fault.batch, fault.device);
+  for (; recent_[slot] != 0; slot = (slot + 1) % kRecentSlots) {
+    const Service& found = services_[recent_[slot] - 1];
     if (found.base == base && found.batch == fault.batch && found.device == fault.device) {
-      current_ = it->second;
+      current_ = recent_[slot] - 1;
       return;
     }
-    it->second = services_.size();
   }
   current_ = services_.size();
   Service service;
@@ -30,16 +46,16 @@ void ServiceBuilder::Select(const GpuFault& fault, uint64_t base) {
   service.batch = fault.batch;
   service.device = fault.device;
   services_.push_back(service);
+  recent_[slot] = static_cast<uint32_t>(services_.size());
+  if (++recent_count_ > kRecentSlots / 2) ForgetRecent();
 }
 
 std::vector<Service> ServiceBuilder::Take() {
-  recent_.clear();
   current_ = 0;
   std::vector<Service> services = std::move(services_);
   services_.clear();
+  ForgetRecent();
   for (Service& service : services) service.faults.read -= service.faults.write;
-  std::stable_sort(services.begin(), services.end(),
-                   [](const Service& a, const Service& b) { return a.first_ns < b.first_ns; });
   return services;
 }
 

@@ -40,17 +40,20 @@ class ServiceBuilder {
     (fault.write ? service.faults.write : service.faults.read).Set(page);
   }
 
-  // The services in the order of their first entries; the builder is empty after.
+  // The services in the order in which they were begun; the builder is empty after.
   std::vector<Service> Take();
 
  private:
   void Select(const GpuFault& fault, uint64_t base);
+  void ForgetRecent();
 
   std::vector<Service> services_;
   size_t current_ = 0;
-  // The services of the last batches of each device, by device, batch and block.
-  std::unordered_map<uint64_t, size_t> recent_;
-  uint64_t recent_batch_ = 0;
+  // The services of the last batches of each device: an open hash table of places in services_, counted from 1, by
+  // device, batch and block. Half full at most.
+  static constexpr size_t kRecentSlots = size_t{1} << 16;
+  std::vector<uint32_t> recent_ = std::vector<uint32_t>(kRecentSlots);
+  size_t recent_count_ = 0;
 };
 
 // Faults that the driver makes wait because their page thrashes.
