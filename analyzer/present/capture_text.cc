@@ -209,8 +209,6 @@ std::string Versions(const Capture& capture) {
   return versions;
 }
 
-}  // namespace
-
 // What was recorded in windows beside what was reconstructed: a check, and part of no total.
 std::string WindowCheck(const Capture& capture) {
   const Reconstruction& told = capture.reconstruction();
@@ -234,6 +232,8 @@ std::string WindowCheck(const Capture& capture) {
   }
   return text;
 }
+
+}  // namespace
 
 void WriteCapture(TextWriter* writer) {
   const Report& report = writer->report();
