@@ -15,6 +15,7 @@
 //                                  that CUPTI needs no lock that a blocking call holds
 //   UVMTRACE_BH_STACKS             1 or 0: samples of where the driver's bottom-half threads spend their time; by
 //                                  default 1 at the detail full
+//   UVMTRACE_AUDIT      0          1: CUPTI counts the API calls as well
 //   UVMTRACE_DRAIN_US   1000       period of the CUPTI drain thread, 100 to 1000000
 //   UVMTRACE_SAMPLE_MS  10         period of the driver sampler, 1 to 10000
 //
