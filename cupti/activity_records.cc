@@ -335,16 +335,12 @@ void ParseSynchronization(const uint8_t* bytes, size_t available, ParseCounts* c
   Recorder::Get().Record(event);
 }
 
-// Another client may have asked for all calls.
-bool IsLaunch(const uint8_t* bytes, size_t available) {
-  uint32_t head[2];
-  if (available < sizeof head) return false;
-  memcpy(head, bytes, sizeof head);
-  return head[0] == CUPTI_ACTIVITY_KIND_DRIVER ? IsOneOf(kDriverLaunches, head[1]) : IsOneOf(kRuntimeLaunches, head[1]);
-}
-
 void ParseLaunch(const uint8_t* bytes, size_t available, ParseCounts* counts) {
-  if (!IsLaunch(bytes, available)) return;
+  // Another client may have asked for all calls.
+  uint32_t head[2];
+  if (available < sizeof head) return;
+  memcpy(head, bytes, sizeof head);
+  if (!IsLaunch(static_cast<CUpti_ActivityKind>(head[0]), head[1])) return;
   LaunchRecord record;
   if (!Take(bytes, available, &record, counts) || !HasTime(record.start_ns, counts)) return;
   LaunchEvent event;

@@ -58,6 +58,7 @@ void Collection::TellUnavailable(const char* reason) const {
 
 bool Collection::Open(const Options& options) {
   kernels_ = options.kernels;
+  launches_ = options.launches;
   g_pool.SetLimit(options.buffer_bytes);
   const char* const off = options.unified_memory_off;
   snprintf(unified_memory_off_, sizeof unified_memory_off_, "%s", off == nullptr ? "" : off);
@@ -134,20 +135,17 @@ bool Collection::Arm() {
   return AnythingEnabled();
 }
 
-// What belongs to kernels: copies, memsets, waits, and who launched them. A kind that is refused is missing for itself.
+// What belongs to kernels: copies and memsets, and where it is wanted waits and launches. A kind that is refused is
+// missing for itself.
 void Collection::EnableWork() {
   copy_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_MEMCPY);
   for (const CUpti_ActivityKind kind : {CUPTI_ACTIVITY_KIND_MEMCPY2, CUPTI_ACTIVITY_KIND_MEMSET}) {
     const CUptiResult result = api_.ActivityEnable(kind);
     if (copy_result_ == CUPTI_SUCCESS) copy_result_ = result;
   }
-  synchronization_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_SYNCHRONIZATION);
-  launches_ = api_.ActivityEnableDriverApi != nullptr && api_.ActivityEnableRuntimeApi != nullptr;
   if (!launches_) return;
-  for (const CUpti_CallbackId id : kDriverLaunches) launches_ &= api_.ActivityEnableDriverApi(id, 1) == CUPTI_SUCCESS;
-  for (const CUpti_CallbackId id : kRuntimeLaunches) {
-    launches_ &= api_.ActivityEnableRuntimeApi(id, 1) == CUPTI_SUCCESS;
-  }
+  synchronization_result_ = api_.ActivityEnable(CUPTI_ACTIVITY_KIND_SYNCHRONIZATION);
+  launch_result_ = EnableLaunches(api_);
 }
 
 void Collection::AddUnifiedMemory() {
@@ -211,9 +209,16 @@ void Collection::TellResults() const {
     tell(kKernelSource, kernel_result_);
     if (kernel_result_ != CUPTI_SUCCESS) return;
     tell(kCopySource, copy_result_);
+    if (!launches_) {
+      for (const char* source : {kSynchronizationSource, kLaunchSource}) {
+        Tell(source, SourceStateKind::kDisabled, "only with UVMTRACE_KERNELS=1");
+      }
+      return;
+    }
     tell(kSynchronizationSource, synchronization_result_);
-    return Tell(kLaunchSource, launches_ ? SourceStateKind::kActive : SourceStateKind::kUnavailable,
-                launches_ ? "" : "this libcupti cannot tell launches alone; use that of CUDA 12.5 or later");
+    if (launch_result_ != CUPTI_ERROR_NOT_SUPPORTED) return tell(kLaunchSource, launch_result_);
+    return Tell(kLaunchSource, SourceStateKind::kUnavailable,
+                "this libcupti cannot tell launches alone; use that of CUDA 12.5 or later");
   }
   if (!kernels_) return Tell(kKernelSource, SourceStateKind::kDisabled, "UVMTRACE_KERNELS=0");
   char reason[256];

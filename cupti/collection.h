@@ -24,6 +24,7 @@ class Collection {
     const char* cudart_path;
     bool simulated;
     bool kernels;
+    bool launches;  // and waits, beside kernels
     size_t buffer_bytes;
     const char* unified_memory_off;  // null: faults and migrations are wanted; else why not
   };
@@ -75,12 +76,13 @@ class Collection {
   CuptiApi api_;
   uint32_t version_ = 0;
   bool kernels_ = true;
+  bool launches_ = false;
   char unified_memory_off_[200] = {};
   CUptiResult counter_results_[kCounterKindCount] = {};
   CUptiResult kernel_result_ = CUPTI_SUCCESS;
   CUptiResult copy_result_ = CUPTI_SUCCESS;
   CUptiResult synchronization_result_ = CUPTI_SUCCESS;
-  bool launches_ = false;
+  CUptiResult launch_result_ = CUPTI_SUCCESS;
   char description_[768] = {};
   std::atomic<bool> recording_{false};
   std::atomic<uint64_t> delivered_{0};

@@ -220,6 +220,7 @@ void StartCupti(const CuptiOptions& options) {
   if (!g_collection.Open({.cudart_path = options.cudart_path,
                           .simulated = options.simulated,
                           .kernels = options.kernels,
+                          .launches = options.launches,
                           .buffer_bytes = options.buffer_bytes,
                           .unified_memory_off = options.unified_memory_off})) {
     return;

@@ -19,6 +19,8 @@ struct CuptiOptions {
   const char* unified_memory_off = nullptr;
   // Kernels as well. Without them CUPTI flushes without the context's lock, which a blocking call of the program holds.
   bool kernels = true;
+  // With kernels: which call launched each, and when the host waited. Costs a record or two for each launch and wait.
+  bool launches = false;
   // Grows whenever unified memory is at work in this process, as another source sees it: bytes moved and faults. When
   // it grows and no record comes, another CUPTI client has them. May be null.
   uint64_t (*activity)() = nullptr;

@@ -91,7 +91,7 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
     }
   } else if (name == "UVMTRACE_KERNELS") {
     if (value == "0" || value == "1") {
-      config->kernels = value == "1";
+      config->kernels = config->launches = value == "1";
     } else {
       WarnValue(warn, name, value, "must be 0 or 1");
     }

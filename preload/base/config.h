@@ -8,11 +8,13 @@
 //   UVMTRACE_STACKS     32         frames of a call stack, 0 for none, at most 128
 //   UVMTRACE_BUFFER_MB  64         memory for all rings, 4 to 4096
 //   UVMTRACE_MAX_MB                size of the trace at which events are no longer written, 1 to 1048576; none by
-//   default UVMTRACE_LOG        warn       quiet, warn, info, debug UVMTRACE_CHILDREN   1          0: only the process
-//   that was started with the library, not its children UVMTRACE_KERNELS    1          0: no kernel records, so that
-//   CUPTI needs no lock that a blocking call holds UVMTRACE_BH_STACKS             1 or 0: samples of where the driver's
-//   bottom-half threads spend their time; by default
-//                                  1 at the details full and auto
+//                                  default
+//   UVMTRACE_LOG        warn       quiet, warn, info, debug
+//   UVMTRACE_CHILDREN   1          0: only the process that was started with the library, not its children
+//   UVMTRACE_KERNELS               by default kernels and copies; 1: launches and waits as well; 0: none of them, so
+//                                  that CUPTI needs no lock that a blocking call holds
+//   UVMTRACE_BH_STACKS             1 or 0: samples of where the driver's bottom-half threads spend their time; by
+//                                  default 1 at the details full and auto
 //   UVMTRACE_DRAIN_US   1000       period of the CUPTI drain thread, 100 to 1000000
 //   UVMTRACE_SAMPLE_MS  10         period of the driver sampler, 1 to 10000
 //
@@ -52,6 +54,7 @@ struct Config {
   LogLevel log = LogLevel::kWarn;
   bool children = true;
   bool kernels = true;
+  bool launches = false;  // which call launched a kernel, and waits: with UVMTRACE_KERNELS=1
   enum class BottomHalfStacks : uint8_t { kByDetail, kOff, kOn };
   BottomHalfStacks bottom_half_stacks = BottomHalfStacks::kByDetail;  // on at full and auto
   bool audit = false;

@@ -212,7 +212,8 @@ int Main(int argc, char** argv) {
   run->add_option("--log", options.log, "Lines on stderr (default warn)")
       ->check(CLI::IsMember({"quiet", "warn", "info", "debug"}));
   run->add_option("--kernels", options.kernels,
-                  "Record kernels (default on); off: CUPTI cannot be held up by calls that wait for the GPU")
+                  "Record kernels; on: launches and waits as well; off: CUPTI cannot be held up by calls that wait for "
+                  "the GPU")
       ->check(CLI::IsMember({"on", "off"}));
   CLI::Option* const simulate =
       run->add_option("--simulate", options.simulate, "Run on a simulated GPU: a100-80g, h200, tiny, or hmm");

@@ -129,6 +129,7 @@ CuptiOptions OptionsOfCupti(const Config& config) {
   options.buffer_bytes = config.buffer_bytes;
   options.simulated = SimulatorRoot() != nullptr;
   options.kernels = config.kernels;
+  options.launches = config.launches;
   options.activity = &UnifiedMemoryActivity;
   return options;
 }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <mutex>
+#include <set>
 #include <vector>
 
 #define FAKE_CUPTI_EXPORT extern "C" __attribute__((visibility("default")))
@@ -19,6 +20,12 @@ std::atomic<CUpti_BuffersCallbackRequestFunc> g_requested{nullptr};
 std::atomic<CUpti_BuffersCallbackCompleteFunc> g_completed{nullptr};
 std::mutex g_mutex;
 std::vector<std::vector<uint8_t>> g_queue;
+// Calls of a kind that is on, without those that are switched off.
+struct Calls {
+  bool on = false;
+  std::set<CUpti_CallbackId> off;
+};
+Calls g_calls[2];  // of the driver, of the runtime
 thread_local bool t_in_callback = false;
 
 void Enter() {
@@ -36,6 +43,7 @@ size_t RecordBytes(uint32_t kind) {
     case CUPTI_ACTIVITY_KIND_SYNCHRONIZATION:
       return sizeof(CUpti_ActivitySynchronization2);
     case CUPTI_ACTIVITY_KIND_DRIVER:
+    case CUPTI_ACTIVITY_KIND_RUNTIME:
       return sizeof(CUpti_ActivityAPI);
     default:
       break;
@@ -69,6 +77,30 @@ void Queue(const void* record, size_t bytes) {
   g_queue.push_back(copy);
 }
 
+Calls& CallsOf(int kind) { return g_calls[kind == CUPTI_ACTIVITY_KIND_RUNTIME ? 1 : 0]; }
+
+void Called(int kind, uint32_t callback_id, uint32_t thread, uint32_t correlation) {
+  if (!CallsOf(kind).on || CallsOf(kind).off.contains(callback_id)) return;
+  CUpti_ActivityAPI record{};
+  record.kind = static_cast<CUpti_ActivityKind>(kind);
+  record.cbid = callback_id;
+  record.start = 1'790'000'000'000'000'006;
+  record.end = record.start + 3;
+  record.threadId = thread;
+  record.correlationId = correlation;
+  Queue(&record, sizeof record);
+}
+
+CUptiResult Switch(int kind, CUpti_CallbackId id, CUpti_CallbackId known, bool on) {
+  if (id >= known) return CUPTI_ERROR_INVALID_PARAMETER;
+  if (on) {
+    CallsOf(kind).off.erase(id);
+  } else {
+    CallsOf(kind).off.insert(id);
+  }
+  return CUPTI_SUCCESS;
+}
+
 void ShutDown() {
   g_requested = nullptr;
   g_completed = nullptr;
@@ -80,6 +112,7 @@ void ShutDown() {
 }  // namespace
 
 FAKE_CUPTI_EXPORT FakeCupti* FakeCuptiScript() {
+  g_fake.called = &Called;
   g_fake.queue = &Queue;
   g_fake.request = &Request;
   g_fake.complete = &Complete;
@@ -131,6 +164,8 @@ cuptiActivityConfigureUnifiedMemoryCounter(CUpti_ActivityUnifiedMemoryCounterCon
 
 FAKE_CUPTI_EXPORT CUptiResult cuptiActivityEnable(CUpti_ActivityKind kind) {
   Enter();
+  if (kind == CUPTI_ACTIVITY_KIND_DRIVER || kind == CUPTI_ACTIVITY_KIND_RUNTIME)
+    CallsOf(kind) = {.on = true, .off = {}};
   const bool kernels = kind == CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL;
   if (!kernels && kind != CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER) {
     return g_fake.refuse_work ? CUPTI_ERROR_INVALID_KIND : CUPTI_SUCCESS;
@@ -138,6 +173,14 @@ FAKE_CUPTI_EXPORT CUptiResult cuptiActivityEnable(CUpti_ActivityKind kind) {
   const int result = kernels ? g_fake.enable_kernels_result : g_fake.enable_unified_memory_result;
   if (result == 0) (kernels ? g_fake.kernels_enabled : g_fake.unified_memory_enabled) = true;
   return static_cast<CUptiResult>(result);
+}
+
+FAKE_CUPTI_EXPORT CUptiResult cuptiActivityEnableDriverApi(CUpti_CallbackId id, uint8_t enable) {
+  return Switch(CUPTI_ACTIVITY_KIND_DRIVER, id, CUPTI_DRIVER_TRACE_CBID_SIZE, enable != 0);
+}
+
+FAKE_CUPTI_EXPORT CUptiResult cuptiActivityEnableRuntimeApi(CUpti_CallbackId id, uint8_t enable) {
+  return Switch(CUPTI_ACTIVITY_KIND_RUNTIME, id, CUPTI_RUNTIME_TRACE_CBID_SIZE, enable != 0);
 }
 
 FAKE_CUPTI_EXPORT CUptiResult cuptiActivityFlushAll(uint32_t flag) {

@@ -33,6 +33,9 @@ struct FakeCupti {
   std::atomic<int> null_buffers{0};
   std::atomic<int> unblocked_signals{0};  // callbacks on a thread of ours that did not block SIGTERM
 
+  // A call of the program's, as cuda or the runtime tells of it: becomes a record where CUPTI was asked for one. The
+  // real CUPTI 13.0 gives no record of a call that was switched on alone when a context existed: its kind must be on.
+  void (*called)(int kind, uint32_t callback_id, uint32_t thread, uint32_t correlation) = nullptr;
   // Puts a record where the next flush finds it. The size is that of the version's record of this kind.
   void (*queue)(const void* record, size_t bytes) = nullptr;
   // Asks for a buffer as a host thread that launches a kernel does.

@@ -165,6 +165,8 @@ TraceContents ReadTrace(const std::string& path) {
         contents.memory_areas.back().node_bytes[area.node(i)] = area.node_bytes(i);
       }
     }
+    for (const auto& thread : chunk.thread()) contents.threads.push_back(thread.name());
+    for (const auto& calls : chunk.api_calls()) contents.api_calls += static_cast<size_t>(calls.start_delta_ns_size());
     for (const auto& change : chunk.detail_change()) {
       contents.detail_changes.push_back({change.detail(), change.reason()});
     }

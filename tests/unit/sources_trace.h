@@ -167,6 +167,8 @@ struct TraceContents {
   std::map<std::string, State> states;                         // in force at the end
   std::map<std::string, std::vector<State>> history;           // in the order of the file
   std::map<std::string, std::string> parameters;
+  std::vector<std::string> threads;  // names
+  size_t api_calls = 0;
   std::map<std::string, uint64_t> losses;  // by "source: reason"
 };
 
