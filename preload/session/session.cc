@@ -65,6 +65,7 @@ struct Session {
   // Handlers stay registered in a forked child.
   std::atomic<bool> fork_handler{false};
   std::atomic<bool> exit_handler{false};
+  std::atomic<bool> exit_handler_behind_cupti{false};
 };
 constinit Session session;
 
@@ -247,6 +248,12 @@ class OwnWorkTimer {
   const uint64_t before_ns_;
 };
 
+// The C library runs the handler that was registered last first. So ours runs before those of what has been loaded so
+// far, while that can still be flushed. It is registered anew behind libcupti; the sources are finished once.
+void FinishSourcesAtExit(std::atomic<bool>* registered) {
+  if (!registered->exchange(true)) atexit(&FinishSources);
+}
+
 void CountCallsWhileStarting() {
   const uint64_t calls = session.calls_while_starting.exchange(0, std::memory_order_relaxed);
   if (calls == 0) return;
@@ -338,8 +345,7 @@ void EnsureSampler() {
     const LoaderWork loader;
     StartSampler(session.config);
     DescribeProcess();
-    // Registered after CUDA's own handlers, so it runs before them, while CUPTI can still be flushed.
-    if (!session.exit_handler.exchange(true)) atexit(&FinishSources);
+    FinishSourcesAtExit(&session.exit_handler);
   }
   Publish(&session.sampler, Work::kDone);
 }
@@ -353,6 +359,7 @@ void EnsureKernelSources() {
   if (MayStartSources()) {
     const LoaderWork loader;
     if (StartKernelSources(session.config)) DescribeProcess();
+    FinishSourcesAtExit(&session.exit_handler_behind_cupti);
   }
   Publish(&session.kernel_sources, Work::kDone);
 }
@@ -369,6 +376,7 @@ void EnsureManagedSources() {
     const LoaderWork loader;
     StartManagedSources(session.config, !begins_cupti && session.config.kernels);
     DescribeProcess();
+    FinishSourcesAtExit(&session.exit_handler_behind_cupti);
   }
   if (begins_cupti) Publish(&session.kernel_sources, Work::kDone);
   Publish(&session.managed_sources, Work::kDone);
