@@ -1,5 +1,6 @@
 #include "preload/doors/slots.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
 #include <sys/auxv.h>
@@ -61,6 +62,7 @@ class SlotScan {
   void PatchSlots(const LoadedFile& file, const ElfW(Rela) * relocations, size_t count);
   void* TargetOf(const LoadedFile& file, FunctionId id, const char* name, const ElfW(Sym) & symbol, void* value);
   void* LazyTarget(const LoadedFile& file, FunctionId id, const char* name);
+  bool IsHookOfAnotherCopy(void* value);
   void Write(const LoadedFile& file, void** slot, void* hook);
   bool IsCuda(const LoadedFile& file, FunctionId id) const {
     return file.kind == (Function(id).layer == Layer::kDriver ? FileKind::kDriver : FileKind::kRuntime);
@@ -190,9 +192,27 @@ void* SlotScan::TargetOf(const LoadedFile& file, FunctionId id, const char* name
   for (size_t i = 0; i < files_.size(); ++i) {
     if (IsCuda(files_[i], id) && FindDefinition(files_[i].elf, name) == value && value != nullptr) return value;
   }
+  if (IsHookOfAnotherCopy(value)) return value;
   const bool defined_here = symbol.st_shndx != SHN_UNDEF;
   if (value == nullptr || defined_here || !LiesIn(file, value, 0)) return nullptr;
   return LazyTarget(file, id, name);
+}
+
+// Whether a copy of this library has put its hook there, and that does not lead to a hook of ours already.
+bool SlotScan::IsHookOfAnotherCopy(void* value) {
+  constexpr int kMostCopies = 8;
+  bool of_a_copy = false;
+  for (int copies = 0; copies < kMostCopies && value != nullptr; ++copies) {
+    if (IsOwnAddress(value)) return false;
+    void* question = nullptr;
+    for (size_t i = 0; i < files_.size() && question == nullptr; ++i) {
+      if (LiesIn(files_[i], value, PF_X)) question = FindDefinition(files_[i].elf, kHookTargetName);
+    }
+    if (question == nullptr) return of_a_copy;
+    value = reinterpret_cast<decltype(&uvmtrace_hook_target)>(question)(value);
+    of_a_copy = value != nullptr;
+  }
+  return false;
 }
 
 // What the loader will bind a slot to at its first call: the first definition among the files that were loaded with the
@@ -244,9 +264,18 @@ void SlotScan::Write(const LoadedFile& file, void** slot, void* hook) {
   reinterpret_cast<std::atomic<void*>*>(slot)->store(hook, std::memory_order_release);
 }
 
+// Whether the dlsym that everybody calls is this library's, or that of another copy of it. A library that CUDA loads
+// (CUDA_INJECTION64_PATH) gets in front of nothing.
+bool IsPreloaded() {
+  Dl_info dlsym_file{};
+  Dl_info copy{};
+  return dladdr(reinterpret_cast<void*>(LibcDlsym()(RTLD_DEFAULT, "dlsym")), &dlsym_file) != 0 &&
+         dladdr(LibcDlsym()(RTLD_DEFAULT, kHookTargetName), &copy) != 0 && dlsym_file.dli_fbase == copy.dli_fbase;
+}
+
 // Before the program's own constructors and main. The program may never use CUDA: then nothing is done but this look.
 __attribute__((constructor)) void ScanAtStart() {
-  if (IsOwnAddress(LibcDlsym()(RTLD_DEFAULT, "dlsym"))) ScanSlots();
+  if (IsPreloaded()) ScanSlots();
 }
 
 }  // namespace

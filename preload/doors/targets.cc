@@ -31,3 +31,14 @@ void* HandOut(FunctionId id, Way way, void* target) {
 }
 
 }  // namespace uvmtrace
+
+extern "C" void* uvmtrace_hook_target(void* address) {
+  using namespace uvmtrace;
+  for (int way = 0; way < kWays; ++way) {
+    for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
+      if (HookOf(static_cast<FunctionId>(id), static_cast<Way>(way)) != address || address == nullptr) continue;
+      return targets[way][id].load(std::memory_order_acquire);
+    }
+  }
+  return nullptr;
+}

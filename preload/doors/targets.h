@@ -28,4 +28,10 @@ void* HookOf(FunctionId id, Way way);
 // this function, which is noted (visibility.h). May be called under the loader's lock.
 void* HandOut(FunctionId id, Way way, void* target);
 
+inline constexpr char kHookTargetName[] = "uvmtrace_hook_target";
+
 }  // namespace uvmtrace
+
+// What one of our hooks goes on to; null if `address` is no hook of ours. Another copy of this library in the process
+// asks, to stand before us once and not twice.
+extern "C" __attribute__((visibility("default"))) void* uvmtrace_hook_target(void* address);
