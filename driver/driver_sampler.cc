@@ -35,8 +35,6 @@ constinit uint64_t g_next_own_cost_ns = 0;
 
 constexpr uint64_t kOwnCostPeriodNs = 1'000'000'000;
 constexpr uint64_t kMemoryPeriodNs = 500'000'000;
-// The link's counters wrap each 68 ms at most: read well before. Two fields take 0.3 ms, 1.3 % of a core.
-constexpr uint64_t kLinkPeriodNs = 25'000'000;
 // Without managed memory the driver's threads and the process are still looked at, ten times a second: a program may
 // have pinned memory alone, and the BH thread other processes' work. A process that does nothing is looked at less and
 // less often, so that its trace hardly grows.
@@ -123,7 +121,7 @@ void SamplerThread() {
     // First, because it must not be late.
     if (links && (now_ns >= next_link_ns || finish)) {
       g_nvml.SampleLinks(now_ns);
-      next_link_ns = now_ns + kLinkPeriodNs;
+      next_link_ns = now_ns + g_nvml.LinkPeriodNs();
     } else if (!links) {
       g_nvml.PauseLinks();
       next_link_ns = 0;

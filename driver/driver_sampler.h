@@ -6,7 +6,7 @@
 // only because a profiler is attached, so its time is our own cost. A sampler thread reads their schedstat, and the
 // process's user and system time, every 10 ms while managed memory exists and ten times a second otherwise. In a
 // container the threads may be invisible: the trace then says so. Memory (the host's, this process's, each device's) is
-// sampled twice a second, the links' byte counters every 25 ms where pinned or registered memory exists.
+// sampled twice a second, the links' byte counters as link_pace.h says where pinned or registered memory exists.
 #pragma once
 
 #include <cstddef>

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 #include <stdio.h>
 
+#include <algorithm>
 #include <type_traits>
 
 #include "record/loader_work.h"
@@ -13,9 +14,6 @@ namespace uvmtrace {
 namespace {
 
 constexpr const char* kSource = "link_counters";
-
-// PCIe 5.0 x16 carries 63 GB/s at most: 4 GiB in 68 ms.
-constexpr uint64_t kSureNs = 60'000'000;
 
 // "GPU-" and the UUID in groups of 4, 2, 2, 2 and 6 bytes.
 void FormatUuid(const DeviceUuid& uuid, char (&text)[48]) {
@@ -31,7 +29,8 @@ void FormatUuid(const DeviceUuid& uuid, char (&text)[48]) {
 void NvmlSampler::Open(Lookup lookup, const DeviceUuid* devices, size_t count) {
   Recorder& recorder = Recorder::Get();
   if (count == 0) {
-    return recorder.SetSourceState(kSource, SourceStateKind::kUnavailable, "no device was found whose link could be read");
+    return recorder.SetSourceState(kSource, SourceStateKind::kUnavailable,
+                                   "no device was found whose link could be read");
   }
   char reason[300];
   void* library = nullptr;
@@ -96,9 +95,12 @@ void NvmlSampler::SampleLinks(uint64_t now_ns) {
     uint32_t sent = 0;
     if (!device.has_links || !ReadLink(device, &received, &sent)) continue;
     if (!paused_ && device.last_ns != 0) {
-      device.received_bytes += Difference(device.last_received, received);
-      device.sent_bytes += Difference(device.last_sent, sent);
-      if (now_ns - device.last_ns > kSureNs) device.unsure_ns += now_ns - device.last_ns;
+      const uint64_t received_bytes = Difference(device.last_received, received);
+      const uint64_t sent_bytes = Difference(device.last_sent, sent);
+      device.received_bytes += received_bytes;
+      device.sent_bytes += sent_bytes;
+      const uint64_t interval_ns = now_ns - device.last_ns;
+      if (device.pace.Add(std::max(received_bytes, sent_bytes), interval_ns)) device.unsure_ns += interval_ns;
     }
     device.last_received = received;
     device.last_sent = sent;
@@ -112,6 +114,14 @@ void NvmlSampler::SampleLinks(uint64_t now_ns) {
     Recorder::Get().Record(event);
   }
   paused_ = false;
+}
+
+uint64_t NvmlSampler::LinkPeriodNs() const {
+  uint64_t period_ns = LinkPace::kQuietNs;
+  for (size_t i = 0; i < device_count_; ++i) {
+    if (devices_[i].has_links) period_ns = std::min(period_ns, devices_[i].pace.period_ns());
+  }
+  return period_ns;
 }
 
 void NvmlSampler::SampleMemory(uint64_t now_ns) {

@@ -1,14 +1,14 @@
 // What NVML tells of each device: how many bytes crossed its link to the host, and how much of its memory is free.
 //
 // The link's counters are the only thing that sees zero-copy traffic: no fault, no migration and no copy shows memory
-// that is read in place. They are 32 bits wide and count packet headers and every process on the device. At 55 GB/s
-// they wrap each 78 ms, so a series is read at least every 30 ms; two fields take 0.3 ms. libnvidia-ml.so.1 is opened
-// at run time and takes 10 ms to start. One thread uses an object.
+// that is read in place. They count packet headers and every process on the device; link_pace.h says how often they are
+// read. libnvidia-ml.so.1 is opened at run time and takes 10 ms to start. One thread uses an object.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "driver/link_pace.h"
 #include "driver/nvml_abi.h"
 #include "driver/tools_interface.h"
 
@@ -27,6 +27,8 @@ class NvmlSampler {
   // link meanwhile is not in it.
   void SampleLinks(uint64_t now_ns);
   void PauseLinks() { paused_ = true; }
+  // Until the next sample is due.
+  uint64_t LinkPeriodNs() const;
 
   void SampleMemory(uint64_t now_ns);
 
@@ -49,6 +51,7 @@ class NvmlSampler {
     uint64_t sent_bytes = 0;
     uint64_t unsure_ns = 0;
     bool has_links = true;
+    LinkPace pace;
   };
 
   struct Api {

@@ -2,7 +2,8 @@
 // the trace must hold those bytes, the kernels, the copies and the driver's threads. And what does the sampling cost?
 //
 //   link_check read     8 GiB read in place, 2 GiB copied; prints the true bytes
-//   link_check spin     500 launches of a short kernel, waited for one by one; prints microseconds for each
+//   link_check spin     20,000 launches of a short kernel, waited for one by one; prints microseconds for each
+//   link_check wait     pinned memory that a kernel reads now and then for four seconds, so that the link is sampled
 //
 // link_check.py runs both with and without the library and prints a table.
 #include <cuda_runtime.h>
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <chrono>
+#include <thread>
 
 namespace {
 
@@ -71,11 +73,25 @@ int Spin() {
   return 0;
 }
 
+int Wait() {
+  char* const pinned = Pinned();
+  unsigned* result = nullptr;
+  Check(cudaMalloc(reinterpret_cast<void**>(&result), sizeof(unsigned)), "cudaMalloc");
+  for (int i = 0; i < 40; ++i) {
+    Sum<<<1024, 256>>>(reinterpret_cast<const uint4*>(pinned), kBytes / 64 / sizeof(uint4), result);
+    Check(cudaDeviceSynchronize(), "Sum");
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  }
+  printf("{}\n");
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   if (argc == 2 && strcmp(argv[1], "read") == 0) return Read();
   if (argc == 2 && strcmp(argv[1], "spin") == 0) return Spin();
-  fprintf(stderr, "link_check read | spin\n");
+  if (argc == 2 && strcmp(argv[1], "wait") == 0) return Wait();
+  fprintf(stderr, "link_check read | spin | wait\n");
   return 2;
 }

@@ -23,10 +23,10 @@ from traces import Trace  # noqa: E402
 IN_PLACE, COPIED = 1.156, 1.078
 
 
-def run(program, mode, library=None, trace=None):
+def run(program, mode, library=None, trace=None, **settings):
     environment = dict(os.environ)
     if library:
-        environment.update(LD_PRELOAD=str(library), UVMTRACE_OUT=str(trace))
+        environment.update(LD_PRELOAD=str(library), UVMTRACE_OUT=str(trace), **settings)
     done = subprocess.run([program, mode], env=environment, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -50,7 +50,7 @@ def main():
         program = os.path.join(folder, "link_check")
         subprocess.run([args.nvcc, "-O2", "-cudart", "shared", "-o", program, str(HERE / "link_check.cu")], check=True)
         path = os.path.join(folder, "trace.pb")
-        truth = run(program, "read", library, path)
+        truth = run(program, "read", library, path, UVMTRACE_KERNELS="1")
         trace = Trace(args, path)
         links = trace.rows_of("link_samples")
         row("state of link_counters", " ".join(trace.states.get("link_counters", ("missing",))),
@@ -77,14 +77,29 @@ def main():
         for device in trace.devices:
             row("link of the device", " ".join(f"{key} {device.get(key, '-')}" for key in
                 ("link_generation", "link_width", "link_generation_max", "link_width_max", "host_numa_node")))
+        for name in ("cupti.launches", "cupti.synchronizations"):
+            row(f"state of {name}", " ".join(trace.states.get(name, ("missing",))))
         # Interleaved, because the machine may do other things.
-        pairs = [(run(program, "spin")["launch_us"], run(program, "spin", library, path)["launch_us"]) for _ in range(5)]
-        without, traced = (sorted(values)[2] for values in zip(*pairs))
-        row("launch and wait, us without / with", f"{without:.2f} / {traced:.2f} ({(traced / without - 1) * 100:+.1f} %)")
-        tool = Trace(args, path).rows_of("tool_samples")[-1]
-        process = Trace(args, path).rows_of("process_samples")
-        seconds = (process[-1]["time_ns"] - process[0]["time_ns"]) / 1e9
-        row("sampler thread, % of a core", f"{tool.get('sampler_ns', 0) / 1e7 / seconds:.2f}")
+        ways = {"untraced": None, "kernels and copies (default)": {}, "launches and waits too": {"UVMTRACE_KERNELS": "1"},
+                "no kernels": {"UVMTRACE_KERNELS": "0"}, "calls alone": {"UVMTRACE_DETAIL": "calls"}}
+        spins = {way: [] for way in ways}
+        for _ in range(3):
+            for way, settings in ways.items():
+                traced = () if settings is None else (library, path)
+                spins[way].append(run(program, "spin", *traced, **(settings or {}))["launch_us"])
+        untraced = sorted(spins["untraced"])[1]
+        for way, values in spins.items():
+            values.sort()
+            row(f"launch and wait, {way}", f"{values[1]:.2f} us ({(values[1] / untraced - 1) * 100:+.1f} %; "
+                f"{values[0]:.2f}..{values[-1]:.2f})")
+        # Of the sampler thread: what starting costs, and what each second costs after that.
+        run(program, "wait", library, path)
+        tools = Trace(args, path).rows_of("tool_samples")
+        first, last = next(tool for tool in tools if tool.get("sampler_ns")), tools[-1]
+        seconds = (last["time_ns"] - first["time_ns"]) / 1e9
+        spent = last["sampler_ns"] - first["sampler_ns"]
+        row("sampler thread, to start, ms", f"{first['sampler_ns'] / 1e6:.1f}")
+        row("sampler thread after that, % of a core", f"{spent / 1e7 / seconds:.2f} over {seconds:.1f} s")
     return 1 if failures else 0
 
 

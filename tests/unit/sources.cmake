@@ -23,6 +23,7 @@ add_executable(uvmtrace_sources_test
   driver_bh_ring_test.cc
   driver_bh_symbols_test.cc
   driver_kernel_threads_test.cc
+  driver_link_pace_test.cc
   driver_exact_counters_test.cc
   driver_memory_areas_test.cc
   driver_queue_detail_test.cc
