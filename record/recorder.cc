@@ -8,6 +8,7 @@
 
 #include <new>
 
+#include "record/chunk_encoder.h"
 #include "record/diagnostics.h"
 #include "record/process_info.h"
 #include "record/session.h"
@@ -61,6 +62,22 @@ __attribute__((noinline)) ThreadRing* AttachThread(Session& session) {
   t_state.ring = ring;
   t_state.epoch = session.epoch;
   if (g_has_key.load(std::memory_order_acquire)) pthread_setspecific(g_key, ring);
+  return ring;
+}
+
+// A handler of the host has jumped out of a recording of this thread. Null: it has not, or there is no memory for
+// another ring. The event that is being recorded is then counted as lost.
+__attribute__((noinline)) ThreadRing* ReplaceLeftRing(Session& session, ThreadRing* ring, EventType type,
+                                                      uintptr_t frame) {
+  if (ring->tid == 0 || !ring->ring.WasLeft(frame)) {
+    ring->ring.Lose(Ring::LossReason::kInterrupted, type);
+    return nullptr;
+  }
+  RingRegistry::Leave(ring);
+  session.losses.Count(LossSource(type), "a signal handler jumped out of the recording of an event", 1);
+  t_state.ring = nullptr;
+  ring = AttachThread(session);
+  if (ring == nullptr) session.lost_without_ring[static_cast<int>(type)].fetch_add(1, std::memory_order_relaxed);
   return ring;
 }
 
@@ -148,7 +165,14 @@ void Recorder::RecordBytes(EventType type, const void* event, size_t size, std::
       return;
     }
   }
-  if (ring->ring.Push(type, event, size, tail) == Ring::PushResult::kPushedMoreThanHalfFull) session.WakeWriter();
+  const auto frame = reinterpret_cast<uintptr_t>(__builtin_dwarf_cfa());
+  Ring::PushResult result = ring->ring.Push(type, event, size, tail, frame);
+  if (result == Ring::PushResult::kInterrupted) [[unlikely]] {
+    ring = ReplaceLeftRing(session, ring, type, frame);
+    if (ring == nullptr) return;
+    result = ring->ring.Push(type, event, size, tail, frame);
+  }
+  if (result == Ring::PushResult::kPushedMoreThanHalfFull) session.WakeWriter();
 }
 
 SharedSource::Lease::Lease(SharedSource& source) : source_(source) {
