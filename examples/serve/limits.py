@@ -68,3 +68,20 @@ def check_kv_bytes(kv_bytes, bytes_per_slot, free_bytes, host_bytes, allow_large
             f"the KV cache may all come back to the host: that needs {format_bytes(kv_bytes + HOST_MARGIN_BYTES)}, and "
             f"{format_bytes(host_bytes)} are available; use a smaller --kv-bytes"
         )
+
+
+def check_weight_bytes(weight_bytes, capacity_bytes, host_bytes, allow_oversubscription):
+    """Raises Refused unless weights of that size may lie in host memory, in managed memory and on the GPU."""
+    if weight_bytes > capacity_bytes and not allow_oversubscription:
+        raise Refused(
+            f"the weights are {format_bytes(weight_bytes)}, and {format_bytes(capacity_bytes)} of device memory are free or "
+            "allowed by --capacity. Take fewer --layers, or insist with --allow-oversubscription: drivers are known to hang"
+        )
+    if weight_bytes > LARGEST_KV_BYTES:
+        raise Refused(f"the weights are {format_bytes(weight_bytes)}; at most {format_bytes(LARGEST_KV_BYTES)} are allowed. "
+                      "Take fewer --layers or a smaller --hidden")
+    needed = 2 * weight_bytes + HOST_MARGIN_BYTES  # as they were made, and as the kind of memory holds them
+    if host_bytes is None or host_bytes < needed:
+        available = "an unknown amount is" if host_bytes is None else f"{format_bytes(host_bytes)} are"
+        raise Refused(f"weights of {format_bytes(weight_bytes)} need {format_bytes(needed)} of host memory, and {available} "
+                      "available; take fewer --layers")

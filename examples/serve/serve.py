@@ -27,8 +27,15 @@ import engine as engine_module  # noqa: E402  (beside this file)
 import http_api  # noqa: E402
 import limits  # noqa: E402
 import load  # noqa: E402
+import machine  # noqa: E402
 
 EXIT_OK, EXIT_FAILED, EXIT_REFUSED = 0, 1, 2
+
+# What --compare runs, one after the other: where the KV cache lives, when a silent conversation leaves the GPU, and how its
+# next turn brings it back.
+WAYS = {"managed-faults": ("managed", "budget", "faults"), "managed-prefetch": ("managed", "budget", "prefetch"),
+        "managed-stays": ("managed", "none", "faults"), "pinned": ("pinned", "budget", "faults"),
+        "device": ("device", "budget", "faults")}
 
 
 def parse_arguments(arguments):
@@ -65,6 +72,8 @@ def parse_arguments(arguments):
     parser.add_argument("--offload", choices=("budget", "cpu", "none"), default="budget",
                         help="when a silent conversation leaves the GPU: beyond the budget, after each turn, never")
     parser.add_argument("--fetch", choices=("faults", "prefetch"), default="faults", help="how its next turn brings it back")
+    parser.add_argument("--compare", action="store_true",
+                        help=f"with --requests: one after the other {', '.join(WAYS)}, whatever --kv, --offload and --fetch are")
     parser.add_argument("--max-tokens", type=at_least(1), default=64, help="tokens to generate for each own request")
     parser.add_argument("--context", type=at_least(16), default=1024, help="longest conversation in tokens")
     parser.add_argument("--layers", type=at_least(1), default=8, help="of the model")
@@ -84,6 +93,8 @@ def parse_arguments(arguments):
         parser.error("--batch: at most 64 conversations are decoded together")
     if options.max_tokens > http_api.MAX_NEW_TOKENS:
         parser.error(f"--max-tokens: the server generates at most {http_api.MAX_NEW_TOKENS} tokens for a request")
+    if options.compare and options.requests == 0:
+        parser.error("--compare needs --requests: it asks itself in each way")
     if options.max_tokens >= options.context:
         parser.error("--max-tokens must leave room for a prompt in --context")
     return options
@@ -131,7 +142,7 @@ def make_transformer(options):
     say(f"setup: {torch.cuda.get_device_name(0)} | PyTorch {torch.__version__} | CUDA {torch.version.cuda} | "
         f"device memory {limits.format_bytes(free_bytes)} free of {limits.format_bytes(total_bytes)}")
     slots = slots_of(options, config.kv_bytes_per_token(2), free_bytes)
-    return torch_backend.TorchBackend(options.kv, slots, options.context, config, options.seed)
+    return torch_backend.TorchBackend(options.kv, slots, options.context, config, options.seed), machine.setup(free_bytes)
 
 
 def make_toy(options):
@@ -141,7 +152,8 @@ def make_toy(options):
     say(f"setup: a model without PyTorch | device memory {limits.format_bytes(free_bytes)} free")
     bytes_per_token = 2 * options.layers * options.hidden * 2
     slots = slots_of(options, bytes_per_token, free_bytes)
-    return toy_backend.ToyBackend(options.kv, slots, options.context, bytes_per_token, options.seed)
+    backend = toy_backend.ToyBackend(options.kv, slots, options.context, bytes_per_token, options.seed)
+    return backend, machine.setup(free_bytes)
 
 
 def print_summary(phases, engine, backend, runs):
@@ -165,17 +177,17 @@ def print_summary(phases, engine, backend, runs):
     say(f"checksum: {hashlib.sha256(chr(0).join(texts).encode()).hexdigest()}")
 
 
-def write_json(path, options, phases, engine, runs):
-    """As the other examples write it: a row for each repetition."""
+def rows_of(way, options, phases, engine, runs):
+    """A row for each repetition; the last one has what the engine counted in all of them."""
     rows = []
     for repetition, (answers, seconds) in enumerate(runs):
-        rows.append({"kv": options.kv, "offload": options.offload, "fetch": options.fetch, "clients": options.clients,
-                     "batch": options.batch, "managed": options.kv == "managed", "repetition": repetition,
-                     **load.summary(answers, seconds)})
-    rows[-1].update(offloaded_bytes=engine.offloaded_bytes, recomputed_tokens=engine.recomputed_tokens,
-                    decode_steps=engine.steps, **{f"{name}_seconds": value for name, value in phases.rows().items()})
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump({"workload": "serve", "model": options.model, "rows": rows}, file, indent=1)
+        rows.append({"way": way, "kv": options.kv, "offload": options.offload, "fetch": options.fetch,
+                     "clients": options.clients, "batch": options.batch, "managed": options.kv == "managed",
+                     "repetition": repetition, **load.summary(answers, seconds)})
+    if rows:
+        rows[-1].update(offloaded_bytes=engine.offloaded_bytes, recomputed_tokens=engine.recomputed_tokens,
+                        decode_steps=engine.steps, **{f"{name}_seconds": value for name, value in phases.rows().items()})
+    return rows
 
 
 def say(text):
@@ -186,9 +198,10 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-def serve(options):
+def serve_one_way(way, options):
+    """(setup, rows): serves until the own load is over, or for ever."""
     phases = engine_module.Phases()
-    backend = make_toy(options) if options.model == "toy" else make_transformer(options)
+    backend, setup = make_toy(options) if options.model == "toy" else make_transformer(options)
     phases.load = time.monotonic() - phases.started
 
     engine = engine_module.Engine(backend, phases, options.batch, options.kv_budget, options.offload, options.fetch)
@@ -211,9 +224,28 @@ def serve(options):
         server.server_close()
         engine.close()
     print_summary(phases, engine, backend, runs)
-    if options.json and runs:
-        write_json(options.json, options, phases, engine, runs)
+    rows = rows_of(way, options, phases, engine, runs)
     backend.close()
+    return setup, rows
+
+
+def serve(options):
+    if options.compare:
+        ways = {way: argparse.Namespace(**{**vars(options), "kv": kv, "offload": offload, "fetch": fetch})
+                for way, (kv, offload, fetch) in WAYS.items()}
+        if options.model == "transformer":
+            require_torch()  # the first way's load must not have it
+    else:
+        ways = {options.kv: options}
+    setup, rows = None, []
+    for way, with_way in ways.items():
+        if options.compare:
+            say(f"\n## {way}\n")
+        setup, more = serve_one_way(way, with_way)
+        rows += more
+    if options.json and rows:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"workload": "serve", "model": options.model, "setup": setup, "rows": rows}, file, indent=1)
     return EXIT_OK
 
 

@@ -1,11 +1,18 @@
 """The transformer as a backend of the engine. The interface is described in toy_backend.py, by the class that has it."""
 
+import functools
 import hashlib
 
 import torch
 
 import kv_cache
 import transformer
+
+
+@functools.lru_cache(maxsize=1)
+def _weights(config, dtype, seed):
+    """Kept, because making them takes longer than loading them: serve.py --compare loads them five times."""
+    return [weight.to(dtype) for weight in transformer.random_weights(config, seed)]
 
 
 class TorchBackend:
@@ -17,7 +24,7 @@ class TorchBackend:
         self._bytes_per_token = config.kv_bytes_per_token(dtype.itemsize)
         memory = kv_cache.CacheMemory(kv_cache.find_or_build_allocator(), 0, kind)
         self._cache = kv_cache.KvCache(memory, config, slots, max_tokens, dtype)
-        self._model = transformer.Transformer(config, self._device, dtype, seed)
+        self._model = transformer.Transformer(config, self._device, dtype, _weights(config, dtype, seed))
         # Of all generated tokens: finer than the text, in which a small error in the cache need not show.
         self.log_probability = 0.0
         torch.cuda.synchronize()

@@ -28,34 +28,42 @@ class Config:
         return 2 * self.layers * self.hidden * bytes_per_element
 
 
-class Transformer:
-    """`device` and `dtype` as for torch.empty. `place` puts a weight, made on the CPU, where it shall live; without it
-    weights are normal device memory."""
+def random_weights(config, seed):
+    """The weights of a Transformer in the order in which it takes them, made on the CPU: the same ones on every GPU."""
+    generator = torch.Generator().manual_seed(seed)
+    hidden, scale = config.hidden, 1 / math.sqrt(config.hidden)
 
-    def __init__(self, config, device, dtype, seed, place=None):
+    def weight(rows, columns, factor):
+        return torch.randn(rows, columns, generator=generator) * factor
+
+    yield weight(VOCABULARY, hidden, 1.0)
+    for _ in range(config.layers):
+        yield weight(3 * hidden, hidden, scale)
+        yield weight(hidden, hidden, scale)
+        yield weight(4 * hidden, hidden, scale)
+        yield weight(hidden, 4 * hidden, scale / 2)
+    # Its own matrix and not the embedding again: with random weights that would repeat the last byte for ever, and the
+    # text would say nothing about the cache.
+    yield weight(VOCABULARY, hidden, 2 * scale)
+
+
+class Transformer:
+    """`device` and `dtype` as for torch.empty. `weights` are those of random_weights, or a copy of them. `place` puts one
+    of them, of the dtype and still on the CPU, where it shall live; without it weights are normal device memory."""
+
+    def __init__(self, config, device, dtype, weights, place=None):
         self.config = config
         self._device = device
         self._dtype = dtype
-        generator = torch.Generator().manual_seed(seed)  # on the CPU: the same weights on every GPU
+        weights = iter(weights)
 
-        def weight(rows, columns, scale):
-            values = torch.randn(rows, columns, generator=generator) * scale
+        def take():
+            values = next(weights)
             return values.to(device=device, dtype=dtype) if place is None else place(values.to(dtype=dtype))
 
-        scale = 1 / math.sqrt(config.hidden)
-        self._embedding = weight(VOCABULARY, config.hidden, 1.0)
-        self._layers = [
-            {
-                "qkv": weight(3 * config.hidden, config.hidden, scale),
-                "out": weight(config.hidden, config.hidden, scale),
-                "up": weight(4 * config.hidden, config.hidden, scale),
-                "down": weight(config.hidden, 4 * config.hidden, scale / 2),
-            }
-            for _ in range(config.layers)
-        ]
-        # Its own matrix and not the embedding again: with random weights that would repeat the last byte for ever, and
-        # the text would say nothing about the cache.
-        self._unembedding = weight(VOCABULARY, config.hidden, 2 * scale)
+        self._embedding = take()
+        self._layers = [{name: take() for name in ("qkv", "out", "up", "down")} for _ in range(config.layers)]
+        self._unembedding = take()
         # Only printable bytes may be drawn, so that the answer can be looked at.
         self._mask = torch.full((VOCABULARY,), -math.inf, device=device)
         self._mask[FIRST_PRINTABLE : LAST_PRINTABLE + 1] = 0

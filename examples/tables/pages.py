@@ -1,140 +1,16 @@
 """One page for each experiment: runs it, and lays our table beside the document's.
 
 A page is a function (runner, scale, traced) -> (Markdown lines, {file name: SVG}). `scale` is "ci" (seconds, on the
-simulator) or "gpu" (a GPU in capacity: the example itself evicts, managed memory stays at 8 GiB).
+simulator) or "gpu" (a GPU in capacity: the example itself evicts, managed memory stays at 8 GiB). The longer ones have a
+file of their own.
 """
-
-import importlib.util
 
 import documents
 import plot
 import running
-
-GIB = 1 << 30
-BLOG_MODES = ("manual", "pinned", "uvm", "prefetch")
-NEW_MODES = ("pinned-ahead", "prefetch-ahead", "read-mostly", "read-mostly-prefetch", "prefer-host",
-             "prefer-host-prefetch", "prefer-gpu", "prefer-gpu-prefetch")
-
-
-def cell(value, digits=4):
-    if value is None:
-        return "-"
-    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
-
-
-def table(columns, rows):
-    lines = ["", "| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-    return lines + ["| " + " | ".join(cell(value) for value in row) + " |" for row in rows] + [""]
-
-
-def ratio(ours, theirs):
-    return ours / theirs if ours and theirs else None
-
-
-def traced_row(runner, name, arguments, label, key):
-    """What the tracer says of one variant: (label, faults, BH seconds, bytes equal?, finding) as cells."""
-    try:
-        rows, report = runner.trace(name, arguments, f"{label} traced")
-    except running.Failed as failed:
-        return [key, "-", "-", f"failed: {failed}", "-"]
-    equal, words = running.compare_bytes(rows, report)
-    if not equal:
-        runner.failures.append(f"{label}: {words}")
-    return [key, running.faults(report), running.bh_seconds(report), words, running.first_finding(report)]
-
-
-TRACED_COLUMNS = ("run", "fault entries", "BH thread [s]", "traced bytes and the example's own ledger", "first finding")
-
-
-# --- the (m, k) experiment ------------------------------------------------------------------------------------------
-
-def oversub_arguments(scale, m, k):
-    """In capacity. Chunks are 2 MiB at least, so k = 1024 needs 2 GiB; on the simulator m and k are scaled down."""
-    if scale == "ci":
-        factor = 1 if k == 4 else k // 8  # 80, 40 becomes 16, 8
-        return ["-m", m // factor, "-k", k // factor, "--capacity", "16MiB"]
-    return ["-m", m, "-k", k, "--capacity", {4: "256MiB", 40: "640MiB", 1024: "2GiB"}[k]]
-
-
-def oversub(runner, scale, traced):
-    lines = ["# oversub: m chunks, room for k", "",
-             "The blog's chunks filled 80 GB of an A100; ours fill what `--capacity` says, and the example itself evicts, so",
-             "that the GPU is never oversubscribed. `scaled` is what our rate would take for the blog's bytes.", ""]
-    plots = []
-    comparisons = []
-    traces = []
-    for (m, k), columns in documents.BLOG.items():
-        pair = f"m {m}, k {k}"
-        arguments = oversub_arguments(scale, m, k)
-        repeat = 5 if scale == "gpu" and (m, k) == (8, 4) else 1
-        modes = BLOG_MODES + (NEW_MODES if (m, k) == (8, 4) else () if k == 1024 else ("pinned-ahead", "prefetch-ahead"))
-        try:
-            rows = runner.run("oversub", [*arguments, "--mode", ",".join(modes), "--repeat", repeat], f"oversub {pair}")
-        except running.Failed as failed:
-            lines += [f"{pair}: {failed}", ""]
-            continue
-        values = []
-        for mode in modes:
-            of_mode = [row for row in rows if row["mode"] == mode]
-            # The median run by its total, whole: the phases of one run belong together.
-            row = sorted(of_mode, key=lambda each: each["total_seconds"])[len(of_mode) // 2]
-            totals = [each["total_seconds"] for each in of_mode]
-            scaling = documents.BLOG_BYTES / (row["chunk_bytes"] * row["k"])
-            published = columns.get(mode, (None,) * 4)
-            for phase, theirs in zip(documents.BLOG_PHASES, published):
-                ours = row.get(phase)
-                comparisons.append([pair, mode, phase.replace("_seconds", "").replace("_", " "), theirs, ours,
-                                    ours and ours * scaling, ratio(ours and ours * scaling, theirs),
-                                    f"{min(totals):.4g}..{max(totals):.4g}" if len(totals) > 1 and phase == "total_seconds"
-                                    else None])
-            values.append((mode, row["total_seconds"]))
-            if traced and (mode in ("uvm", "prefetch") or ((m, k) == (8, 4) and mode != "manual")):
-                traces.append(traced_row(runner, "oversub", [*arguments, "--mode", mode], f"oversub {pair} {mode}",
-                                         f"{pair}, {mode}"))
-        plots.append((pair, values))
-        pinned = dict(values).get("pinned")
-        lines.append(f"{pair}, total of each mode over pinned: " +
-                     ", ".join(f"{mode} {value / pinned:.2f}" for mode, value in values) + ".")
-    lines += table(("row", "mode", "phase", "document [s]", "ours [s]", "ours scaled [s]", "scaled / document",
-                    "range of the total"), comparisons)
-    lines += oversub_side_questions(runner, scale)
-    if traced:
-        lines += ["## What the tracer says", *table(TRACED_COLUMNS, traces)]
-    lines += ["## Not run here", "",
-              "Driver-chosen eviction on hardware, which the blog measured, needs managed memory beyond what the GPU has; "
-              "drivers are known to hang in it. On a machine of your own:", ""]
-    lines += [f"    oversub --mode {mode} -m {m} -k {k} --allow-oversubscription" for m, k in documents.BLOG
-              for mode in ("uvm", "prefetch")]
-    return lines, {"oversub.svg": plot.bars("oversub: total of both cycles", plots, "s")}
-
-
-def oversub_side_questions(runner, scale):
-    """Patterns, read-only, and the blog's three remarks: a visible device, a pinned core, -O3."""
-    size = ["-m", 8, "-k", 4, "--capacity", "16MiB" if scale == "ci" else "256MiB"]
-    cases = [("uvm", f"pattern {pattern}", ["--mode", "uvm", "--pattern", pattern], {})
-             for pattern in ("sequential", "strided", "random", "ping-pong")]
-    cases += [(mode, "read only", ["--mode", mode, "--readonly"], {}) for mode in ("manual", "uvm", "prefetch", "read-mostly")]
-    for name, variables in (("no device chosen", {}), ("CUDA_VISIBLE_DEVICES=0", {"CUDA_VISIBLE_DEVICES": "0"})):
-        for affinity in ("none", "near", "away"):
-            cases.append(("manual", f"{name}, affinity {affinity}", ["--mode", "manual", "--affinity", affinity], variables))
-        cases.append(("pinned", f"{name}, page-locked memory", ["--mode", "pinned"], variables))
-    for code in ("O0", "O3"):
-        cases.append(("manual", f"host code -{code}, first touch in the prefill",
-                      ["--mode", "manual", "--init", "prefill", "--host-code", code], {}))
-    rows = []
-    for mode, label, arguments, variables in cases:
-        try:
-            row = runner.run("oversub", [*size, *arguments], f"oversub {mode} {label}", variables)[0]
-            rows.append([label, mode, row["prefill_seconds"], row["first_cycle_seconds"], row.get("second_cycle_seconds"),
-                         row["total_seconds"], row["host_to_device_bytes"], row["device_to_host_bytes"]])
-        except running.Failed as failed:
-            rows.append([label, mode, str(failed)] + [None] * 5)
-    return ["## Patterns, clean chunks, and the blog's remarks", "",
-            "A visible device changes which GPU is device 0 and so which socket it hangs on; pageable copies are made by the "
-            "host's thread, so they depend on where that thread and its buffers are. Page-locked copies do not. With `-O0` "
-            "the host's own loops are slower, and they stand in the blog's prefill.",
-            *table(("case", "mode", "prefill [s]", "1st cycle [s]", "2nd cycle [s]", "total [s]", "to the GPU", "to the host"),
-                   rows)]
+from layout import TRACED_COLUMNS, ratio, table, traced_row
+from page_oversub import oversub
+from page_serve import serve
 
 
 # --- KV caches that grow: the blog's empty results section -----------------------------------------------------------
@@ -240,7 +116,7 @@ def offload(runner, scale, traced):
         result.append([variant, row["what"], row["pass_seconds"],
                        f"{of_variant[0]['pass_seconds']:.4g}..{of_variant[-1]['pass_seconds']:.4g}",
                        row["weights GB/s"], row["share of link"], row["host_to_device_bytes"], row["device_to_host_bytes"],
-                       row["in_place_bytes"], *extra.get(variant, [None] * 4)])
+                       row["in_place_bytes"], *extra.get(variant, [None] * 5)])
     lines += table(("variant", "what", "seconds a pass", "range", "weights GB/s", "share of link", "to the GPU", "to the host",
                     "read in place", *TRACED_COLUMNS[1:]), result)
     return lines, {"offload.svg": plot.bars("offload: seconds a forward pass",
@@ -255,7 +131,7 @@ def remap(runner, scale, traced):
     plots = []
     sizes = ("64KiB", "2MiB") if scale == "ci" else ("256KiB", "2MiB", "8MiB")
     small = ["--blocks", 20, "--slots", 8, "--window", 3, "--fresh", 1, "--steps", 24] if scale == "ci" else [
-        "--blocks", 64, "--slots", 32, "--window", 12, "--steps", 150]
+        "--blocks", 64, "--slots", 32, "--window", 12, "--steps", 100]
     for size in sizes:
         for reuse in ("cyclic", "zipf"):
             label = f"{size}, {reuse}"
@@ -291,68 +167,6 @@ def remap(runner, scale, traced):
             traced_row(runner, "kv_remap", [*small, "--design", design], f"kv remap {design}", design)
             for design in designs])]
     return lines, {"kv_remap.svg": plot.bars("kv_remap: median step", plots, "us")}
-
-
-# --- a server whose KV cache is larger than its budget ---------------------------------------------------------------
-
-SERVE_CASES = (("managed, faults", ["--kv", "managed", "--fetch", "faults"]),
-               ("pinned, in place", ["--kv", "pinned"]), ("device, read again", ["--kv", "device"]),
-               ("managed, prefetch", ["--kv", "managed", "--fetch", "prefetch"]),
-               ("managed, never leaves", ["--kv", "managed", "--offload", "none"]))
-SERVE_NUMBERS = ("tokens_per_second", "first_token_p50_ms", "first_token_p99_ms", "token_gap_p50_ms", "token_gap_p99_ms",
-                 "answer_p99_ms", "offloaded_bytes", "recomputed_tokens", "load_seconds", "prefill_seconds", "decode_seconds")
-
-
-def serve(runner, scale, traced):
-    has_torch = importlib.util.find_spec("torch") is not None and scale == "gpu"
-    size = ["--requests", 64, "--clients", 8, "--sessions", 16, "--kv-budget", "96MiB", "--kv-bytes", "1GiB"]
-    if not has_torch:
-        size += ["--model", "toy"]
-    if scale == "ci":
-        size = ["--model", "toy", "--requests", 16, "--clients", 4, "--layers", 2, "--hidden", 64, "--context", 512,
-                "--kv-bytes", "8MiB", "--kv-budget", "512KiB", "--max-tokens", 16]
-    lines = ["# serve: batched decoding, a KV cache larger than its budget", "",
-             "The model is " + ("a transformer with random weights." if has_torch else
-                                "the toy without PyTorch, which checks its whole KV cache at every token."), ""]
-    rows = []
-    traces = []
-    plots = []
-    for label, arguments in SERVE_CASES:
-        try:
-            row = runner.run("serve.py", [*size, *arguments], f"serve {label}")[-1]
-            rows.append([label, *(row.get(name) for name in SERVE_NUMBERS)])
-            plots.append((label, [("tokens/s", row["tokens_per_second"])]))
-            if traced and (scale == "ci" or label == "managed, faults"):  # importing PyTorch takes longer than the rest
-                _, report = runner.trace("serve.py", [*size, *arguments], f"serve {label} traced")
-                totals = report.get("totals", {})
-                traces.append([label, running.faults(report), running.bh_seconds(report),
-                               f"to the GPU {totals.get('host_to_device_bytes', 0)}; to the host "
-                               f"{totals.get('device_to_host_bytes', 0)}", running.first_finding(report)])
-        except running.Failed as failed:
-            rows.append([label, str(failed)] + [None] * (len(SERVE_NUMBERS) - 1))
-    lines += table(("KV cache", *SERVE_NUMBERS), rows)
-    lines += ["## vLLM's zero-copy weights (issue #17062)"]
-    if not has_torch:
-        lines += ["", "Not run here, because it needs PyTorch and a GPU:", "",
-                  *(f"    weights_in_place.py --weights {kind}" for kind in ("zero-copy", "managed", "device"))]
-    else:
-        columns = ("weights", "weight_bytes", "tokens_per_second", "weights GB/s", "load_seconds", "checksum")
-        rows = []
-        for kind in ("zero-copy", "managed", "device"):
-            try:
-                row = runner.run("weights_in_place.py", ["--weights", kind], f"weights {kind}")[0]
-                rows.append([str(row[name])[:12] if name == "checksum" else row[name] for name in columns])
-                if traced and kind != "device":
-                    _, report = runner.trace("weights_in_place.py", ["--weights", kind], f"weights {kind} traced")
-                    traces.append([f"weights {kind}", running.faults(report), running.bh_seconds(report), "-",
-                                   running.first_finding(report)])
-            except running.Failed as failed:
-                rows.append([kind, str(failed)] + [None] * 4)
-        lines += table(columns, rows)
-    if traced:
-        lines += ["## What the tracer says", *table(("run", "fault entries", "BH thread [s]", "traced bytes", "first finding"),
-                                                   traces)]
-    return lines, {"serve.svg": plot.bars("serve: tokens per second", plots, "tokens/s")}
 
 
 PAGES = {"oversub": oversub, "kv-fragmentation": fragmentation, "paged-attention": paged, "offload": offload,

@@ -149,7 +149,7 @@ uint32_t DriverTools::InitializeLocked(Lock* lock, EventTracker* tracker, const 
   return StartThreadLocked(lock) ? kStatusOk : kStatusNoMemory;
 }
 
-void DriverTools::AddVaSpace(const std::string& gpu_uuid, void (*thread_started)(int tid)) {
+void DriverTools::AddVaSpace(const std::vector<std::string>& gpu_uuids, void (*thread_started)(int tid)) {
   int ends[2];
   const bool made = pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0;
   Lock lock(&mutex_);
@@ -159,7 +159,7 @@ void DriverTools::AddVaSpace(const std::string& gpu_uuid, void (*thread_started)
     fstat(va_space_, &va_space_status_);
   }
   memcpy(uuids_[kToolsCpu], kCpuUuid, sizeof kCpuUuid);
-  ParseUuid(gpu_uuid, uuids_[1]);
+  for (size_t i = 0; i < gpu_uuids.size() && i + 1 < kToolsProcessors; ++i) ParseUuid(gpu_uuids[i], uuids_[i + 1]);
   thread_started_ = thread_started;
 }
 

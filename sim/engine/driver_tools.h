@@ -29,8 +29,8 @@ class DriverTools {
   int Control(int descriptor, unsigned long number, void* data);
 
   // --- the engine's side ---
-  // The process has an address space in the driver from now on, with one GPU. `thread_started` gets the thread's id.
-  void AddVaSpace(const std::string& gpu_uuid, void (*thread_started)(int tid));
+  // The process has an address space in the driver from now on, with these GPUs. `thread_started` gets the thread's id.
+  void AddVaSpace(const std::vector<std::string>& gpu_uuids, void (*thread_started)(int tid));
   // In a forked child, for ever: nothing is open.
   void Forget() { forgotten_ = true; }
   bool Active() const { return active_.load(std::memory_order_relaxed); }

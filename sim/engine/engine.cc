@@ -24,15 +24,14 @@ char g_profile[32] = "tiny";
 
 ModelOptions OptionsFor(const Profile& profile) {
   ModelOptions options;
+  options.device_count = profile.gpus;
   options.device_bytes = profile.memory_bytes;
   options.cost = profile.cost;
   return options;
 }
 
-std::string MakeUuid() {
-  // The GPU of a profile is always the same one.
-  return "GPU-75766d73-696d-4000-8000-000000000001";
-}
+// The GPUs of a profile are always the same.
+std::string MakeUuid(int device) { return "GPU-75766d73-696d-4000-8000-00000000000" + std::to_string(device + 1); }
 
 }  // namespace
 
@@ -40,11 +39,18 @@ Engine* Engine::Get() { return g_engine.load(std::memory_order_acquire); }
 
 Engine::Engine()
     : profile_(LoadProfile()),
-      uuid_(MakeUuid()),
       model_(OptionsFor(profile_)),
-      tools_(profile_.tools_queue_entries, [](int tid) {
-        if (Engine* engine = Get()) engine->root_.AddThread(tid);
-      }) {
+      tools_(profile_.tools_queue_entries,
+             [](int tid) {
+               if (Engine* engine = Get()) engine->root_.AddThread(tid);
+             }),
+      clock_(profile_.time_scale),
+      queue_(&clock_) {
+  for (int device = 0; device < profile_.gpus; ++device) {
+    gpus_.push_back(std::make_unique<Gpu>());
+    gpus_.back()->uuid = MakeUuid(device);
+    gpus_.back()->default_stream.lane = std::make_shared<DeviceQueue::Lane>(device, true, true);
+  }
   for (int i = 0; i < 16; ++i) {
     outcomes_.push_back(std::make_unique<Outcome>());
     outcomes_.back()->Reserve();
@@ -57,16 +63,22 @@ bool Engine::Start() {
     perror("uvmsim: cannot map the simulated GPU's memory (memfd_create, mmap)");
     return false;
   }
-  root_.Create(uuid_, profile_.gpu_name, model_.options());
+  std::vector<std::string> uuids;
+  for (const auto& gpu : gpus_) uuids.push_back(gpu->uuid);
+  root_.Create(uuids, profile_.gpu_name, model_.options());
   snprintf(g_root, sizeof g_root, "%s", root_.path().c_str());
   snprintf(g_profile, sizeof g_profile, "%s", profile_.name);
-  if (!bottom_half_.Start(1) || !queue_.Start()) {
+  bool started = queue_.Start();
+  for (int device = 0; device < gpu_count() && started; ++device) {
+    started = gpu(device).bottom_half.Start(device + 1);
+    if (started) root_.AddThread(gpu(device).bottom_half.tid());
+  }
+  if (!started) {
     perror("uvmsim: cannot start a thread");
     return false;
   }
-  root_.AddThread(bottom_half_.tid());
-  totals_.bottom_half_tid = bottom_half_.tid();
-  driver_tools_.AddVaSpace(uuid_, [](int tid) {
+  totals_.bottom_half_tid = gpu(0).bottom_half.tid();
+  driver_tools_.AddVaSpace(uuids, [](int tid) {
     if (Engine* engine = Get()) engine->root_.AddThread(tid);
   });
   return true;
@@ -111,7 +123,7 @@ void Engine::CountLink(bool to_gpu, uint64_t bytes, bool in_place) {
 void Engine::Totals(EngineTotals* totals) {
   uint64_t free_bytes = 0;
   uint64_t total_bytes = 0;
-  MemoryInfo(&free_bytes, &total_bytes);
+  MemoryInfo(0, &free_bytes, &total_bytes);
   Lock lock(&totals_mutex_);
   *totals = totals_;
   totals->memory_bytes = total_bytes;

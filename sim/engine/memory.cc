@@ -27,9 +27,9 @@ std::map<uint64_t, Allocation>::iterator Engine::FindLocked(uint64_t address) {
   return address - it->first < it->second.bytes ? it : allocations_.end();
 }
 
-Allocation* Engine::AddLocked(uint64_t address, uint64_t bytes, AllocationKind kind, unsigned flags) {
+Allocation* Engine::AddLocked(uint64_t address, uint64_t bytes, AllocationKind kind, unsigned flags, int device) {
   Allocation& allocation = allocations_[address];
-  allocation = {address, bytes, kind, flags, next_allocation_id_++};
+  allocation = {address, bytes, kind, flags, next_allocation_id_++, device};
   return &allocation;
 }
 
@@ -52,8 +52,8 @@ bool Engine::AddSystemMemoryLocked(uint64_t address, uint64_t bytes) {
 }
 
 // Takes room from managed memory. The evictions are the caller's time and events: see AllocateDevice.
-CUresult Engine::ReserveDeviceLocked(uint64_t bytes, Outcome* outcome) {
-  return model_.ReserveDeviceMemory(0, bytes, outcome) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
+CUresult Engine::ReserveDeviceLocked(int device, uint64_t bytes, Outcome* outcome) {
+  return model_.ReserveDeviceMemory(device, bytes, outcome) ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
 CUresult Engine::AllocateManaged(uint64_t bytes, unsigned flags, uint64_t* address) {
@@ -113,18 +113,18 @@ CUresult Engine::Free(uint64_t address) {
     model_.RemoveRange(address, RoundUp(allocation.bytes, kBlockBytes));
     window_.Release(address, allocation.bytes);
   } else if (allocation.kind == AllocationKind::kDevice && allocation.bytes < kSmallBytes) {
-    const uint64_t bytes = RoundUp(allocation.bytes, kSmallAlignment);
-    const auto slab = std::prev(small_slabs_.upper_bound(address));
-    small_free_.Add(address, bytes);
+    Gpu& owner = gpu(allocation.device);
+    const auto slab = std::prev(owner.small_slabs.upper_bound(address));
+    owner.small_free.Add(address, RoundUp(allocation.bytes, kSmallAlignment));
     if (--slab->second == 0) {
-      small_free_.TakeAt(slab->first, kBlockBytes);
+      owner.small_free.TakeAt(slab->first, kBlockBytes);
       window_.Release(slab->first, kBlockBytes);
-      model_.ReleaseDeviceMemory(0, kBlockBytes);
-      small_slabs_.erase(slab);
+      model_.ReleaseDeviceMemory(allocation.device, kBlockBytes);
+      owner.small_slabs.erase(slab);
     }
   } else if (allocation.kind == AllocationKind::kDevice) {
     window_.Release(address, allocation.bytes);
-    model_.ReleaseDeviceMemory(0, RoundUp(allocation.bytes, kBlockBytes));
+    model_.ReleaseDeviceMemory(allocation.device, RoundUp(allocation.bytes, kBlockBytes));
   } else {
     return CUDA_ERROR_INVALID_VALUE;
   }
@@ -146,19 +146,19 @@ bool Engine::IsManaged(uint64_t address, uint64_t bytes) {
          bytes <= allocation.address + allocation.bytes - address;
 }
 
-void Engine::MemoryInfo(uint64_t* free_bytes, uint64_t* total_bytes) {
+void Engine::MemoryInfo(int device, uint64_t* free_bytes, uint64_t* total_bytes) {
   Lock lock(&mutex_);
   *total_bytes = model_.CapacityBytes();
-  *free_bytes = model_.CapacityBytes() - model_.UsedBytes(0);
+  *free_bytes = model_.CapacityBytes() - model_.UsedBytes(device);
 }
 
-bool Engine::HasRoomForStream() {
+bool Engine::HasRoomForStream(int device) {
   uint64_t free_bytes = 0;
   uint64_t total_bytes = 0;
-  MemoryInfo(&free_bytes, &total_bytes);
+  MemoryInfo(device, &free_bytes, &total_bytes);
   uint64_t address = 0;
   if (free_bytes >= kBlockBytes) return true;
-  return AllocateDevice(kBlockBytes, &address) == CUDA_SUCCESS && Free(address) == CUDA_SUCCESS;
+  return AllocateDevice(device, kBlockBytes, &address) == CUDA_SUCCESS && Free(address) == CUDA_SUCCESS;
 }
 
 CUresult Engine::ReserveAddresses(uint64_t bytes, uint64_t alignment, uint64_t* address) {
@@ -188,7 +188,7 @@ CUresult Engine::ReleasePhysical(PhysicalMemory* memory) {
   if (physical_.count(memory) == 0) return CUDA_ERROR_INVALID_VALUE;
   if (--memory->references > 0) return CUDA_SUCCESS;
   close(memory->file);
-  model_.ReleaseDeviceMemory(0, memory->bytes);
+  model_.ReleaseDeviceMemory(memory->device, memory->bytes);
   physical_.erase(memory);
   delete memory;
   return CUDA_SUCCESS;
@@ -265,55 +265,59 @@ bool Engine::ReservedAccessibleLocked(uint64_t address, uint64_t bytes) {
   return false;
 }
 
-CUresult Engine::AllocateDevice(uint64_t bytes, uint64_t* address) {
+// A piece of a slab of the device, or 0.
+uint64_t Engine::AllocateSmallLocked(int device, uint64_t bytes, Outcome* outcome) {
+  Gpu& owner = gpu(device);
+  const uint64_t rounded = RoundUp(bytes, kSmallAlignment);
+  uint64_t address = owner.small_free.Take(rounded, kSmallAlignment);
+  if (address == 0) {
+    if (ReserveDeviceLocked(device, kBlockBytes, outcome) != CUDA_SUCCESS) return 0;
+    const uint64_t slab = window_.Reserve(kBlockBytes);
+    if (slab == 0) return 0;
+    owner.small_slabs[slab] = 0;
+    owner.small_free.Add(slab, kBlockBytes);
+    address = owner.small_free.Take(rounded, kSmallAlignment);
+  }
+  ++std::prev(owner.small_slabs.upper_bound(address))->second;
+  return address;
+}
+
+CUresult Engine::AllocateDevice(int device, uint64_t bytes, uint64_t* address) {
   if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
   Outcome* outcome = nullptr;
-  CUresult result = CUDA_SUCCESS;
   {
     Lock lock(&mutex_);
     outcome = TakeOutcomeLocked();
     if (bytes < kSmallBytes) {
-      const uint64_t rounded = RoundUp(bytes, kSmallAlignment);
-      *address = small_free_.Take(rounded, kSmallAlignment);
-      if (*address == 0) {
-        result = ReserveDeviceLocked(kBlockBytes, outcome);
-        const uint64_t slab = result == CUDA_SUCCESS ? window_.Reserve(kBlockBytes) : 0;
-        if (slab != 0) {
-          small_slabs_[slab] = 0;
-          small_free_.Add(slab, kBlockBytes);
-          *address = small_free_.Take(rounded, kSmallAlignment);
-        }
-      }
-      if (*address != 0) ++std::prev(small_slabs_.upper_bound(*address))->second;
+      *address = AllocateSmallLocked(device, bytes, outcome);
     } else {
-      result = ReserveDeviceLocked(RoundUp(bytes, kBlockBytes), outcome);
-      *address = result == CUDA_SUCCESS ? window_.Reserve(bytes) : 0;
+      const bool fits = ReserveDeviceLocked(device, RoundUp(bytes, kBlockBytes), outcome) == CUDA_SUCCESS;
+      *address = fits ? window_.Reserve(bytes) : 0;
     }
-    if (result == CUDA_SUCCESS && *address == 0) result = CUDA_ERROR_OUT_OF_MEMORY;
-    if (result == CUDA_SUCCESS) AddLocked(*address, bytes, AllocationKind::kDevice, 0);
+    if (*address != 0) AddLocked(*address, bytes, AllocationKind::kDevice, 0, device);
     ApplyProtections(*outcome);
   }
   FinishInCaller(*outcome);
   GiveOutcome(outcome);
-  return result;
+  return *address != 0 ? CUDA_SUCCESS : CUDA_ERROR_OUT_OF_MEMORY;
 }
 
-CUresult Engine::CreatePhysical(uint64_t bytes, PhysicalMemory** memory) {
+CUresult Engine::CreatePhysical(int device, uint64_t bytes, PhysicalMemory** memory) {
   if (bytes == 0 || bytes % kBlockBytes != 0) return CUDA_ERROR_INVALID_VALUE;
   Outcome* outcome = nullptr;
   CUresult result = CUDA_SUCCESS;
   {
     Lock lock(&mutex_);
     outcome = TakeOutcomeLocked();
-    result = ReserveDeviceLocked(bytes, outcome);
+    result = ReserveDeviceLocked(device, bytes, outcome);
     if (result == CUDA_SUCCESS) {
       const int file = memfd_create("uvmsim physical", MFD_CLOEXEC);
       if (file < 0 || ftruncate(file, static_cast<off_t>(bytes)) != 0) {
         if (file >= 0) close(file);
-        model_.ReleaseDeviceMemory(0, bytes);
+        model_.ReleaseDeviceMemory(device, bytes);
         result = CUDA_ERROR_OUT_OF_MEMORY;
       } else {
-        *memory = new PhysicalMemory{file, bytes, 1};
+        *memory = new PhysicalMemory{file, bytes, device, 1};
         physical_.insert(*memory);
       }
     }

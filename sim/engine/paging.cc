@@ -3,8 +3,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 
 #include "sim/engine/clock.h"
 #include "sim/engine/engine.h"
@@ -21,14 +23,6 @@ enum CounterKind : uint32_t {
   kRemoteMap = 7,
   kDeviceToDevice = 8
 };
-
-Interval BurnInterval(double ns) {
-  Interval interval;
-  interval.Start();
-  BurnCpuNs(ns);
-  interval.End();
-  return interval;
-}
 
 uint32_t CuptiProcessor(int processor) { return static_cast<uint32_t>(processor); }  // kCpu becomes 0xFFFFFFFF
 
@@ -70,13 +64,24 @@ void Engine::ApplyProtections(const Outcome& outcome) {
 template <typename Spend>
 void Engine::Finish(const Outcome& outcome, const FaultOrigin& origin, Spend spend) {
   for (const Batch& batch : outcome.batches) {
-    const Interval interval = spend(Scaled(batch.time.Total()));
+    const Interval interval = spend(batch.time.Total());
     Report(outcome, batch, interval, origin);
     ReportToTools(outcome, batch, interval, origin);
   }
 }
 
-void Engine::FinishInCaller(const Outcome& outcome) { Finish(outcome, {}, &BurnInterval); }
+Interval Engine::SpendInCaller(double ns) {
+  Interval interval;
+  interval.Start();
+  BurnCpuNs(Scaled(ns));
+  interval.End();
+  clock_.HostWorked(ns);
+  return interval;
+}
+
+void Engine::FinishInCaller(const Outcome& outcome, const FaultOrigin& origin) {
+  Finish(outcome, origin, [this](double ns) { return SpendInCaller(ns); });
+}
 
 // Lays the batch's events over the interval that it really took, in proportion to their modelled times.
 void Engine::Report(const Outcome& outcome, const Batch& batch, const Interval& interval, const FaultOrigin& origin) {
@@ -150,65 +155,107 @@ void Engine::Report(const Outcome& outcome, const Batch& batch, const Interval& 
   }
 }
 
-void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, bool any_host) {
+void Engine::DemandDeviceMemory(uint64_t bytes) {
+  demand_.memory_ns += static_cast<double>(bytes) / profile_.link.device_memory;
+}
+
+// Memory that stays on the host is read and written over the link.
+void Engine::DemandInPlace(uint64_t bytes, GpuClient client, Access access) {
+  const double ns = static_cast<double>(bytes) / profile_.link.in_place;
+  const bool writes = client == GpuClient::kCopyEngine ? access != Access::kRead : client != GpuClient::kKernelReads;
+  const bool reads = client == GpuClient::kCopyEngine ? access == Access::kRead : client != GpuClient::kKernelWrites;
+  if (reads) {
+    demand_.to_device_ns += ns;
+    CountLink(true, bytes, true);
+  }
+  if (writes) {
+    demand_.to_host_ns += ns;
+    CountLink(false, bytes, true);
+  }
+}
+
+void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, GpuClient client) {
   queue_.StopHereIfFrozen();
   void* const host = reinterpret_cast<void*>(address);
   if (bytes == 0) return host;
+  const bool copies = client == GpuClient::kCopyEngine;
   Outcome* outcome = nullptr;
   bool system_memory = false;
   {
     Lock lock(&mutex_);
     const auto it = FindLocked(address);
     const bool unknown = it == allocations_.end();
-    if (unknown && (window_.Contains(address) || (!any_host && !profile_.system_memory))) return nullptr;
-    if (unknown && any_host) return host;
+    if (unknown && (window_.Contains(address) || (!copies && !profile_.system_memory))) return nullptr;
+    if (unknown && copies) return host;
     system_memory = unknown;
     if (system_memory && !AddSystemMemoryLocked(address, bytes)) return nullptr;
     const Allocation allocation = unknown ? Allocation{address, bytes, AllocationKind::kManaged, 0, 0} : it->second;
     if (allocation.kind == AllocationKind::kReserved) {
+      if (!copies) DemandDeviceMemory(bytes);
       return ReservedAccessibleLocked(address, bytes) ? window_.Alias(address) : nullptr;
     }
     const bool inside = bytes <= allocation.address + allocation.bytes - address;
     if (allocation.kind == AllocationKind::kPinned || allocation.kind == AllocationKind::kRegistered) {
-      // A copy is counted as a whole where it is made.
-      if (inside && !any_host) CountLink(access == Access::kRead, bytes, true);
-      return inside || any_host ? host : nullptr;
+      if (inside && !copies) DemandInPlace(bytes, client, access);
+      return inside || copies ? host : nullptr;
     }
     if (!inside) return nullptr;
-    if (allocation.kind == AllocationKind::kDevice) return window_.Alias(address);
+    if (allocation.kind == AllocationKind::kDevice) {
+      if (!copies && !PeerEnabled(device_, allocation.device)) return nullptr;
+      if (!copies && allocation.device != device_) {
+        demand_.peer_ns += static_cast<double>(bytes) / profile_.link.peer;
+      } else if (!copies) {
+        DemandDeviceMemory(bytes);
+      }
+      return window_.Alias(address);
+    }
     outcome = TakeOutcomeLocked();
-    model_.GpuAccess(0, address, bytes, access, outcome);
+    model_.GpuAccess(device_, address, bytes, access, outcome);
     ApplyProtections(*outcome);
   }
   FaultOrigin origin;
   origin.address = address;
   origin.bytes = bytes;
-  Finish(*outcome, origin, [this](double ns) { return bottom_half_.Service(ns); });
+  demand_.AddFaults(*outcome);
+  Finish(*outcome, origin, [this](double ns) { return gpu(device_).bottom_half.Service(Scaled(ns)); });
   if (outcome->remote_bytes != 0) {
-    {
-      Lock lock(&totals_mutex_);
-      totals_.remote_bytes += outcome->remote_bytes;
-    }
-    CountLink(access == Access::kRead, outcome->remote_bytes, true);
-    SleepNs(Scaled(static_cast<double>(outcome->remote_bytes) / profile_.cost.host_to_device_bytes_per_ns));
+    DemandInPlace(outcome->remote_bytes, client, access);
+    Lock lock(&totals_mutex_);
+    totals_.remote_bytes += outcome->remote_bytes;
   }
+  if (!copies) DemandDeviceMemory(bytes - std::min(bytes, outcome->remote_bytes));
   const bool reachable = !outcome->out_of_memory && !outcome->invalid;
   GiveOutcome(outcome);
   if (!reachable) return nullptr;
   return system_memory ? host : window_.Alias(address);
 }
 
-void Engine::Prefetch(uint64_t address, uint64_t bytes, int destination) {
-  queue_.StopHereIfFrozen();
-  Outcome* outcome = nullptr;
-  {
-    Lock lock(&mutex_);
-    outcome = TakeOutcomeLocked();
-    model_.Prefetch(address, bytes, destination, outcome);
-    ApplyProtections(*outcome);
-  }
-  FinishInCaller(*outcome);
-  GiveOutcome(outcome);
+// The pages belong to their new place when the call's turn has come; its copies are reported when they are over.
+CUresult Engine::Prefetch(uint64_t address, uint64_t bytes, int destination, Stream* stream) {
+  struct Prefetched {
+    Outcome* outcome = nullptr;
+    Interval interval;
+  };
+  auto prefetched = std::make_shared<Prefetched>();
+  Submit(
+      stream,
+      [this, address, bytes, destination, prefetched] {
+        queue_.StopHereIfFrozen();
+        {
+          Lock lock(&mutex_);
+          prefetched->outcome = TakeOutcomeLocked();
+          model_.Prefetch(address, bytes, destination, prefetched->outcome);
+          ApplyProtections(*prefetched->outcome);
+        }
+        demand_.AddTransfer(*prefetched->outcome);
+        prefetched->interval.Start();
+      },
+      [this, prefetched] {
+        prefetched->interval.End();
+        Finish(*prefetched->outcome, {}, [&](double) { return prefetched->interval; });
+        GiveOutcome(prefetched->outcome);
+      });
+  return CUDA_SUCCESS;
 }
 
 CUresult Engine::Advise(uint64_t address, uint64_t bytes, Advice advice, int processor) {
@@ -247,7 +294,7 @@ bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_co
                    window_.Protect(page / kBlockBytes * kBlockBytes, kBlockBytes, CpuProtection::kReadWrite);
     }
   }
-  Finish(*outcome, origin, &BurnInterval);
+  FinishInCaller(*outcome, origin);
   GiveOutcome(outcome);
   return accessible;
 }

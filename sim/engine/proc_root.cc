@@ -39,7 +39,8 @@ void RemoveStale(const std::string& folder) {
 
 }  // namespace
 
-void ProcRoot::Create(const std::string& gpu_uuid, const std::string& gpu_name, const ModelOptions& options) {
+void ProcRoot::Create(const std::vector<std::string>& gpu_uuids, const std::string& gpu_name,
+                      const ModelOptions& options) {
   const std::string folder = TemporaryFolder();
   RemoveStale(folder);
   std::string path = folder + "/" + kPrefix + std::to_string(getpid()) + "-XXXXXX";
@@ -53,11 +54,15 @@ void ProcRoot::Create(const std::string& gpu_uuid, const std::string& gpu_name, 
   std::error_code error;
   const fs::path gpus = fs::path(path) / "proc/driver/nvidia-uvm/gpus";
   const fs::path parameters = fs::path(path) / "sys/module/nvidia_uvm/parameters";
-  fs::create_directories(gpus / gpu_uuid / "0", error);
-  fs::create_directory_symlink(gpu_uuid + "/0", gpus / "1", error);
-  std::ofstream(gpus / gpu_uuid / "0" / "info")
-      << "GPU ID 1: " << gpu_uuid << "\nname " << gpu_name << "\nretained_count 1\n"
-      << "closest_cpu_numa_node -1\n";
+  int number = 0;  // as in "UVM GPU1 BH"
+  for (const std::string& uuid : gpu_uuids) {
+    const std::string id = std::to_string(++number);
+    fs::create_directories(gpus / uuid / "0", error);
+    fs::create_directory_symlink(uuid + "/0", gpus / id, error);
+    std::ofstream(gpus / uuid / "0" / "info")
+        << "GPU ID " << id << ": " << uuid << "\nname " << gpu_name << "\nretained_count 1\n"
+        << "closest_cpu_numa_node -1\n";
+  }
   fs::create_directories(parameters, error);
   const auto write = [&](const char* name, int value) { std::ofstream(parameters / name) << value << "\n"; };
   write("uvm_perf_prefetch_enable", options.prefetch_enable);

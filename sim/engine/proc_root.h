@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "sim/engine/paging_model.h"
 
@@ -11,7 +12,7 @@ class ProcRoot {
  public:
   // Makes the folder under $TMPDIR or /tmp and removes those that dead processes left there. Empty path() on failure,
   // with a line on stderr.
-  void Create(const std::string& gpu_uuid, const std::string& gpu_name, const ModelOptions& options);
+  void Create(const std::vector<std::string>& gpu_uuids, const std::string& gpu_name, const ModelOptions& options);
   void AddThread(int tid);
   void Remove();
   const std::string& path() const { return path_; }

@@ -47,21 +47,22 @@ CostModel A100Cost() {
   // 3.54 s of prefetched prefill (k = 40): 92.8 us a block, one of which starts the copy.
   cost.host_to_device_bytes_per_ns = 22.85;
   cost.device_to_host_bytes_per_ns = 22.85;
+  cost.device_to_device_bytes_per_ns = 200;  // NVLink; not fitted to anything
   return cost;
 }
 
 // The blog's page-locked copies ran at 20.7 GB/s each way; its pageable ones at 11.7 in the steady second cycle.
-constexpr LinkModel kA100Link = {20.7, 20.7, 11.7, 11.7, 20.0, 8, 1500, 0.3};
+constexpr LinkModel kA100Link = {20.7, 20.7, 11.7, 11.7, 20.0, 8, 1500, 200, 0.3};
 // Measured on an H200: 19.4 ms/GiB page-locked, 109-122 and 57-73 pageable, 20.9 in place, 72 ms to pin 256 MiB.
-constexpr LinkModel kH200Link = {55.3, 55.3, 9.3, 16.5, 51.4, 10, 4000, 0.28};
+constexpr LinkModel kH200Link = {55.3, 55.3, 9.3, 16.5, 51.4, 10, 4000, 350, 0.28};
 
 const Profile kProfiles[] = {
     // 64 MiB, so that a test can be over its capacity in a moment.
-    {"tiny", "Simulated Tiny GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192},
+    {"tiny", "Simulated Tiny GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, 1},
     // The same, and the heap, the stacks and mapped files fault and migrate as well.
-    {"hmm", "Simulated HMM GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, true},
+    {"hmm", "Simulated HMM GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, 1, true},
     // 80e9 bytes: what an "80 GB" A100 has left beside its context, in whole blocks.
-    {"a100-80g", "Simulated A100 80GB", uint64_t{38'147} * 2 * kMiB, 8, 0, 108, A100Cost(), kA100Link, 1, 8192},
+    {"a100-80g", "Simulated A100 80GB", uint64_t{38'147} * 2 * kMiB, 8, 0, 108, A100Cost(), kA100Link, 1, 8192, 1},
     {"h200", "Simulated H200", uint64_t{141'000'000'000} / (2 * kMiB) * (2 * kMiB), 9, 0, 132, H200Cost(), kH200Link, 1,
      8192},
 };
@@ -129,14 +130,26 @@ Profile LoadProfile() {
     if (found == nullptr) Complain("UVMTRACE_SIM_PROFILE", name, "tiny, hmm, a100-80g or h200");
   }
   ReadMemory(&profile.memory_bytes);
+  // One number for one direction of the link: what else goes that way becomes faster or slower with it.
+  double factor = profile.cost.host_to_device_bytes_per_ns;
   ReadNumber("UVMTRACE_SIM_H2D_GBPS", 0.001, 1e6, "gigabytes (1e9 bytes) per second",
              &profile.cost.host_to_device_bytes_per_ns);
+  factor = profile.cost.host_to_device_bytes_per_ns / factor;
+  for (double* rate : {&profile.link.pinned_to_device, &profile.link.pageable_to_device, &profile.link.in_place}) {
+    *rate *= factor;
+  }
+  factor = profile.cost.device_to_host_bytes_per_ns;
   ReadNumber("UVMTRACE_SIM_D2H_GBPS", 0.001, 1e6, "gigabytes (1e9 bytes) per second",
              &profile.cost.device_to_host_bytes_per_ns);
+  factor = profile.cost.device_to_host_bytes_per_ns / factor;
+  for (double* rate : {&profile.link.pinned_to_host, &profile.link.pageable_to_host}) *rate *= factor;
   ReadNumber("UVMTRACE_SIM_TIME_SCALE", 0, 1e6, "a factor, 0 for no waiting", &profile.time_scale);
   double entries = profile.tools_queue_entries;
   ReadNumber("UVMTRACE_SIM_QUEUE_ENTRIES", 1, 1 << 24, "a number of entries, 1 to 16777216", &entries);
   profile.tools_queue_entries = static_cast<uint32_t>(entries);
+  double gpus = profile.gpus;
+  ReadNumber("UVMTRACE_SIM_GPUS", 1, kMaxDevices, "a number of GPUs, 1 to 4", &gpus);
+  profile.gpus = static_cast<int>(gpus);
   return profile;
 }
 

@@ -17,6 +17,7 @@ struct LinkModel {
   double in_place = 51;         // a kernel reads or writes host memory, page-locked or managed
   double host_memory = 10;      // from host memory to host memory
   double device_memory = 4000;  // what kernels and copies read and write of device memory
+  double peer = 200;            // the memory of another GPU
   double pin_ns_per_byte = 0.26;
 };
 
@@ -31,6 +32,7 @@ struct Profile {
   LinkModel link;
   double time_scale = 1;  // modelled time is burnt times this; 0: not at all
   uint32_t tools_queue_entries = 8192;
+  int gpus = 1;
   // The GPU reaches memory that CUDA did not allocate, and the driver migrates it (HMM).
   bool system_memory = false;
 };
@@ -39,8 +41,8 @@ struct Profile {
 const Profile* FindProfile(const char* name);
 
 // UVMTRACE_SIM_PROFILE (tiny, hmm, a100-80g, h200) and its overrides UVMTRACE_SIM_MEMORY, UVMTRACE_SIM_H2D_GBPS,
-// UVMTRACE_SIM_D2H_GBPS, UVMTRACE_SIM_TIME_SCALE, UVMTRACE_SIM_QUEUE_ENTRIES. A malformed value is one line on stderr,
-// and the default.
+// UVMTRACE_SIM_D2H_GBPS, UVMTRACE_SIM_TIME_SCALE, UVMTRACE_SIM_QUEUE_ENTRIES, UVMTRACE_SIM_GPUS. A malformed value is
+// one line on stderr, and the default.
 Profile LoadProfile();
 
 }  // namespace uvmsim

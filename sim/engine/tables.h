@@ -22,6 +22,8 @@ struct RuntimeTable {
   void* (*access)(const UvmsimLaunch* launch, const void* address, size_t bytes, int access);
   // For __managed__ and __device__ variables, which no exported call allocates. Null if there is no room.
   void* (*allocate_variable)(size_t bytes, bool managed);
+  void (*compute)(const UvmsimLaunch* launch, double ns);
+  double (*now_ns)();
 };
 
 // A unified-memory event as CUPTI shows it; the fields are those of CUpti_ActivityUnifiedMemoryCounter3.

@@ -165,7 +165,7 @@ void Engine::ReportFatalFault(uint64_t address, Access access) {
   entry.fatal_fault = {kToolsFatalFault,
                        kFaultInvalidPte,
                        static_cast<uint8_t>(access),
-                       ToolsProcessor(0),
+                       ToolsProcessor(device_),
                        kFatalInvalidAddress,
                        {},
                        address / kPageBytes * kPageBytes,

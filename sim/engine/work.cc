@@ -14,6 +14,12 @@
 namespace uvmsim {
 namespace {
 
+// What a thread needs to enqueue something, and the GPU to start and end it. Order of magnitude of PCIe systems.
+constexpr double kLaunchCallNs = 2'500;
+constexpr double kCopyCallNs = 2'000;
+constexpr double kKernelNs = 2'000;
+constexpr double kCopyNs = 1'000;
+
 // "Add(int*, unsigned long)" has two. -1 if the name tells nothing, as with extern "C".
 int CountArguments(const char* mangled) {
   int status = 0;
@@ -90,78 +96,6 @@ class ArgumentCopy {
 
 }  // namespace
 
-Stream* Engine::ResolveStream(CUstream handle) {
-  if (handle == nullptr || handle == CU_STREAM_LEGACY || handle == CU_STREAM_PER_THREAD) return &default_stream_;
-  auto* stream = reinterpret_cast<Stream*>(handle);
-  Lock lock(&work_mutex_);
-  return streams_.count(stream) != 0 ? stream : nullptr;
-}
-
-Stream* Engine::CreateStream(unsigned flags, int priority) {
-  auto* stream = new Stream;
-  stream->flags = flags;
-  stream->priority = priority;
-  Lock lock(&work_mutex_);
-  stream->id = next_stream_++;
-  streams_.insert(stream);
-  return stream;
-}
-
-bool Engine::DestroyStream(Stream* stream) {
-  {
-    Lock lock(&work_mutex_);
-    if (streams_.erase(stream) == 0) return false;
-  }
-  // Its work goes on without it; nothing that was submitted refers to it.
-  delete stream;
-  return true;
-}
-
-GpuEvent* Engine::CreateEvent(unsigned flags) {
-  auto* event = new GpuEvent;
-  event->flags = flags;
-  Lock lock(&work_mutex_);
-  events_.insert(event);
-  return event;
-}
-
-bool Engine::IsEvent(GpuEvent* event) {
-  Lock lock(&work_mutex_);
-  return events_.count(event) != 0;
-}
-
-bool Engine::DestroyEvent(GpuEvent* event) {
-  DeviceQueue::Ticket ticket = 0;
-  {
-    Lock lock(&work_mutex_);
-    if (events_.erase(event) == 0) return false;
-    ticket = event->ticket;
-  }
-  // The device thread may still have to write its time. It is deleted behind that.
-  if (queue_.IsComplete(ticket)) {
-    delete event;
-  } else {
-    queue_.Submit([event] { delete event; });
-  }
-  return true;
-}
-
-DeviceQueue::Ticket Engine::Submit(Stream* stream, std::function<void()> work) {
-  const DeviceQueue::Ticket ticket = queue_.Submit(std::move(work));
-  stream->last = ticket;
-  return ticket;
-}
-
-CUresult Engine::Synchronize(DeviceQueue::Ticket ticket) {
-  queue_.Wait(ticket);
-  return Error();
-}
-
-CUresult Engine::RecordEvent(GpuEvent* event, Stream* stream) {
-  event->ticket = Submit(stream, [event] { event->time_ns = ReadClockNs(CLOCK_MONOTONIC); });
-  return Error();
-}
-
 Function* Engine::CreateFunction(const char* name, UvmsimKernelModel model) {
   Lock lock(&work_mutex_);
   functions_.push_back({name, model, CountArguments(name)});
@@ -189,38 +123,46 @@ CUresult Engine::Launch(Function* function, UvmsimDim grid, UvmsimDim block, voi
   launch.arguments = kept ? copy->pointers() : arguments;
   launch.grid = grid;
   launch.block = block;
+  launch.device = stream->lane->device();
   launch.engine = this;
-  uint32_t correlation = 0;
+  auto record = std::make_shared<CuptiKernelRecord>();
   {
     Lock lock(&work_mutex_);
-    correlation = next_correlation_++;
+    record->correlation = next_correlation_++;
   }
-  const uint32_t stream_id = stream == &default_stream_ ? 7 : stream->id;
-  const auto ticket = Submit(stream, [this, function, launch, copy, stream_id, correlation] {
-    RunKernel(function, launch, stream_id, correlation);
-  });
-  if (!kept) queue_.Wait(ticket);
+  record->device = static_cast<uint32_t>(launch.device);
+  record->stream = stream == &gpu(launch.device).default_stream ? 7 : stream->id;
+  const auto ticket = Submit(
+      stream, [this, function, launch, copy, record] { RunKernel(function, launch, record.get()); },
+      [this, record] { ReportKernel(record.get()); });
+  clock_.HostWorked(kLaunchCallNs);
+  if (!kept) queue_.Wait(stream->lane, ticket);
   return CUDA_SUCCESS;
 }
 
-void Engine::RunKernel(Function* function, UvmsimLaunch launch, uint32_t stream, uint32_t correlation) {
+void Engine::RunKernel(Function* function, UvmsimLaunch launch, CuptiKernelRecord* record) {
   if (Error() != CUDA_SUCCESS) return;
-  CuptiKernelRecord record = {};
-  record.start_ns = RealtimeNs();
+  record->start_ns = RealtimeNs();
+  demand_.memory_ns += kKernelNs;
   function->model(&launch);
-  record.end_ns = std::max(RealtimeNs(), record.start_ns + 1);
-  if (!kernel_records_enabled_) return;
-  record.name = function->name.c_str();
-  record.stream = stream;
-  record.grid = launch.grid;
-  record.block = launch.block;
-  record.correlation = correlation;
-  Lock lock(&work_mutex_);
-  kernel_records_.push_back(record);
+  record->name = function->name.c_str();
+  record->grid = launch.grid;
+  record->block = launch.block;
 }
 
-void* Engine::KernelAccess(const void* address, uint64_t bytes, Access access) {
-  void* view = GpuAccess(reinterpret_cast<uint64_t>(address), bytes, access, false);
+void Engine::ReportKernel(CuptiKernelRecord* record) {
+  if (record->name == nullptr || !kernel_records_enabled_) return;
+  record->end_ns = std::max(RealtimeNs(), record->start_ns + 1);
+  Lock lock(&work_mutex_);
+  kernel_records_.push_back(*record);
+}
+
+void* Engine::KernelAccess(const void* address, uint64_t bytes, int usage) {
+  const Access access = (usage & UVMSIM_WRITE) != 0 ? Access::kWrite : Access::kRead;
+  const GpuClient client = access == Access::kRead      ? GpuClient::kKernelReads
+                           : (usage & UVMSIM_READ) != 0 ? GpuClient::kKernelReadsAndWrites
+                                                        : GpuClient::kKernelWrites;
+  void* view = GpuAccess(reinterpret_cast<uint64_t>(address), bytes, access, client);
   if (view == nullptr) {
     ReportFatalFault(reinterpret_cast<uint64_t>(address), access);
     SetError(CUDA_ERROR_ILLEGAL_ADDRESS);
@@ -241,8 +183,8 @@ bool Engine::CopyRow(uint64_t destination, uint64_t source, uint64_t bytes) {
     // One block at a time on both sides: what is touched together faults together.
     const uint64_t to_end = std::min(kBlockBytes - destination % kBlockBytes, kBlockBytes - source % kBlockBytes);
     const uint64_t piece = std::min(bytes, to_end);
-    const void* from = GpuAccess(source, piece, Access::kRead, true);
-    void* to = GpuAccess(destination, piece, Access::kWrite, true);
+    const void* from = GpuAccess(source, piece, Access::kRead, GpuClient::kCopyEngine);
+    void* to = GpuAccess(destination, piece, Access::kWrite, GpuClient::kCopyEngine);
     if (from == nullptr || to == nullptr) return false;
     memmove(to, from, piece);
     destination += piece;
@@ -252,8 +194,9 @@ bool Engine::CopyRow(uint64_t destination, uint64_t source, uint64_t bytes) {
   return true;
 }
 
-// Not inside of the GPU or the host. `pageable`: one end is memory that CUDA does not know.
-bool Engine::CopyCrossesLink(uint64_t destination, uint64_t source, bool* to_gpu, bool* pageable) {
+// What a copy needs beside the faults of managed memory. Pageable memory goes through a staging buffer, which the CPU
+// fills or empties.
+void Engine::DemandCopy(uint64_t destination, uint64_t source, uint64_t bytes) {
   Allocation to;
   Allocation from;
   const bool to_known = Find(destination, &to);
@@ -261,36 +204,38 @@ bool Engine::CopyCrossesLink(uint64_t destination, uint64_t source, bool* to_gpu
   const auto on_gpu = [](bool known, const Allocation& allocation) {
     return known && allocation.kind != AllocationKind::kPinned && allocation.kind != AllocationKind::kRegistered;
   };
-  *to_gpu = on_gpu(to_known, to);
-  *pageable = !to_known || !from_known;
-  return *to_gpu != on_gpu(from_known, from);
-}
-
-// The time of a copy over the link, or 0. Pageable memory goes through a staging buffer.
-double Engine::CopyTimeNs(uint64_t destination, uint64_t source, uint64_t bytes) {
-  bool to_gpu = false;
-  bool pageable = false;
-  if (!CopyCrossesLink(destination, source, &to_gpu, &pageable)) return 0;
-  constexpr double kPageableSlowdown = 3;  // 19 against 57-122 ms/GiB, measured on an H200
-  const double bandwidth =
-      to_gpu ? profile_.cost.host_to_device_bytes_per_ns : profile_.cost.device_to_host_bytes_per_ns;
-  return static_cast<double>(bytes) / bandwidth * (pageable ? kPageableSlowdown : 1);
+  const bool to_gpu = on_gpu(to_known, to);
+  const bool from_gpu = on_gpu(from_known, from);
+  const LinkModel& link = profile_.link;
+  const auto size = static_cast<double>(bytes);
+  demand_.transfer_ns += kCopyNs;
+  const auto device_of = [&](const Allocation& allocation) {
+    return allocation.kind == AllocationKind::kDevice ? allocation.device : device_;
+  };
+  if (to_gpu && from_gpu && device_of(to) != device_of(from)) {
+    demand_.peer_ns += size / link.peer;
+  } else if (to_gpu && from_gpu) {
+    DemandDeviceMemory(2 * bytes);
+  } else if (!to_gpu && !from_gpu) {
+    demand_.transfer_ns += size / link.host_memory;
+  } else {
+    const bool pageable = !to_known || !from_known;
+    double& on_link = to_gpu ? demand_.to_device_ns : demand_.to_host_ns;
+    CountLink(to_gpu, bytes, false);
+    on_link += size / (to_gpu ? link.pinned_to_device : link.pinned_to_host);
+    if (pageable) demand_.transfer_ns += size / (to_gpu ? link.pageable_to_device : link.pageable_to_host);
+  }
 }
 
 void Engine::RunCopy(uint64_t destination, uint64_t source, const CopyShape& shape) {
   if (Error() != CUDA_SUCCESS) return;
-  const uint64_t start = ReadClockNs(CLOCK_MONOTONIC);
   for (uint64_t row = 0; row < shape.height; ++row) {
     if (!CopyRow(destination + row * shape.destination_pitch, source + row * shape.source_pitch, shape.width)) {
       SetError(CUDA_ERROR_ILLEGAL_ADDRESS);
       return;
     }
   }
-  bool to_gpu = false;
-  bool pageable = false;
-  if (CopyCrossesLink(destination, source, &to_gpu, &pageable)) CountLink(to_gpu, shape.width * shape.height, false);
-  const double spent = static_cast<double>(ReadClockNs(CLOCK_MONOTONIC) - start);
-  SleepNs(Scaled(CopyTimeNs(destination, source, shape.width * shape.height)) - spent);
+  DemandCopy(destination, source, shape.width * shape.height);
 }
 
 CUresult Engine::Copy(uint64_t destination, uint64_t source, const CopyShape& shape, Stream* stream, bool wait) {
@@ -301,7 +246,10 @@ CUresult Engine::Copy(uint64_t destination, uint64_t source, const CopyShape& sh
   // Pageable memory may be reused when the call returns.
   const bool staged = !Find(destination, &known) || !Find(source, &known);
   const auto ticket = Submit(stream, [this, destination, source, shape] { RunCopy(destination, source, shape); });
-  return wait || staged ? Synchronize(ticket) : CUDA_SUCCESS;
+  clock_.HostWorked(kCopyCallNs);
+  if (!wait && !staged) return CUDA_SUCCESS;
+  queue_.Wait(stream->lane, ticket);
+  return Error();
 }
 
 CUresult Engine::Fill(uint64_t destination, uint32_t value, int value_bytes, uint64_t count, Stream* stream,
@@ -317,7 +265,7 @@ CUresult Engine::Fill(uint64_t destination, uint32_t value, int value_bytes, uin
   const auto ticket = Submit(stream, [this, destination, value, value_bytes, bytes] {
     for (uint64_t done = 0; done < bytes && Error() == CUDA_SUCCESS;) {
       const uint64_t piece = std::min(bytes - done, kBlockBytes - (destination + done) % kBlockBytes);
-      auto* view = static_cast<char*>(GpuAccess(destination + done, piece, Access::kWrite, false));
+      auto* view = static_cast<char*>(GpuAccess(destination + done, piece, Access::kWrite, GpuClient::kKernelWrites));
       if (view == nullptr) {
         SetError(CUDA_ERROR_ILLEGAL_ADDRESS);
         return;
@@ -331,7 +279,10 @@ CUresult Engine::Fill(uint64_t destination, uint32_t value, int value_bytes, uin
       done += piece;
     }
   });
-  return wait ? Synchronize(ticket) : CUDA_SUCCESS;
+  clock_.HostWorked(kCopyCallNs);
+  if (!wait) return CUDA_SUCCESS;
+  queue_.Wait(stream->lane, ticket);
+  return Error();
 }
 
 }  // namespace uvmsim

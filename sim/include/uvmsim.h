@@ -78,6 +78,22 @@ inline void* uvmsim_access(const UvmsimLaunch* launch, const void* address, size
   return function == nullptr ? nullptr : function(launch, address, bytes, access);
 }
 
+// The kernel computes for `ns` nanoseconds, beside the time that its accesses take. From within a model only.
+inline void uvmsim_compute(const UvmsimLaunch* launch, double ns) {
+  using Function = void (*)(const UvmsimLaunch*, double);
+  static const auto function = reinterpret_cast<Function>(UvmsimFind("uvmsim_cudart_compute"));
+  if (function != nullptr) function(launch, ns);
+}
+
+// The calling thread's time on the simulator's virtual clock, in nanoseconds; negative on a real GPU. What a program
+// measures with the real clock is the simulator's own work; this is what the program would have measured on the machine
+// that is simulated: use it wherever a timer on the host is read. See "Time" in sim/README.md.
+inline double uvmsim_now_ns() {
+  using Function = double (*)();
+  static const auto function = reinterpret_cast<Function>(UvmsimFind("uvmsim_cudart_now_ns"));
+  return function == nullptr ? -1 : function();
+}
+
 template <typename T>
 inline T UvmsimArgument(const UvmsimLaunch* launch, int index) {
   return *static_cast<T*>(launch->arguments[index]);

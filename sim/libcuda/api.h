@@ -26,15 +26,22 @@ CUresult WithEngine(Call call) {
   }
 }
 
+// The device of the calling thread's current context; without one, the first.
+int CurrentDevice();
+
 template <typename Call>
 CUresult WithStream(CUstream handle, Call call) {
   return WithEngine([&](Engine& engine) {
-    Stream* stream = engine.ResolveStream(handle);
+    Stream* stream = engine.ResolveStream(CurrentDevice(), handle);
     return stream == nullptr ? CUDA_ERROR_INVALID_HANDLE : call(engine, stream);
   });
 }
 
-inline CUresult CheckDevice(CUdevice device) { return device == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE; }
+inline bool IsDevice(CUdevice device) {
+  const Engine* engine = Engine::Get();
+  return engine != nullptr && device >= 0 && device < engine->gpu_count();
+}
+inline CUresult CheckDevice(CUdevice device) { return IsDevice(device) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE; }
 
 }  // namespace uvmsim
 

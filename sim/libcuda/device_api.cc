@@ -6,15 +6,24 @@
 
 using uvmsim::CheckDevice;
 using uvmsim::Engine;
+using uvmsim::IsDevice;
 using uvmsim::WithEngine;
 
 namespace {
 
-// There is one GPU and one context, its primary one; a handle is the address of this.
-int g_context;
+// Each GPU has one context, its primary one; a handle is the address of its element.
+int g_contexts[uvmsim::kMaxDevices];
 thread_local CUcontext t_current = nullptr;
 
-CUcontext Context() { return reinterpret_cast<CUcontext>(&g_context); }
+CUcontext ContextOf(CUdevice device) { return reinterpret_cast<CUcontext>(&g_contexts[device]); }
+
+// -1 where it is no context.
+int DeviceOf(CUcontext context) {
+  for (int device = 0; IsDevice(device); ++device) {
+    if (context == ContextOf(device)) return device;
+  }
+  return -1;
+}
 
 struct ErrorText {
   CUresult error;
@@ -41,6 +50,9 @@ const ErrorText kErrors[] = {
      "part or all of the requested memory range is already mapped"},
     {CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED",
      "pointer does not correspond to a registered memory region"},
+    {CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED, "CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED",
+     "peer access is already enabled"},
+    {CUDA_ERROR_PEER_ACCESS_NOT_ENABLED, "CUDA_ERROR_PEER_ACCESS_NOT_ENABLED", "peer access has not been enabled"},
     {CUDA_ERROR_NOT_SUPPORTED, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {CUDA_ERROR_UNKNOWN, "CUDA_ERROR_UNKNOWN", "unknown error"},
 };
@@ -52,7 +64,7 @@ const ErrorText* FindError(CUresult error) {
   return nullptr;
 }
 
-int Attribute(const Engine& engine, CUdevice_attribute attribute) {
+int Attribute(const Engine& engine, CUdevice_attribute attribute, CUdevice device) {
   const uvmsim::Profile& profile = engine.profile();
   switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK:
@@ -99,10 +111,11 @@ int Attribute(const Engine& engine, CUdevice_attribute attribute) {
     case CU_DEVICE_ATTRIBUTE_VIRTUAL_MEMORY_MANAGEMENT_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_MEMORY_POOLS_SUPPORTED:
     case CU_DEVICE_ATTRIBUTE_CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM:
-    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
       return 1;
     case CU_DEVICE_ATTRIBUTE_PAGEABLE_MEMORY_ACCESS:
       return profile.system_memory ? 1 : 0;
+    case CU_DEVICE_ATTRIBUTE_PCI_BUS_ID:
+      return device + 1;
     case CU_DEVICE_ATTRIBUTE_ASYNC_ENGINE_COUNT:
       return 2;
     default:
@@ -111,6 +124,11 @@ int Attribute(const Engine& engine, CUdevice_attribute attribute) {
 }
 
 }  // namespace
+
+int uvmsim::CurrentDevice() {
+  const int device = t_current == nullptr ? 0 : DeviceOf(t_current);
+  return device < 0 ? 0 : device;
+}
 
 extern "C" {
 
@@ -139,15 +157,15 @@ CUresult CUDAAPI cuGetErrorString(CUresult error, const char** text) {
 CUresult CUDAAPI cuDeviceGet(CUdevice* device, int ordinal) {
   return WithEngine([&](Engine&) {
     if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    *device = 0;
+    *device = ordinal;
     return CheckDevice(ordinal);
   });
 }
 
 CUresult CUDAAPI cuDeviceGetCount(int* count) {
-  return WithEngine([&](Engine&) {
+  return WithEngine([&](Engine& engine) {
     if (count == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    *count = 1;
+    *count = engine.gpu_count();
     return CUDA_SUCCESS;
   });
 }
@@ -163,7 +181,8 @@ CUresult CUDAAPI cuDeviceGetName(char* name, int length, CUdevice device) {
 CUresult CUDAAPI cuDeviceGetUuid_v2(CUuuid* uuid, CUdevice device) {
   return WithEngine([&](Engine& engine) {
     if (uuid == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    const char* text = engine.uuid().c_str() + 4;  // behind "GPU-"
+    if (!IsDevice(device)) return CUDA_ERROR_INVALID_DEVICE;
+    const char* text = engine.uuid(device).c_str() + 4;  // behind "GPU-"
     for (char& byte : uuid->bytes) {
       if (*text == '-') ++text;
       unsigned value = 0;
@@ -187,7 +206,7 @@ CUresult CUDAAPI cuDeviceTotalMem_v2(size_t* bytes, CUdevice device) {
 CUresult CUDAAPI cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, CUdevice device) {
   return WithEngine([&](Engine& engine) {
     if (value == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    *value = Attribute(engine, attribute);
+    *value = Attribute(engine, attribute, device);
     return CheckDevice(device);
   });
 }
@@ -195,7 +214,7 @@ CUresult CUDAAPI cuDeviceGetAttribute(int* value, CUdevice_attribute attribute, 
 CUresult CUDAAPI cuDeviceGetPCIBusId(char* id, int length, CUdevice device) {
   return WithEngine([&](Engine&) {
     if (id == nullptr || length < 13) return CUDA_ERROR_INVALID_VALUE;
-    snprintf(id, static_cast<size_t>(length), "0000:01:00.0");
+    snprintf(id, static_cast<size_t>(length), "0000:%02x:00.0", static_cast<unsigned>(device + 1));
     return CheckDevice(device);
   });
 }
@@ -203,22 +222,47 @@ CUresult CUDAAPI cuDeviceGetPCIBusId(char* id, int length, CUdevice device) {
 CUresult CUDAAPI cuDeviceGetByPCIBusId(CUdevice* device, const char* id) {
   return WithEngine([&](Engine&) {
     if (device == nullptr || id == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    *device = 0;
-    return strcasecmp(id, "0000:01:00.0") == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+    unsigned bus = 0;
+    *device = sscanf(id, "0000:%x:00.0", &bus) == 1 ? static_cast<int>(bus) - 1 : -1;
+    return CheckDevice(*device);
   });
 }
 
-CUresult CUDAAPI cuDeviceCanAccessPeer(int* can, CUdevice, CUdevice) {
-  if (can == nullptr) return CUDA_ERROR_INVALID_VALUE;
-  *can = 0;
-  return CUDA_SUCCESS;
+CUresult CUDAAPI cuDeviceCanAccessPeer(int* can, CUdevice device, CUdevice peer) {
+  return WithEngine([&](Engine&) {
+    if (can == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    *can = device != peer;
+    return IsDevice(device) ? CheckDevice(peer) : CUDA_ERROR_INVALID_DEVICE;
+  });
+}
+
+CUresult CUDAAPI cuCtxEnablePeerAccess(CUcontext peer, unsigned int flags) {
+  return WithEngine([&](Engine& engine) {
+    const int device = DeviceOf(peer);
+    if (flags != 0) return CUDA_ERROR_INVALID_VALUE;
+    if (device < 0 || device == uvmsim::CurrentDevice()) return CUDA_ERROR_INVALID_DEVICE;
+    if (engine.PeerEnabled(uvmsim::CurrentDevice(), device)) return CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED;
+    engine.EnablePeer(uvmsim::CurrentDevice(), device, true);
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult CUDAAPI cuCtxDisablePeerAccess(CUcontext peer) {
+  return WithEngine([&](Engine& engine) {
+    const int device = DeviceOf(peer);
+    if (device < 0 || device == uvmsim::CurrentDevice()) return CUDA_ERROR_INVALID_DEVICE;
+    if (!engine.PeerEnabled(uvmsim::CurrentDevice(), device)) return CUDA_ERROR_PEER_ACCESS_NOT_ENABLED;
+    engine.EnablePeer(uvmsim::CurrentDevice(), device, false);
+    return CUDA_SUCCESS;
+  });
 }
 
 CUresult CUDAAPI cuDevicePrimaryCtxRetain(CUcontext* context, CUdevice device) {
   return WithEngine([&](Engine&) {
     if (context == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    *context = Context();
-    return CheckDevice(device);
+    if (!IsDevice(device)) return CUDA_ERROR_INVALID_DEVICE;
+    *context = ContextOf(device);
+    return CUDA_SUCCESS;
   });
 }
 
@@ -228,8 +272,8 @@ CUresult CUDAAPI cuDevicePrimaryCtxRelease_v2(CUdevice device) {
 
 CUresult CUDAAPI cuDevicePrimaryCtxReset_v2(CUdevice device) {
   return WithEngine([&](Engine& engine) {
-    const CUresult result = engine.Synchronize(engine.queue().last_submitted());
-    return result == CUDA_SUCCESS ? CheckDevice(device) : result;
+    if (!IsDevice(device)) return CUDA_ERROR_INVALID_DEVICE;
+    return engine.SynchronizeDevice(device);
   });
 }
 
@@ -248,8 +292,9 @@ CUresult CUDAAPI cuDevicePrimaryCtxGetState(CUdevice device, unsigned int* flags
 CUresult CUDAAPI cuCtxCreate_v2(CUcontext* context, unsigned int, CUdevice device) {
   return WithEngine([&](Engine&) {
     if (context == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    *context = t_current = Context();
-    return CheckDevice(device);
+    if (!IsDevice(device)) return CUDA_ERROR_INVALID_DEVICE;
+    *context = t_current = ContextOf(device);
+    return CUDA_SUCCESS;
   });
 }
 CUresult CUDAAPI cuCtxCreate_v4(CUcontext* context, CUctxCreateParams*, unsigned int flags, CUdevice device) {
@@ -258,7 +303,7 @@ CUresult CUDAAPI cuCtxCreate_v4(CUcontext* context, CUctxCreateParams*, unsigned
 
 CUresult CUDAAPI cuCtxDestroy_v2(CUcontext context) {
   return WithEngine([&](Engine&) {
-    if (context != Context()) return CUDA_ERROR_INVALID_CONTEXT;
+    if (DeviceOf(context) < 0) return CUDA_ERROR_INVALID_CONTEXT;
     t_current = nullptr;
     return CUDA_SUCCESS;
   });
@@ -266,7 +311,7 @@ CUresult CUDAAPI cuCtxDestroy_v2(CUcontext context) {
 
 CUresult CUDAAPI cuCtxSetCurrent(CUcontext context) {
   return WithEngine([&](Engine&) {
-    if (context != nullptr && context != Context()) return CUDA_ERROR_INVALID_CONTEXT;
+    if (context != nullptr && DeviceOf(context) < 0) return CUDA_ERROR_INVALID_CONTEXT;
     t_current = context;
     return CUDA_SUCCESS;
   });
@@ -293,7 +338,7 @@ CUresult CUDAAPI cuCtxGetDevice(CUdevice* device) {
   return WithEngine([&](Engine&) {
     if (device == nullptr) return CUDA_ERROR_INVALID_VALUE;
     if (t_current == nullptr) return CUDA_ERROR_INVALID_CONTEXT;
-    *device = 0;
+    *device = DeviceOf(t_current);
     return CUDA_SUCCESS;
   });
 }
@@ -321,7 +366,7 @@ CUresult CUDAAPI cuCtxGetStreamPriorityRange(int* least, int* greatest) {
 }
 
 CUresult CUDAAPI cuCtxSynchronize() {
-  return WithEngine([](Engine& engine) { return engine.Synchronize(engine.queue().last_submitted()); });
+  return WithEngine([](Engine& engine) { return engine.SynchronizeDevice(uvmsim::CurrentDevice()); });
 }
 
 }  // extern "C"

@@ -3,7 +3,6 @@
 
 #include "sim/libcuda/api.h"
 
-using uvmsim::Access;
 using uvmsim::Engine;
 using uvmsim::EngineTotals;
 
@@ -61,8 +60,7 @@ const uvmsim::RuntimeTable kRuntimeTable = {
     },
     // access
     [](const UvmsimLaunch* launch, const void* address, size_t bytes, int access) -> void* {
-      const Access kind = (access & UVMSIM_WRITE) != 0 ? Access::kWrite : Access::kRead;
-      return static_cast<Engine*>(launch->engine)->KernelAccess(address, bytes, kind);
+      return static_cast<Engine*>(launch->engine)->KernelAccess(address, bytes, access);
     },
     // allocate_variable
     [](size_t bytes, bool managed) -> void* {
@@ -70,8 +68,15 @@ const uvmsim::RuntimeTable kRuntimeTable = {
       Engine* engine = Engine::Get();
       if (engine == nullptr) return nullptr;
       const CUresult result = managed ? engine->AllocateManaged(bytes, CU_MEM_ATTACH_GLOBAL, &address)
-                                      : engine->AllocateDevice(bytes, &address);
+                                      : engine->AllocateDevice(uvmsim::CurrentDevice(), bytes, &address);
       return result == CUDA_SUCCESS ? reinterpret_cast<void*>(address) : nullptr;
+    },
+    // compute
+    [](const UvmsimLaunch* launch, double ns) { static_cast<Engine*>(launch->engine)->KernelComputes(ns); },
+    // now
+    []() -> double {
+      Engine* engine = Engine::Get();
+      return engine == nullptr ? 0 : engine->clock().HostNow();
     },
 };
 

@@ -1,7 +1,6 @@
 // Copies, memsets, streams, events and launches.
 #include "sim/libcuda/api.h"
 
-using uvmsim::DeviceQueue;
 using uvmsim::Engine;
 using uvmsim::Function;
 using uvmsim::GpuEvent;
@@ -41,39 +40,27 @@ CUresult Fill(CUdeviceptr destination, unsigned value, int bytes, size_t count, 
   });
 }
 
-CUresult WithEvent(CUevent handle, CUresult (*call)(Engine& engine, GpuEvent* event)) {
-  return WithEngine([&](Engine& engine) {
-    auto* event = reinterpret_cast<GpuEvent*>(handle);
-    return engine.IsEvent(event) ? call(engine, event) : CUDA_ERROR_INVALID_HANDLE;
-  });
-}
-
-CUresult Record(CUevent handle, CUstream stream_handle) {
+CUresult Record(CUevent event, CUstream stream_handle) {
   return WithStream(stream_handle, [&](Engine& engine, Stream* stream) {
-    auto* event = reinterpret_cast<GpuEvent*>(handle);
-    return engine.IsEvent(event) ? engine.RecordEvent(event, stream) : CUDA_ERROR_INVALID_HANDLE;
+    return engine.RecordEvent(reinterpret_cast<GpuEvent*>(event), stream);
   });
 }
 
-// All streams are one queue, so that what was submitted before is done before.
-CUresult WaitEvent(CUstream stream_handle, CUevent handle) {
-  return WithStream(stream_handle, [&](Engine& engine, Stream*) {
-    return engine.IsEvent(reinterpret_cast<GpuEvent*>(handle)) ? CUDA_SUCCESS : CUDA_ERROR_INVALID_HANDLE;
+CUresult WaitEvent(CUstream stream_handle, CUevent event) {
+  return WithStream(stream_handle, [&](Engine& engine, Stream* stream) {
+    return engine.WaitEvent(stream, reinterpret_cast<GpuEvent*>(event));
   });
 }
 
 CUresult StreamQuery(CUstream handle) {
-  return WithStream(handle, [](Engine& engine, Stream* stream) {
-    if (engine.Error() != CUDA_SUCCESS) return engine.Error();
-    return engine.queue().IsComplete(stream->last) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
-  });
+  return WithStream(handle, [](Engine& engine, Stream* stream) { return engine.QueryStream(stream); });
 }
 
 CUresult StreamSynchronize(CUstream handle) {
   return WithStream(handle, [&](Engine& engine, Stream* stream) {
     // The legacy default stream waits for all others.
     const bool all = handle == nullptr || handle == CU_STREAM_LEGACY;
-    return engine.Synchronize(all ? engine.queue().last_submitted() : stream->last.load());
+    return all ? engine.SynchronizeDevice(uvmsim::CurrentDevice()) : engine.SynchronizeStream(stream);
   });
 }
 
@@ -161,8 +148,8 @@ UVMSIM_TWINS(cuMemsetD32Async, _ptsz, (CUdeviceptr to, unsigned int value, size_
 CUresult CUDAAPI cuStreamCreateWithPriority(CUstream* stream, unsigned int flags, int priority) {
   return WithEngine([&](Engine& engine) {
     if (stream == nullptr) return CUDA_ERROR_INVALID_VALUE;
-    if (!engine.HasRoomForStream()) return CUDA_ERROR_OUT_OF_MEMORY;
-    *stream = reinterpret_cast<CUstream>(engine.CreateStream(flags, priority));
+    if (!engine.HasRoomForStream(uvmsim::CurrentDevice())) return CUDA_ERROR_OUT_OF_MEMORY;
+    *stream = reinterpret_cast<CUstream>(engine.CreateStream(uvmsim::CurrentDevice(), flags, priority));
     return CUDA_SUCCESS;
   });
 }
@@ -197,31 +184,19 @@ CUresult CUDAAPI cuEventDestroy_v2(CUevent event) {
   });
 }
 
-CUresult CUDAAPI cuEventQuery(CUevent handle) {
-  return WithEvent(handle, [](Engine& engine, GpuEvent* event) {
-    if (engine.Error() != CUDA_SUCCESS) return engine.Error();
-    return engine.queue().IsComplete(event->ticket) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY;
-  });
+CUresult CUDAAPI cuEventQuery(CUevent event) {
+  return WithEngine([&](Engine& engine) { return engine.QueryEvent(reinterpret_cast<GpuEvent*>(event)); });
 }
 
-CUresult CUDAAPI cuEventSynchronize(CUevent handle) {
-  return WithEvent(handle, [](Engine& engine, GpuEvent* event) { return engine.Synchronize(event->ticket); });
+CUresult CUDAAPI cuEventSynchronize(CUevent event) {
+  return WithEngine([&](Engine& engine) { return engine.SynchronizeEvent(reinterpret_cast<GpuEvent*>(event)); });
 }
 
-CUresult CUDAAPI cuEventElapsedTime_v2(float* milliseconds, CUevent start_handle, CUevent end_handle) {
+CUresult CUDAAPI cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUevent end) {
   return WithEngine([&](Engine& engine) {
-    auto* start = reinterpret_cast<GpuEvent*>(start_handle);
-    auto* end = reinterpret_cast<GpuEvent*>(end_handle);
-    if (milliseconds == nullptr || !engine.IsEvent(start) || !engine.IsEvent(end) || start->ticket == 0 ||
-        end->ticket == 0 || (start->flags & CU_EVENT_DISABLE_TIMING) != 0 ||
-        (end->flags & CU_EVENT_DISABLE_TIMING) != 0) {
-      return CUDA_ERROR_INVALID_HANDLE;
-    }
-    if (!engine.queue().IsComplete(start->ticket) || !engine.queue().IsComplete(end->ticket))
-      return CUDA_ERROR_NOT_READY;
-    *milliseconds = static_cast<float>(
-        static_cast<double>(static_cast<int64_t>(end->time_ns.load() - start->time_ns.load())) / 1e6);
-    return CUDA_SUCCESS;
+    if (milliseconds == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    return engine.ElapsedMilliseconds(reinterpret_cast<GpuEvent*>(start), reinterpret_cast<GpuEvent*>(end),
+                                      milliseconds);
   });
 }
 CUresult CUDAAPI cuEventElapsedTime(float* milliseconds, CUevent start, CUevent end) {

@@ -10,12 +10,23 @@ using uvmsim::WithDriver;
 
 namespace {
 
-cudaError_t CheckDevice(int device) { return device == 0 ? cudaSuccess : cudaErrorInvalidDevice; }
-
-int Attribute(const Driver& driver, CUdevice_attribute attribute) {
+int Attribute(const Driver& driver, CUdevice_attribute attribute, int device) {
   int value = 0;
-  driver.cuDeviceGetAttribute(&value, attribute, 0);
+  driver.cuDeviceGetAttribute(&value, attribute, device);
   return value;
+}
+
+// The device's context, made current on this thread.
+CUresult SetDevice(const Driver& driver, int device) {
+  CUcontext context = nullptr;
+  const CUresult result = driver.cuDevicePrimaryCtxRetain(&context, device);
+  return result == CUDA_SUCCESS ? driver.cuCtxSetCurrent(context) : result;
+}
+
+int CurrentDevice(const Driver& driver) {
+  int device = 0;
+  driver.cuCtxGetDevice(&device);
+  return device;
 }
 
 cudaError_t EntryPoint(const char* symbol, void** function, unsigned version, unsigned long long flags,
@@ -101,14 +112,12 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return WithDriver([&](const Driver& driver) { return driver.cuDeviceGetCount(count); });
 }
 cudaError_t cudaGetDevice(int* device) {
-  return WithDriver([&](const Driver&) {
-    if (device == nullptr) return cudaErrorInvalidValue;
-    *device = 0;
-    return cudaSuccess;
+  return WithDriver([&](const Driver& driver) {
+    return device == nullptr ? CUDA_ERROR_INVALID_VALUE : driver.cuCtxGetDevice(device);
   });
 }
 cudaError_t cudaSetDevice(int device) {
-  return WithDriver([&](const Driver&) { return CheckDevice(device); });
+  return WithDriver([&](const Driver& driver) { return SetDevice(driver, device); });
 }
 cudaError_t cudaInitDevice(int device, unsigned int, unsigned int) { return cudaSetDevice(device); }
 cudaError_t cudaSetDeviceFlags(unsigned int) { return cudaSuccess; }
@@ -128,12 +137,12 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int dev
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device) {
   return WithDriver([&](const Driver& driver) {
     if (properties == nullptr) return cudaErrorInvalidValue;
-    if (CheckDevice(device) != cudaSuccess) return cudaErrorInvalidDevice;
     memset(properties, 0, sizeof *properties);
-    driver.cuDeviceGetName(properties->name, sizeof properties->name, 0);
-    driver.cuDeviceGetUuid(&properties->uuid, 0);
-    driver.cuDeviceTotalMem(&properties->totalGlobalMem, 0);
-    const auto attribute = [&](CUdevice_attribute which) { return Attribute(driver, which); };
+    const CUresult known = driver.cuDeviceGetName(properties->name, sizeof properties->name, device);
+    if (known != CUDA_SUCCESS) return static_cast<cudaError_t>(known);
+    driver.cuDeviceGetUuid(&properties->uuid, device);
+    driver.cuDeviceTotalMem(&properties->totalGlobalMem, device);
+    const auto attribute = [&](CUdevice_attribute which) { return Attribute(driver, which, device); };
     properties->major = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
     properties->minor = attribute(CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR);
     properties->multiProcessorCount = attribute(CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT);
@@ -173,6 +182,20 @@ cudaError_t cudaDeviceGetByPCIBusId(int* device, const char* id) {
 cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
   return WithDriver([&](const Driver& driver) { return driver.cuDeviceCanAccessPeer(can, device, peer); });
 }
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned int flags) {
+  return WithDriver([&](const Driver& driver) {
+    CUcontext context = nullptr;
+    const CUresult result = driver.cuDevicePrimaryCtxRetain(&context, peer);
+    return result == CUDA_SUCCESS ? driver.cuCtxEnablePeerAccess(context, flags) : result;
+  });
+}
+cudaError_t cudaDeviceDisablePeerAccess(int peer) {
+  return WithDriver([&](const Driver& driver) {
+    CUcontext context = nullptr;
+    const CUresult result = driver.cuDevicePrimaryCtxRetain(&context, peer);
+    return result == CUDA_SUCCESS ? driver.cuCtxDisablePeerAccess(context) : result;
+  });
+}
 cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
   return WithDriver([&](const Driver& driver) { return driver.cuCtxGetStreamPriorityRange(least, greatest); });
 }
@@ -180,7 +203,7 @@ cudaError_t cudaDeviceSynchronize() {
   return WithDriver([](const Driver& driver) { return driver.cuCtxSynchronize(); });
 }
 cudaError_t cudaDeviceReset() {
-  return WithDriver([](const Driver& driver) { return driver.cuDevicePrimaryCtxReset(0); });
+  return WithDriver([](const Driver& driver) { return driver.cuDevicePrimaryCtxReset(CurrentDevice(driver)); });
 }
 
 cudaError_t cudaGetDriverEntryPoint(const char* symbol, void** function, unsigned long long flags,
@@ -201,7 +224,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* attributes, const void* fu
     attributes->numRegs = 32;
     attributes->maxDynamicSharedSizeBytes = 48 * 1024;
     attributes->ptxVersion = attributes->binaryVersion =
-        10 * Attribute(driver, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR);
+        10 * Attribute(driver, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, CurrentDevice(driver));
     return uvmsim::FindKernel(driver, function, &ignored);
   });
 }

@@ -158,4 +158,14 @@ EXPORT void* uvmsim_cudart_access(const UvmsimLaunch* launch, const void* addres
   return driver == nullptr ? nullptr : driver->simulator->access(launch, address, bytes, access);
 }
 
+EXPORT void uvmsim_cudart_compute(const UvmsimLaunch* launch, double ns) {
+  const uvmsim::Driver* driver = uvmsim::LoadDriver();
+  if (driver != nullptr) driver->simulator->compute(launch, ns);
+}
+
+EXPORT double uvmsim_cudart_now_ns() {
+  const uvmsim::Driver* driver = uvmsim::LoadDriver();
+  return driver == nullptr ? 0 : driver->simulator->now_ns();
+}
+
 }  // extern "C"

@@ -1,6 +1,8 @@
 """The parts of examples/serve that need neither PyTorch nor a GPU: arguments, refusals, batching and HTTP with a dummy model."""
 
+import contextlib
 import http.client
+import io
 import json
 import os
 import socket
@@ -9,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 import unittest
 
 SERVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples", "serve")
@@ -18,7 +21,9 @@ import engine  # noqa: E402
 import http_api  # noqa: E402
 import limits  # noqa: E402
 import load  # noqa: E402
+import machine  # noqa: E402
 import serve  # noqa: E402
+import weights_in_place  # noqa: E402
 
 GIB = limits.GIB
 
@@ -92,6 +97,7 @@ class Arguments(unittest.TestCase):
             ["--offload", "disk"],
             ["--max-tokens", "1024", "--context", "2048"],
             ["--max-tokens", "64", "--context", "64"],
+            ["--compare"],
         ):
             with self.assertRaises(SystemExit, msg=str(arguments)) as caught, open(os.devnull, "w") as null:
                 stderr, sys.stderr = sys.stderr, null
@@ -112,6 +118,140 @@ class Arguments(unittest.TestCase):
         self.assertIn("PyTorch cannot be imported", result.stderr)
         self.assertIn("scripts/demo", result.stderr)
         self.assertEqual(result.stdout, "")
+
+
+class FakeWeight:
+    """As much of a tensor as weights_in_place.py looks at."""
+
+    shape = (2, 2)
+
+    def __init__(self, value=0):
+        self.value = value
+
+    def numel(self):
+        return 4
+
+    def to(self, *_):
+        return self
+
+    contiguous = pin_memory = argmax = to
+
+    def view(self, *_):
+        return self
+
+    def data_ptr(self):
+        return 4096
+
+    def copy_(self, _):
+        pass
+
+    def __getitem__(self, _):
+        return self
+
+    def __int__(self):
+        return self.value
+
+
+class FakeCuda(types.SimpleNamespace):
+    """Modules in place of torch, transformer and kv_cache: what they are asked for, in order."""
+
+    def __init__(self, texts):
+        super().__init__(asked=[])
+        asked = self.asked
+
+        class Transformer:
+            def __init__(self, config, device, dtype, weights, place):
+                self.placed = [place(weight) for weight in weights]
+                self.text = iter(next(texts))
+
+            def forward(self, *_):
+                return FakeWeight(next(self.text))
+
+        class Memory:
+            def __init__(self, library, device, kind):
+                self.kind = kind
+
+            def empty(self, *_):
+                return FakeWeight()
+
+            def prefetch(self, _, device):
+                asked.append(("prefetch", device))
+
+            def close(self):
+                asked.append(("close", self.kind))
+
+        nothing = contextlib.nullcontext
+        self.torch = types.SimpleNamespace(
+            __version__="fake", version=types.SimpleNamespace(cuda="13.0"), bfloat16="bfloat16", inference_mode=nothing,
+            tensor=lambda *_, **__: FakeWeight(), as_tensor=lambda *_, **__: FakeWeight(),
+            cuda=types.SimpleNamespace(
+                mem_get_info=lambda _: (1 << 30, 1 << 30), get_device_name=lambda _: "Fake GPU", synchronize=lambda: None,
+                empty_cache=lambda: None,
+                nvtx=types.SimpleNamespace(range=lambda name: asked.append(("range", name)) or nothing())))
+        self.transformer = types.SimpleNamespace(
+            VOCABULARY=4, Config=lambda **fields: types.SimpleNamespace(**fields), Transformer=Transformer,
+            random_weights=lambda config, seed: iter([FakeWeight(), FakeWeight()]))
+        self.kv_cache = types.SimpleNamespace(find_or_build_allocator=lambda: "library", CacheMemory=Memory,
+                                              KvCache=lambda memory, *_: memory)
+
+
+class WeightsInPlace(unittest.TestCase):
+    def run_it(self, arguments, texts=None):
+        """(exit code, JSON, what it printed, the fake)"""
+        fake = FakeCuda(iter(texts or [[7, 8]] * 100))
+        modules = {"transformer": fake.transformer, "kv_cache": fake.kv_cache}
+        kept = {name: sys.modules.get(name) for name in modules}
+        kept_torch, kept_setup, kept_host = serve.require_torch, machine.setup, limits.host_available_bytes
+        sys.modules.update(modules)
+        serve.require_torch, machine.setup = lambda: fake.torch, lambda free_bytes: {"gpu": "Fake GPU", "free": free_bytes}
+        limits.host_available_bytes = lambda: 64 * GIB
+        printed = io.StringIO()
+        try:
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(printed), \
+                    contextlib.redirect_stderr(printed):
+                path = os.path.join(folder, "weights.json")
+                code = weights_in_place.main([*arguments, "--tokens", "2", "--layers", "1", "--hidden", "64", "--json", path])
+                data = json.load(open(path, encoding="utf-8")) if os.path.exists(path) else None
+        finally:
+            serve.require_torch, machine.setup, limits.host_available_bytes = kept_torch, kept_setup, kept_host
+            for name, module in kept.items():
+                if module is None:
+                    del sys.modules[name]
+                else:
+                    sys.modules[name] = module
+        return code, data, printed.getvalue(), fake
+
+    def test_without_a_choice_all_kinds_run_in_turn_and_their_texts_are_compared(self):
+        code, data, printed, fake = self.run_it(["--repeat", "2"])
+        self.assertEqual(code, 0, printed)
+        self.assertEqual([(row["weights"], row["repetition"]) for row in data["rows"]],
+                         [(kind, turn) for turn in (0, 1) for kind in weights_in_place.KINDS])
+        self.assertEqual(data["setup"]["gpu"], "Fake GPU")
+        self.assertIn("data: ok", printed)
+        self.assertIn(("range", "zero-copy: loading"), fake.asked)
+        self.assertIn(("range", "managed: token"), fake.asked)
+        self.assertEqual(fake.asked.count(("close", "managed")), 2, "managed memory is kept while the next kind runs")
+
+    def test_another_text_from_one_kind_of_memory_is_wrong_data(self):
+        code, data, printed, _ = self.run_it([], [[7, 8], [7, 9], [7, 8]])
+        self.assertEqual(code, 1)
+        self.assertIsNone(data)
+        self.assertIn("different texts", printed)
+
+    def test_managed_weights_begin_on_the_host(self):
+        self.assertEqual(self.run_it(["--weights", "managed"])[3].asked.count(("prefetch", -1)), 2)
+
+    def test_what_does_not_fit_is_refused(self):
+        code, _, printed, _ = self.run_it(["--capacity", "64KiB"])
+        self.assertEqual(code, 2, printed)
+        self.assertIn("--allow-oversubscription", printed)
+        self.assertEqual(self.run_it(["--capacity", "64KiB", "--allow-oversubscription"])[0], 0)
+
+    def test_mistakes_end_with_2(self):
+        for arguments in (["--weights", "paper"], ["--hidden", "100"], ["--repeat", "0"], ["--capacity", "lots"]):
+            with self.assertRaises(SystemExit, msg=str(arguments)) as caught, contextlib.redirect_stderr(io.StringIO()):
+                weights_in_place.parse_arguments(arguments)
+            self.assertEqual(caught.exception.code, 2)
 
 
 class DummyBackend:

@@ -6,7 +6,7 @@ gtest_discover_tests(sim_test)
 if(UVMTRACE_CUDA_PROGRAMS)
 # An nvcc binary with the shared runtime, as users build them; it finds the simulated libraries by LD_LIBRARY_PATH.
 add_executable(sim_program
-  sim_program.cu sim_program_cupti.cu sim_program_memory.cu sim_program_process.cu sim_program_work.cu)
+  sim_program.cu sim_program_clock.cu sim_program_cupti.cu sim_program_gpus.cu sim_program_memory.cu sim_program_process.cu sim_program_work.cu)
 set_target_properties(sim_program PROPERTIES CUDA_RUNTIME_LIBRARY Shared RUNTIME_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR})
 target_include_directories(sim_program SYSTEM PRIVATE ${UVMTRACE_CUPTI_INCLUDE_DIR})
 find_library(UVMTRACE_CUPTI_LIBRARY NAMES libcupti.so.13

@@ -90,6 +90,45 @@ TEST_F(SimulatedWork, WhatIsNotSimulatedIsNamedOnce) {
   EXPECT_EQ(ending.output.find("no cudaGraphCreate", first + 1), std::string::npos) << ending.output;
 }
 
+class SimulatedClock : public SimulatedLibraries {
+ protected:
+  // Without waiting: virtual times are then the same on a loaded machine.
+  Ending AtOnce(const std::string& name) { return Run(name, {{"UVMTRACE_SIM_TIME_SCALE", "0"}}); }
+};
+TEST_F(SimulatedClock, WhatSharesNothingOverlaps) {
+  const Ending ending = AtOnce("clock-overlap");
+  EXPECT_TRUE(ending.Exited(0)) << ending.output;
+}
+TEST_F(SimulatedClock, TheDefaultStreamAndTheOthersTakeTurns) {
+  const Ending ending = AtOnce("clock-default-stream");
+  EXPECT_TRUE(ending.Exited(0)) << ending.output;
+}
+TEST_F(SimulatedClock, EachPathToTheDataHasItsOwnPrice) {
+  const Ending ending = AtOnce("clock-paths");
+  EXPECT_TRUE(ending.Exited(0)) << ending.output;
+}
+TEST_F(SimulatedClock, TheRealClockShowsModelledTimeAtTheScaleAskedFor) {
+  for (const char* scale : {"0", "0.5", "1", "3"}) {
+    const Ending ending = Run("clock-scale", {{"UVMTRACE_SIM_TIME_SCALE", scale}});
+    EXPECT_TRUE(ending.Exited(0)) << scale << "\n" << ending.output;
+  }
+}
+TEST_F(SimulatedClock, NeverGoesBackWhileTheSimulatorIsLate) { Succeeds("clock-monotonic"); }
+TEST_F(SimulatedClock, KernelRecordsLieBetweenLaunchAndSynchronisation) { Succeeds("clock-records"); }
+TEST_F(SimulatedClock, WithoutAScaleTheSameProgramTakesTheSameTime) {
+  const Ending first = AtOnce("clock-repeatable");
+  EXPECT_TRUE(first.Exited(0)) << first.output;
+  EXPECT_EQ(AtOnce("clock-repeatable").output, first.output);
+}
+
+using SimulatedGpus = SimulatedLibraries;
+TEST_F(SimulatedGpus, AreToldApartOwnTheirMemoryAndMigrateDirectly) {
+  for (const char* name : {"gpus-identity", "gpus-memory", "gpus-migration", "gpus-overlap"}) {
+    const Ending ending = Run(name, {{"UVMTRACE_SIM_GPUS", "2"}, {"UVMTRACE_SIM_TIME_SCALE", "0"}});
+    EXPECT_TRUE(ending.Exited(0)) << name << "\n" << ending.output;
+  }
+}
+
 using SimulatedCupti = SimulatedLibraries;
 TEST_F(SimulatedCupti, FlushedInTimeItIsComplete) { Succeeds("cupti-complete"); }
 TEST_F(SimulatedCupti, UnflushedItLosesSilentlyBeyondTheQueue) { Succeeds("cupti-unflushed"); }
@@ -170,7 +209,7 @@ TEST_F(SimulatedProfile, MalformedValuesAreNamedAndIgnored) {
     EXPECT_NE(ending.output.find("67108864"), std::string::npos) << ending.output;
   }
   for (const char* variable : {"UVMTRACE_SIM_PROFILE", "UVMTRACE_SIM_H2D_GBPS", "UVMTRACE_SIM_D2H_GBPS",
-                               "UVMTRACE_SIM_TIME_SCALE", "UVMTRACE_SIM_QUEUE_ENTRIES"}) {
+                               "UVMTRACE_SIM_TIME_SCALE", "UVMTRACE_SIM_QUEUE_ENTRIES", "UVMTRACE_SIM_GPUS"}) {
     const Ending ending = Run("profile", {{variable, "x"}});
     EXPECT_NE(ending.output.find(std::string(variable) + " is \"x\""), std::string::npos) << ending.output;
     EXPECT_TRUE(ending.Exited(0));

@@ -66,7 +66,8 @@ void Profile() {
 
 Cases AllCases() {
   Cases all = {{"profile", Profile}};
-  for (Cases part : {MemoryCases(), WorkCases(), ProcessCases(), CuptiCases()}) all.merge(part);
+  for (Cases part : {MemoryCases(), WorkCases(), ProcessCases(), CuptiCases(), ClockCases(), GpusCases()})
+    all.merge(part);
   return all;
 }
 

@@ -23,5 +23,7 @@ Cases MemoryCases();
 Cases WorkCases();
 Cases ProcessCases();
 Cases CuptiCases();
+Cases ClockCases();
+Cases GpusCases();
 
 }  // namespace uvmsim::tests
