@@ -12,7 +12,7 @@
 #include "record/diagnostics.h"
 #include "record/process_info.h"
 #include "record/session.h"
-#include "record/writer.h"
+#include "record/writer_thread.h"
 
 namespace uvmtrace {
 namespace {
@@ -376,20 +376,13 @@ uint64_t Recorder::WriterCpuNs() const {
   if (session == nullptr) return 0;
   if (session->writer_ended.load(std::memory_order_acquire))
     return session->writer_cpu_ns.load(std::memory_order_relaxed);
-  timespec now;
-  if (clock_gettime(session->writer_clock, &now) != 0) return session->writer_cpu_ns.load(std::memory_order_relaxed);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+  const uint64_t now_ns = ReadClockNs(session->writer_clock);
+  return now_ns != 0 ? now_ns : session->writer_cpu_ns.load(std::memory_order_relaxed);
 }
 
 uint64_t Recorder::BytesWritten() const {
   const Session* session = g_session.load(std::memory_order_acquire);
   return session == nullptr ? 0 : session->file.bytes_written();
-}
-
-uint64_t NowNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
 }
 
 }  // namespace uvmtrace

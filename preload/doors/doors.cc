@@ -15,7 +15,7 @@
 #include "preload/doors/slots.h"
 #include "preload/doors/targets.h"
 #include "preload/doors/visibility.h"
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 
 // In dlsym.S.
 extern "C" {
