@@ -11,14 +11,6 @@ namespace {
 
 constexpr uint64_t kSamplePeriodNs = 1'000'000'000;
 constexpr int64_t kJumpNs = 1'000'000;
-constexpr uint64_t kWideBracketNs = 20'000;
-constexpr int kReadings = 4;
-
-uint64_t ReadClock(clockid_t clock) {
-  timespec now;
-  clock_gettime(clock, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 int64_t Offset(uint64_t a, uint64_t b) { return static_cast<int64_t>(a - b); }
 bool Near(uint64_t a, uint64_t b) { return Offset(a, b) < kJumpNs && Offset(b, a) < kJumpNs; }
@@ -27,40 +19,25 @@ bool Moved(int64_t before, int64_t after) { return after - before > kJumpNs || b
 
 }  // namespace
 
-// The clocks are read between two readings of CLOCK_MONOTONIC whose middle stands for the instant. A thread that was
-// interrupted in between tries again: the narrowest bracket wins.
 ClockWatch::Reading ClockWatch::Read(const CuptiApi* api) {
-  Reading best{};
-  uint64_t best_width = UINT64_MAX;
-  for (int i = 0; i < kReadings && best_width > kWideBracketNs; ++i) {
-    Reading reading{};
-    const uint64_t before = ReadClock(CLOCK_MONOTONIC);
-    if (api != nullptr && api->GetTimestamp(&reading.cupti_ns) != CUPTI_SUCCESS) reading.cupti_ns = 0;
-    reading.realtime_ns = ReadClock(CLOCK_REALTIME);
-    reading.monotonic_raw_ns = ReadClock(CLOCK_MONOTONIC_RAW);
-    const uint64_t after = ReadClock(CLOCK_MONOTONIC);
-    reading.monotonic_ns = before + (after - before) / 2;
-    if (after - before < best_width) {
-      best_width = after - before;
-      best = reading;
-      best.bracket_ns = best_width;
-    }
-  }
-  return best;
+  return ReadClocks([api] {
+    uint64_t cupti_ns = 0;
+    return api != nullptr && api->GetTimestamp(&cupti_ns) == CUPTI_SUCCESS ? cupti_ns : 0;
+  });
 }
 
 ClockWatch::Base ClockWatch::BaseOf(const Reading& reading) const {
   // Soon after boot two of the system's clocks may agree: then nothing has changed.
-  if (base_ == Base::kMonotonic && Near(reading.cupti_ns, reading.monotonic_ns)) return base_;
-  if (Near(reading.cupti_ns, reading.realtime_ns)) return Base::kRealtime;
-  if (Near(reading.cupti_ns, reading.monotonic_raw_ns)) return Base::kMonotonicRaw;
-  if (Near(reading.cupti_ns, reading.monotonic_ns)) return Base::kMonotonic;
+  if (base_ == Base::kMonotonic && Near(reading.other_ns, reading.monotonic_ns)) return base_;
+  if (Near(reading.other_ns, reading.realtime_ns)) return Base::kRealtime;
+  if (Near(reading.other_ns, reading.monotonic_raw_ns)) return Base::kMonotonicRaw;
+  if (Near(reading.other_ns, reading.monotonic_ns)) return Base::kMonotonic;
   return Base::kOther;
 }
 
 bool ClockWatch::IsReplaced(const CuptiApi& api) {
   const Reading reading = Read(&api);
-  return reading.cupti_ns != 0 && ClockWatch().BaseOf(reading) == Base::kOther;
+  return reading.other_ns != 0 && ClockWatch().BaseOf(reading) == Base::kOther;
 }
 
 void ClockWatch::TellBase(Base base) {
@@ -82,17 +59,17 @@ void ClockWatch::TellBase(Base base) {
 
 void ClockWatch::Tick(const CuptiApi* api, bool force) {
   const Reading now = Read(api);
-  const bool trusted = now.bracket_ns < static_cast<uint64_t>(kJumpNs) / 4;  // else the thread was kept off its CPU
+  const bool trusted = now.width_ns < static_cast<uint64_t>(kJumpNs) / 4;  // else the thread was kept off its CPU
   const bool jumped =
       sampled_ && trusted &&
       (Moved(Offset(last_.realtime_ns, last_.monotonic_ns), Offset(now.realtime_ns, now.monotonic_ns)) ||
-       Moved(Offset(last_.cupti_ns, last_.monotonic_ns), Offset(now.cupti_ns, now.monotonic_ns)));
+       Moved(Offset(last_.other_ns, last_.monotonic_ns), Offset(now.other_ns, now.monotonic_ns)));
   auto record = [](const Reading& reading) {
     ClockSampleEvent event;
     event.monotonic_ns = reading.monotonic_ns;
     event.realtime_ns = reading.realtime_ns;
     event.monotonic_raw_ns = reading.monotonic_raw_ns;
-    event.cupti_ns = reading.cupti_ns;
+    event.cupti_ns = reading.other_ns;
     Recorder::Get().Record(event);
   };
   if (jumped) record(previous_);  // the last instant at which the old relation was seen to hold
@@ -103,7 +80,7 @@ void ClockWatch::Tick(const CuptiApi* api, bool force) {
   }
   if (!trusted) return;
   previous_ = now;
-  if (api == nullptr || now.cupti_ns == 0) return;
+  if (api == nullptr || now.other_ns == 0) return;
   // A clock that runs at another rate than MONOTONIC drifts against it; only the base is told, not each step.
   const Base base = BaseOf(now);
   if (base != base_) {

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "cupti/cupti_api.h"
+#include "record/os/clocks.h"
 
 namespace uvmtrace {
 
@@ -24,13 +25,7 @@ class ClockWatch {
  private:
   enum class Base : uint8_t { kNotLooked, kRealtime, kMonotonicRaw, kMonotonic, kOther };
 
-  struct Reading {
-    uint64_t monotonic_ns;
-    uint64_t realtime_ns;
-    uint64_t monotonic_raw_ns;
-    uint64_t cupti_ns;
-    uint64_t bracket_ns;  // how long the reading took
-  };
+  using Reading = ClockReading;  // the other clock is CUPTI's
   static Reading Read(const CuptiApi* api);
   Base BaseOf(const Reading& reading) const;
   void TellBase(Base base);

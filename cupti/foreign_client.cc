@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 
 namespace uvmtrace {
 namespace {

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {

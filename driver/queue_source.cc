@@ -117,25 +117,12 @@ constexpr QueueSink kSink = {nullptr,          &Record<GpuFaultEvent>, &Record<C
 // The driver's clock is none that the trace's events are laid on: samples of both tell how they run.
 void RecordClocks(uint64_t now_ns) {
   g.next_clock_ns = now_ns + kClockPeriodNs;
-  auto read = [](clockid_t clock) {
-    timespec now;
-    clock_gettime(clock, &now);
-    return static_cast<uint64_t>(now.tv_sec) * kSecondNs + static_cast<uint64_t>(now.tv_nsec);
-  };
-  ClockSampleEvent best;
-  uint64_t best_width_ns = UINT64_MAX;
-  for (int i = 0; i < 4; ++i) {
-    ClockSampleEvent sample;
-    const uint64_t before_ns = NowNs();
-    sample.monotonic_raw_ns = MonotonicRawNs();
-    sample.realtime_ns = read(CLOCK_REALTIME);
-    const uint64_t width_ns = NowNs() - before_ns;
-    sample.monotonic_ns = before_ns + width_ns / 2;
-    if (width_ns >= best_width_ns) continue;
-    best_width_ns = width_ns;
-    best = sample;
-  }
-  Recorder::Get().Record(best);
+  const ClockReading clocks = ReadClocks();
+  ClockSampleEvent sample;
+  sample.monotonic_ns = clocks.monotonic_ns;
+  sample.realtime_ns = clocks.realtime_ns;
+  sample.monotonic_raw_ns = clocks.monotonic_raw_ns;
+  Recorder::Get().Record(sample);
 }
 
 void TellActive() {

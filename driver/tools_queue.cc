@@ -12,6 +12,7 @@
 #include <new>
 
 #include "driver/proc_file.h"
+#include "record/os/clocks.h"
 #include "driver/tools_advice.h"
 
 namespace uvmtrace {
@@ -24,11 +25,7 @@ constexpr uint32_t kThresholdDivisor = 64;
 
 }  // namespace
 
-uint64_t MonotonicRawNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC_RAW, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
+uint64_t MonotonicRawNs() { return ReadClockNs(CLOCK_MONOTONIC_RAW); }
 
 bool ToolsQueue::Map(uint32_t entries) {
   page_bytes_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));

@@ -8,9 +8,9 @@
 #include <span>
 #include <string_view>
 
-#include "record/futex.h"
 #include "record/hash_index.h"
 #include "record/memory.h"
+#include "record/os/futex.h"
 
 namespace uvmtrace {
 

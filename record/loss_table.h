@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "record/futex.h"
+#include "record/os/futex.h"
 #include "record/wire.h"
 
 namespace uvmtrace {

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "record/chunk_format.h"
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 
 namespace uvmtrace {
 namespace {

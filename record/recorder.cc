@@ -8,10 +8,11 @@
 
 #include <new>
 
+#include "record/chunk_encoder.h"
 #include "record/diagnostics.h"
 #include "record/process_info.h"
 #include "record/session.h"
-#include "record/writer.h"
+#include "record/writer_thread.h"
 
 namespace uvmtrace {
 namespace {
@@ -61,6 +62,22 @@ __attribute__((noinline)) ThreadRing* AttachThread(Session& session) {
   t_state.ring = ring;
   t_state.epoch = session.epoch;
   if (g_has_key.load(std::memory_order_acquire)) pthread_setspecific(g_key, ring);
+  return ring;
+}
+
+// A handler of the host has jumped out of a recording of this thread. Null: it has not, or there is no memory for
+// another ring. The event that is being recorded is then counted as lost.
+__attribute__((noinline)) ThreadRing* ReplaceLeftRing(Session& session, ThreadRing* ring, EventType type,
+                                                      uintptr_t frame) {
+  if (ring->tid == 0 || !ring->ring.WasLeft(frame)) {
+    ring->ring.Lose(Ring::LossReason::kInterrupted, type);
+    return nullptr;
+  }
+  RingRegistry::Leave(ring);
+  session.losses.Count(LossSource(type), "a signal handler jumped out of the recording of an event", 1);
+  t_state.ring = nullptr;
+  ring = AttachThread(session);
+  if (ring == nullptr) session.lost_without_ring[static_cast<int>(type)].fetch_add(1, std::memory_order_relaxed);
   return ring;
 }
 
@@ -148,7 +165,14 @@ void Recorder::RecordBytes(EventType type, const void* event, size_t size, std::
       return;
     }
   }
-  if (ring->ring.Push(type, event, size, tail) == Ring::PushResult::kPushedMoreThanHalfFull) session.WakeWriter();
+  const auto frame = reinterpret_cast<uintptr_t>(__builtin_dwarf_cfa());
+  Ring::PushResult result = ring->ring.Push(type, event, size, tail, frame);
+  if (result == Ring::PushResult::kInterrupted) [[unlikely]] {
+    ring = ReplaceLeftRing(session, ring, type, frame);
+    if (ring == nullptr) return;
+    result = ring->ring.Push(type, event, size, tail, frame);
+  }
+  if (result == Ring::PushResult::kPushedMoreThanHalfFull) session.WakeWriter();
 }
 
 SharedSource::Lease::Lease(SharedSource& source) : source_(source) {
@@ -352,20 +376,13 @@ uint64_t Recorder::WriterCpuNs() const {
   if (session == nullptr) return 0;
   if (session->writer_ended.load(std::memory_order_acquire))
     return session->writer_cpu_ns.load(std::memory_order_relaxed);
-  timespec now;
-  if (clock_gettime(session->writer_clock, &now) != 0) return session->writer_cpu_ns.load(std::memory_order_relaxed);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
+  const uint64_t now_ns = ReadClockNs(session->writer_clock);
+  return now_ns != 0 ? now_ns : session->writer_cpu_ns.load(std::memory_order_relaxed);
 }
 
 uint64_t Recorder::BytesWritten() const {
   const Session* session = g_session.load(std::memory_order_acquire);
   return session == nullptr ? 0 : session->file.bytes_written();
-}
-
-uint64_t NowNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
 }
 
 }  // namespace uvmtrace

@@ -17,7 +17,8 @@
 #include <string_view>
 
 #include "record/event.h"
-#include "record/futex.h"
+#include "record/os/clocks.h"
+#include "record/os/futex.h"
 
 namespace uvmtrace {
 
@@ -91,14 +92,14 @@ struct RecorderOptions {
   size_t buffer_bytes;  // of all rings together: a host thread's ring has 256 KiB, a source's 4 MiB
   std::span<const FunctionDefinition> functions;
   std::string_view detail;
-  uint64_t max_file_bytes = 0;  // 0: no limit; see writer.h for what goes on when it is reached
+  uint64_t max_file_bytes = 0;  // 0: no limit; see chunk_writer.h for what goes on when it is reached
   // Called once, in a thread of its own, when every thread of the host has ended: ends the recorder's threads, which
   // would keep the process alive. Null: nobody ends them.
   void (*end_for_host)() = nullptr;
 };
 
 // The kind of thread decides the size of its ring, and that host events are drained so that an allocation stands in the
-// trace before the faults on it: see writer.cc.
+// trace before the faults on it: see writer_thread.h.
 enum class RingKind : uint8_t { kHost, kSource };
 
 class Recorder {
@@ -201,8 +202,5 @@ class SharedSource {
   ThreadRing* ring_ = nullptr;
   uint32_t epoch_ = 0;
 };
-
-// CLOCK_MONOTONIC.
-uint64_t NowNs();
 
 }  // namespace uvmtrace

@@ -6,7 +6,8 @@
 // a filler and starts at the beginning. A record becomes visible as a whole, by one release store of the head, so a
 // producer that is killed half way leaves nothing torn. The producer never waits: when the ring is full the event is
 // counted as lost, by type, and dropped. A signal handler that interrupts Push on the same thread and pushes too is
-// counted as lost, because its record would lie inside the unfinished one.
+// counted as lost, because its record would lie inside the unfinished one. A handler that leaves Push by siglongjmp
+// leaves the ring unfinished for ever: the thread then gets another ring (WasLeft).
 #pragma once
 
 #include <string.h>
@@ -41,12 +42,14 @@ class Ring {
 
   size_t capacity() const { return capacity_; }
 
-  enum class PushResult : uint8_t { kPushed, kPushedMoreThanHalfFull, kLost };
+  enum class PushResult : uint8_t { kPushed, kPushedMoreThanHalfFull, kLost, kInterrupted };
 
-  // Producer. `event_bytes` is a multiple of 8.
-  PushResult Push(EventType type, const void* event, size_t event_bytes, std::span<const uint64_t> tail) {
-    if (busy_.load(std::memory_order_relaxed)) return Lose(LossReason::kInterrupted, type);
-    busy_.store(true, std::memory_order_relaxed);
+  // Producer. `event_bytes` is a multiple of 8; `frame` is where the caller stands on its stack. kInterrupted: another
+  // Push is unfinished, and nothing has been counted.
+  PushResult Push(EventType type, const void* event, size_t event_bytes, std::span<const uint64_t> tail,
+                  uintptr_t frame = 1) {
+    if (busy_frame_.load(std::memory_order_relaxed) != 0) return PushResult::kInterrupted;
+    busy_frame_.store(frame, std::memory_order_relaxed);
     std::atomic_signal_fence(std::memory_order_seq_cst);
 
     const size_t bytes = sizeof(RecordHeader) + event_bytes + tail.size_bytes();
@@ -80,8 +83,21 @@ class Ring {
     }
 
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    busy_.store(false, std::memory_order_relaxed);
+    busy_frame_.store(0, std::memory_order_relaxed);
     return result;
+  }
+
+  // Producer, after kInterrupted: whether the unfinished Push will not go on. What is called now does not stand beneath
+  // it on the stack, or it has been unfinished for too many events. That is a guess (there are stacks for signal
+  // handlers), so a ring that was left must not be used again.
+  bool WasLeft(uintptr_t frame) {
+    return frame >= busy_frame_.load(std::memory_order_relaxed) || ++interruptions_ > kMostInterruptions;
+  }
+
+  // Producer: counts an event that is not pushed.
+  PushResult Lose(LossReason reason, EventType type) {
+    lost_[static_cast<int>(reason)][static_cast<int>(type)].fetch_add(1, std::memory_order_relaxed);
+    return PushResult::kLost;
   }
 
   // Consumer.
@@ -116,10 +132,7 @@ class Ring {
   }
 
  private:
-  PushResult Lose(LossReason reason, EventType type) {
-    lost_[static_cast<int>(reason)][static_cast<int>(type)].fetch_add(1, std::memory_order_relaxed);
-    return PushResult::kLost;
-  }
+  static constexpr uint32_t kMostInterruptions = 64;
 
   // The producer's words and the consumer's are on lines of their own, two lines apart for the adjacent-line
   // prefetcher.
@@ -127,7 +140,8 @@ class Ring {
   size_t capacity_ = 0;
   std::atomic<uint64_t> head_{0};
   uint64_t known_consumed_ = 0;
-  std::atomic<bool> busy_{false};
+  std::atomic<uintptr_t> busy_frame_{0};  // of the Push that is under way
+  uint32_t interruptions_ = 0;
   std::atomic<uint64_t> lost_[kLossReasonCount][kEventTypeCount] = {};
   alignas(128) std::atomic<uint64_t> consumed_{0};
 };

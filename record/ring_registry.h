@@ -22,7 +22,9 @@
 namespace uvmtrace {
 
 struct ThreadRing {
-  enum State : uint32_t { kFree, kAttaching, kInUse, kOrphaned };
+  // kLeft: its thread has another one now, and may come back to this one (Ring::WasLeft). It is drained, and never
+  // given to another thread.
+  enum State : uint32_t { kFree, kAttaching, kInUse, kOrphaned, kLeft };
 
   ThreadRing* next = nullptr;  // never changes once the ring is in the list
   RingKind kind = RingKind::kHost;
@@ -55,6 +57,8 @@ class RingRegistry {
 
   // The thread that had the ring has ended, or does not want it any more.
   static void Orphan(ThreadRing* ring) { ring->state.store(ThreadRing::kOrphaned, std::memory_order_release); }
+
+  static void Leave(ThreadRing* ring) { ring->state.store(ThreadRing::kLeft, std::memory_order_release); }
 
   // The rest is the writer's.
   ThreadRing* first() const { return first_.load(std::memory_order_acquire); }

@@ -12,9 +12,9 @@
 #include <cstdint>
 
 #include "record/definitions.h"
-#include "record/futex.h"
 #include "record/interner.h"
 #include "record/loss_table.h"
+#include "record/os/futex.h"
 #include "record/output_file.h"
 #include "record/ring_registry.h"
 

@@ -13,9 +13,9 @@
 #include <atomic>
 #include <cstdint>
 
-#include "record/futex.h"
+#include "record/os/futex.h"
+#include "record/os/thread_start.h"
 #include "record/recorder.h"
-#include "record/thread_start.h"
 
 namespace uvmtrace {
 

@@ -34,17 +34,15 @@
         .cfi_adjust_cfa_offset -8
 .endm
 
-// Jumps to the real function, which is looked for once.
+// Jumps to the real function. libc_symbols.cc finds it once.
 .macro JUMP_ON name
         movq    uvmtrace_real_\name(%rip), %rax
         testq   %rax, %rax
         jz      1f
         jmp     *%rax
 1:      CALL_KEEPING uvmtrace_find_real_\name
-        movq    %rax, uvmtrace_real_\name(%rip)
         jmp     *%rax
-        .local  uvmtrace_real_\name
-        .comm   uvmtrace_real_\name, 8, 8
+        .hidden uvmtrace_real_\name
         .hidden uvmtrace_find_real_\name
 .endm
 

@@ -24,17 +24,14 @@
         .cfi_adjust_cfa_offset -48
 .endm
 
-// Jumps to the real function, which is looked for once.
+// Jumps to the real function. libc_symbols.cc finds it once.
 .macro JUMP_ON name
         adrp    x17, uvmtrace_real_\name
         ldr     x16, [x17, #:lo12:uvmtrace_real_\name]
         cbnz    x16, 1f
         CALL_KEEPING uvmtrace_find_real_\name
-        adrp    x17, uvmtrace_real_\name
-        str     x16, [x17, #:lo12:uvmtrace_real_\name]
 1:      br      x16
-        .local  uvmtrace_real_\name
-        .comm   uvmtrace_real_\name, 8, 8
+        .hidden uvmtrace_real_\name
         .hidden uvmtrace_find_real_\name
 .endm
 

@@ -15,7 +15,7 @@
 #include "preload/doors/slots.h"
 #include "preload/doors/targets.h"
 #include "preload/doors/visibility.h"
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 
 // In dlsym.S.
 extern "C" {
@@ -251,10 +251,12 @@ DlopenFunction ChooseDlopen(const char* file, int flags, const void* caller) {
 }  // namespace
 }  // namespace uvmtrace
 
-// For dlsym.S, whose other half is in libc_symbols.cc.
+// For dlsym.S, whose other half is in libc_symbols.cc. While this library is not relocated, everything is left to the C
+// library.
 #define UVMTRACE_FOR_ASSEMBLER(result) extern "C" __attribute__((visibility("hidden"))) result
 
 UVMTRACE_FOR_ASSEMBLER(void*) uvmtrace_filter_dlsym(void* handle, const char* name, const void* caller) {
+  if (!uvmtrace::IsRelocated()) return nullptr;
   return uvmtrace::FilterLookup(
       handle, name, caller, [&] { return uvmtrace::NextDlsym()(handle, name); },
       [&] { return uvmtrace::LibcDlsym()(handle, name); });
@@ -262,6 +264,7 @@ UVMTRACE_FOR_ASSEMBLER(void*) uvmtrace_filter_dlsym(void* handle, const char* na
 
 UVMTRACE_FOR_ASSEMBLER(void*)
 uvmtrace_filter_dlvsym(void* handle, const char* name, const char* version, const void* caller) {
+  if (!uvmtrace::IsRelocated()) return nullptr;
   if (name[0] == 'd') return uvmtrace::FindOurs(handle, name, caller);
   return uvmtrace::FilterLookup(
       handle, name, caller, [&] { return uvmtrace::NextDlvsym()(handle, name, version); },
@@ -270,6 +273,7 @@ uvmtrace_filter_dlvsym(void* handle, const char* name, const char* version, cons
 
 // The function that a dlopen goes on to.
 UVMTRACE_FOR_ASSEMBLER(void*) uvmtrace_choose_dlopen(const char* file, int flags, const void* caller) {
+  if (!uvmtrace::IsRelocated()) return uvmtrace::LibcFunction("dlopen");
   const int host_errno = errno;
   void* const chosen = reinterpret_cast<void*>(uvmtrace::ChooseDlopen(file, flags, caller));
   errno = host_errno;
@@ -277,6 +281,7 @@ UVMTRACE_FOR_ASSEMBLER(void*) uvmtrace_choose_dlopen(const char* file, int flags
 }
 
 UVMTRACE_FOR_ASSEMBLER(void) uvmtrace_note_dlmopen(Lmid_t name_space, const char* file) {
+  if (!uvmtrace::IsRelocated()) return;
   const int host_errno = errno;
   if (name_space != LM_ID_BASE) uvmtrace::NoteNamespace(file);
   uvmtrace_slots_outdated.store(true, std::memory_order_relaxed);

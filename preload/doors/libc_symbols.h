@@ -22,6 +22,9 @@ DlsymFunction NextDlsym();
 DlvsymFunction NextDlvsym();
 DlopenFunction NextDlopen();
 
+// False while the loader is at the libraries behind us: see libc_symbols.cc.
+bool IsRelocated();
+
 // Whether an address lies in this library.
 bool IsOwnAddress(const void* address);
 

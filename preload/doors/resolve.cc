@@ -8,7 +8,7 @@
 
 #include "preload/doors/libc_symbols.h"
 #include "preload/doors/targets.h"
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 
 namespace uvmtrace {
 

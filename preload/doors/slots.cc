@@ -14,7 +14,7 @@
 #include "preload/doors/resolve.h"
 #include "preload/doors/targets.h"
 #include "preload/doors/visibility.h"
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 #include "record/memory.h"
 
 constinit std::atomic<bool> uvmtrace_slots_outdated{false};

@@ -273,12 +273,12 @@ bool IsVariable(const char* name) {
 using Getenv = char* (*)(const char*);
 constinit std::atomic<Getenv> real_getenv{nullptr};
 
-// Another library of the preload list may interpose it as well.
+// The C library's. Found without the loader's help, because its dlsym may call malloc, and a malloc that reads its
+// settings calls getenv.
 Getenv RealGetenv() {
   Getenv real = real_getenv.load(std::memory_order_acquire);
   if (real != nullptr) return real;
-  void* const next = LibcDlsym()(RTLD_NEXT, "getenv");
-  real = reinterpret_cast<Getenv>(next != nullptr && !IsOwnAddress(next) ? next : LibcFunction("getenv"));
+  real = reinterpret_cast<Getenv>(LibcFunction("getenv"));
   real_getenv.store(real, std::memory_order_release);
   return real;
 }
@@ -327,11 +327,13 @@ extern "C" __attribute__((visibility("default"))) int InitializeInjectionNvtx2(
   return installed ? 1 : 0;
 }
 
-// Before the C library's for everything in the process; a sanitizer's or another tool's, behind us, is called in turn.
+// Stands before the C library's for everything in the process. May run at any time: before constructors, in a signal
+// handler, and before this library is relocated. Then, as for any name but NVTX's, it is the C library's function and
+// nothing else.
 extern "C" __attribute__((visibility("default"))) char* getenv(const char* name) noexcept {
   using namespace uvmtrace;
   char* const value = RealGetenv()(name);
-  if (!IsVariable(name)) return value;
+  if (!IsVariable(name) || !IsRelocated()) return value;
   const int host_errno = errno;
   char* const own = OwnPath();
   char* answer = value;

@@ -1,15 +1,11 @@
 #include "preload/session/session.h"
 
 #include <errno.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,9 +27,10 @@
 #include "preload/stacks/python_stack.h"
 #include "preload/stacks/stack.h"
 #include "record/diagnostics.h"
+#include "record/os/futex.h"
+#include "record/os/thread_start.h"
 #include "record/recorder.h"
 #include "record/run_id.h"
-#include "record/thread_start.h"
 
 namespace uvmtrace {
 
@@ -69,14 +66,10 @@ struct Session {
 };
 constinit Session session;
 
-long Futex(void* word, int operation, uint32_t value, const timespec* timeout) {
-  return syscall(SYS_futex, word, operation | FUTEX_PRIVATE_FLAG, value, timeout, nullptr, 0);
-}
-
 template <typename State>
 void Publish(std::atomic<State>* word, State state) {
   word->store(state, std::memory_order_release);
-  Futex(word, FUTEX_WAKE, INT_MAX, nullptr);
+  FutexWakeAll(word);
 }
 
 // Waits until `word` is no longer `busy`, at most kWaitMs. Returns what it is then.
@@ -88,9 +81,7 @@ State WaitWhile(std::atomic<State>* word, State busy) {
   while (seen == busy) {
     const uint64_t now_ns = NowNs();
     if (now_ns >= deadline_ns) break;
-    const uint64_t left_ns = deadline_ns - now_ns;
-    const timespec timeout{static_cast<time_t>(left_ns / 1'000'000'000), static_cast<long>(left_ns % 1'000'000'000)};
-    Futex(word, FUTEX_WAIT, static_cast<uint32_t>(busy), &timeout);
+    FutexWait(word, static_cast<uint32_t>(busy), deadline_ns - now_ns);
     seen = word->load(std::memory_order_acquire);
   }
   return seen;

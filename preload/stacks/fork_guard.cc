@@ -5,10 +5,10 @@
 #include <unistd.h>
 
 #include "preload/stacks/stack.h"
-#include "record/futex.h"
-#include "record/loader_work.h"
+#include "record/os/futex.h"
+#include "record/os/loader_work.h"
 #include "record/recorder.h"
-#include "record/thread_start.h"
+#include "record/os/thread_start.h"
 
 namespace uvmtrace {
 namespace {

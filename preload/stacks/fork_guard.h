@@ -11,7 +11,7 @@
 #include <atomic>
 #include <cstdint>
 
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 
 namespace uvmtrace {
 

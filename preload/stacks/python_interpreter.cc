@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "preload/doors/libc_symbols.h"
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 
 namespace uvmtrace {
 

@@ -4,7 +4,7 @@
 #include <new>
 #include <string_view>
 
-#include "record/futex.h"
+#include "record/os/futex.h"
 #include "record/hash_index.h"
 #include "record/recorder.h"
 

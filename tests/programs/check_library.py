@@ -8,6 +8,8 @@ import re
 import subprocess
 import sys
 
+# Of machine code. Every hook adds to it, and every process that preloads the library maps it.
+TEXT_LIMIT = 600_000
 STATIC_TLS_LIMIT = 64  # the static block's surplus is shared by every library of the process
 ALLOWED_NEEDED = {"libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "libgcc_s.so.1", "ld-linux-x86-64.so.2",
                   "ld-linux-aarch64.so.1"}
@@ -44,6 +46,10 @@ def main():
     check("SYMBOLIC" not in dynamic, "is not bound to itself: another preloaded library may stand before it")
     check("NODELETE" in dynamic, "is never unloaded")
     check("TEXTREL" not in dynamic, "has no text relocations")
+
+    sections = re.findall(r"\] (\.\w+)\s+\w+\s+\w+\s+\w+\s+(\w+)", output("readelf", "-SW", library))
+    sizes = {name: int(size, 16) for name, size in sections}
+    check(sizes[".text"] < TEXT_LIMIT, f".text has {sizes['.text']} bytes, under {TEXT_LIMIT} (.rodata {sizes['.rodata']})")
 
     # One entry is the compiler's own frame_dummy, the other looks at the callers' slots: preload/doors/slots.cc.
     init_array = re.search(r"INIT_ARRAYSZ\)\s+(\d+)", dynamic)

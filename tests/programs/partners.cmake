@@ -32,6 +32,14 @@ set_target_properties(partner_neighbour PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${li
 target_link_options(partner_opens_by_name PRIVATE LINKER:--enable-new-dtags)
 set_target_properties(partner_opens_by_name PROPERTIES SKIP_BUILD_RPATH OFF BUILD_RPATH "$ORIGIN/beside")
 
+uvmtrace_partner_library(resolvers resolvers)
+foreach(way getenv dlsym cuda_name dlvsym dlopen)
+  uvmtrace_partner_library(chosen_by_${way} chosen partner_resolvers)
+  target_compile_definitions(partner_chosen_by_${way} PRIVATE CHOSEN=chosen_by_${way})
+  target_link_options(partner_chosen_by_${way} PRIVATE LINKER:-z,now)
+  uvmtrace_partner_host(chosen_by_${way}_host chosen_host partner_chosen_by_${way})
+endforeach()
+
 uvmtrace_partner_host(probe_host probe_host)
 uvmtrace_partner_host(works_host works_host)
 # Linked whether they need it or not: the reference to `work` is weak.

@@ -103,6 +103,9 @@ CASES = {
     "pointer_variables_bound_at_once": ("works_pointers_now_host", [], STUB, {}),
     "registration_elsewhere": ("works_host", [library("wraps_registration")], run_program.no_file, {}),
     "patcher": ("works_host", [library("ucm_patcher")], both(drivers_own, run_program.no_file), {}),
+    # Asked before this library is relocated.
+    **{f"resolver_{way}": (f"chosen_by_{way}_host", [], run_program.no_file, {})
+       for way in ("getenv", "dlsym", "cuda_name", "dlvsym", "dlopen")},
     # Bound by the linker, in each way.
     "linked_lazily": ("linked_lazy_host", [], linked, {}),
     "linked_at_once": ("linked_now_host", [], linked, {}),

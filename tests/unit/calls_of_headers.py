@@ -29,8 +29,8 @@ def declared(compiler, include, *definitions):
 
 def rows(preload):
     found = set()
-    for name in ("calls/calls_driver_memory.inc", "calls/calls_driver_objects.inc", "calls/calls_runtime.inc", "calls/calls_making.inc",
-                 "calls/calls_making_driver.inc", "doors/lookups.inc"):
+    for name in ("calls/calls_driver_memory.inc", "calls/calls_driver_objects.inc", "calls/calls_runtime_memory.inc",
+                 "calls/calls_runtime_objects.inc", "calls/calls_making.inc", "calls/calls_making_driver.inc", "doors/lookups.inc"):
         with open(os.path.join(preload, name)) as file:
             for twin, symbol in re.findall(r"^UVMTRACE_(?:CALL|LOOKUP)(?:_UNCHECKED)?(_PT[DS][SZ])?\(\w+, (\w+)", file.read(), re.M):
                 found.add(symbol)

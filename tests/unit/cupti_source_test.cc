@@ -362,10 +362,12 @@ TEST(CuptiSource, AThreadThatDeliversStaysTheProgramsOwn) {
       threads.emplace_back([&, i] {
         const bool calls = i < 4;
         pthread_setname_np(pthread_self(), calls ? "calls" : "delivers");
-        if (calls) Recorder::Get().Record(ApiCallEvent{});
+        ApiCallEvent call;
+        call.start_ns = NowNs();
+        if (calls) Recorder::Get().Record(call);
         deliver();
-        // What the thread records itself goes to its own ring again. A source's would hold sixteen times as much.
-        for (int call = 0; calls && call < 2; ++call) Recorder::Get().Record(ApiCallEvent{});
+        // What the thread records itself goes to its own ring again.
+        for (int again = 0; calls && again < 2; ++again) Recorder::Get().Record(call);
       });
     }
     for (std::thread& thread : threads) thread.join();

@@ -1,5 +1,6 @@
 // Full rings, full disks, forks and kills: nothing is lost without being counted.
 #include <fcntl.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -285,6 +286,45 @@ TEST_F(FailureTest, AnExitFromASignalHandlerIsNotHeldUpByItsOwnThreadsLock) {
     ASSERT_EQ(ended, child) << "round " << i << " hangs";
     ASSERT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 7) << status;
     ReadTrace(path);  // and the file is whole
+  }
+}
+
+sigjmp_buf jump_out;
+
+// Deeper on the stack than the recording that was left.
+__attribute__((noinline)) void RecordDeeper(int depth, int events) {
+  volatile char stack[512] = {};
+  if (depth > 0) return RecordDeeper(depth - 1, events + stack[depth]);
+  for (int i = 0; i < events; ++i) Recorder::Get().Record(ApiCallEvent());
+}
+
+// Garbage collectors and interpreters leave a fault's handler by siglongjmp. Here the fault is in the copy into the
+// ring.
+TEST_F(FailureTest, ARecordingThatAHandlerJumpedOutOfEndsNoOtherOfItsThread) {
+  for (const bool deeper : {false, true}) {
+    const std::string path = path_ + (deeper ? ".deeper" : "");
+    const int status = InChild([&] {
+      ASSERT_TRUE(Recorder::Get().Start(Options(path)));
+      Recorder::Get().Record(ApiCallEvent());
+      signal(SIGSEGV, [](int) { siglongjmp(jump_out, 1); });
+      const void* const no_page = mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (sigsetjmp(jump_out, 1) == 0) {
+        Recorder::Get().Record(ApiCallEvent(), {static_cast<const uint64_t*>(no_page), 4});
+        FAIL() << "there was no fault";
+      }
+      signal(SIGSEGV, SIG_DFL);
+      if (deeper) {
+        RecordDeeper(20, 500);
+      } else {
+        for (int i = 0; i < 500; ++i) Recorder::Get().Record(ApiCallEvent());
+      }
+      EXPECT_TRUE(Recorder::Get().Close(10'000));
+    });
+    EXPECT_TRUE(ExitedWell(status));
+    Totals totals = Count(ReadTrace(path));
+    // From deeper down it looks at first as if the handler were still at work.
+    EXPECT_EQ(totals.lost["api_calls"], deeper ? 65u : 1u);
+    EXPECT_EQ(totals.api_calls + totals.lost["api_calls"], 502u);
   }
 }
 

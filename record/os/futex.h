@@ -12,17 +12,19 @@
 #include <atomic>
 #include <cstdint>
 
+#include "record/os/clocks.h"
+
 namespace uvmtrace {
 
 // Returns when woken, when the word is not `expected`, after the timeout, or for no reason: callers look again.
-inline void FutexWait(std::atomic<uint32_t>* word, uint32_t expected, uint64_t timeout_ns) {
+inline void FutexWait(void* word, uint32_t expected, uint64_t timeout_ns) {
   const int saved_errno = errno;
   timespec timeout = {static_cast<time_t>(timeout_ns / 1'000'000'000u), static_cast<long>(timeout_ns % 1'000'000'000u)};
   syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &timeout, nullptr, 0);
   errno = saved_errno;
 }
 
-inline void FutexWakeAll(std::atomic<uint32_t>* word) {
+inline void FutexWakeAll(void* word) {
   const int saved_errno = errno;
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, nullptr, nullptr, 0);
   errno = saved_errno;
@@ -54,16 +56,11 @@ class ShortLock {
 
   // Another number in each thread.
   static uintptr_t Self() { return reinterpret_cast<uintptr_t>(__builtin_thread_pointer()); }
-  static uint64_t Now() {
-    timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
-  }
 
   __attribute__((noinline)) bool LockContended() {
-    const uint64_t deadline_ns = Now() + kWaitNs;
+    const uint64_t deadline_ns = NowNs() + kWaitNs;
     while (word_.exchange(kContended, std::memory_order_acquire) != kFree) {
-      const uint64_t now_ns = Now();
+      const uint64_t now_ns = NowNs();
       if (holder_.load(std::memory_order_relaxed) == Self() || now_ns >= deadline_ns) return false;
       FutexWait(&word_, kContended, deadline_ns - now_ns);
     }

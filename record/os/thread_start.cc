@@ -1,8 +1,8 @@
-#include "record/thread_start.h"
+#include "record/os/thread_start.h"
 
 #include <atomic>
 
-#include "record/futex.h"
+#include "record/os/futex.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {

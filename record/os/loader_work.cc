@@ -1,11 +1,11 @@
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <atomic>
 
-#include "record/futex.h"
+#include "record/os/futex.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {
