@@ -17,6 +17,7 @@
 
 #include "record/diagnostics.h"
 #include "record/os/clocks.h"
+#include "record/os/loader_work.h"
 #include "record/os/thread_start.h"
 #include "record/proc_file.h"
 

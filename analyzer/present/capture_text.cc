@@ -235,30 +235,6 @@ std::string WindowCheck(const Capture& capture) {
 
 }  // namespace
 
-// What was recorded in windows beside what was reconstructed: a check, and part of no total.
-std::string WindowCheck(const Capture& capture) {
-  const Reconstruction& told = capture.reconstruction();
-  std::string text = fmt::format("{} of {} in all, in which migrations were recorded",
-                                 Plural(capture.migration_windows(), "window", "windows"),
-                                 FormatDuration(capture.migration_windows_ns()));
-  if (told.window_bytes() == 0) return text + ": nothing moved in them";
-  text += fmt::format(": {:.2f} % of these {} were reconstructed alike",
-                      100 * static_cast<double>(told.window_agreed_bytes()) / static_cast<double>(told.window_bytes()),
-                      FormatBytes(told.window_bytes()));
-  if (told.window_agreed_bytes() < told.window_bytes()) {
-    text += fmt::format(", the others, from {} on, were not", FormatDuration(told.window_since_ns()));
-  }
-  for (const WindowCopies& copies : told.window_copies()) {
-    text += fmt::format("; all copies {} took about {}, at the {} of those",
-                        copies.direction() == "host_to_device" ? "to the GPU" : "to the host",
-                        FormatDuration(copies.estimated_duration_ns()),
-                        FormatRate(copies.duration_ns() == 0 ? 0
-                                                             : static_cast<double>(copies.bytes()) * 1e9 /
-                                                                   static_cast<double>(copies.duration_ns())));
-  }
-  return text;
-}
-
 void WriteCapture(TextWriter* writer) {
   const Report& report = writer->report();
   const Capture& capture = report.capture();

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <thread>
 
-#include "record/loader_work.h"
+#include "record/os/loader_work.h"
 #include "record_test_util.h"
 
 namespace uvmtrace {
