@@ -98,7 +98,7 @@ void ChunkWriter::AddEvent(EventType type, const void* event, size_t event_bytes
   if (!encoder_.Add(type, event, event_bytes, stack)) {
     session_.losses.Count(LossSource(type), kNoChunkMemoryReason, 1);
   }
-  if (encoder_.DataBytes() + new_stack_bytes_ >= kTargetChunkBytes - 8 * 1024) Write(false);
+  if (encoder_.DataBytes() + new_stack_bytes_ >= kTargetChunkBytes - 8 * 1024) Write(false, 0);
 }
 
 void ChunkWriter::AddClockSample() {
@@ -190,13 +190,11 @@ void ChunkWriter::OnChunkFailed(const ChunkEncoder::RowCounts& rows, const char*
   session_.writing_fails.store(true, std::memory_order_relaxed);
 }
 
-bool ChunkWriter::Write(bool is_last) {
+bool ChunkWriter::Write(bool is_last, uint64_t loader_wait_ns) {
   now_ns_ = NowNs();
   if (has_program_counters_ || everything_) {
-    // Not waited for but at the end: the host thread that starts the recorder is at the loader itself, and waits for
-    // the first chunk.
     uint32_t lost = 0;
-    has_program_counters_ = !mappings_.Update(now_ns_, is_last ? LoaderWork::kWaitNs : 0, &lost);
+    has_program_counters_ = !mappings_.Update(now_ns_, loader_wait_ns, &lost);
     if (lost != 0) session_.losses.Count("mappings", "no memory left for another mapping", lost);
   }
   const bool everything = everything_ || session_.file.bytes_written() >= restart_at_bytes_;
@@ -245,7 +243,9 @@ void ChunkWriter::WriteIfDue(bool asked) {
   // Clock samples alone are no reason for a chunk: an idle program's trace does not grow.
   const uint64_t rows = encoder_.rows().Total() - encoder_.rows().of[static_cast<int>(EventType::kClockSample)];
   // Program counters whose mappings could not be looked for are.
-  if (rows != 0 || HasNewDefinitions() || has_program_counters_ || (everything_ && retry_ns_ != 0)) Write(false);
+  if (rows != 0 || HasNewDefinitions() || has_program_counters_ || (everything_ && retry_ns_ != 0)) {
+    Write(false, asked ? kFlushLoaderWaitNs : 0);
+  }
 }
 
 }  // namespace uvmtrace

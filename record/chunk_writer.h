@@ -35,13 +35,16 @@ class ChunkWriter {
   // Counts what was left out because of UVMTRACE_MAX_MB.
   void CountLosses();
 
-  // Encodes and writes what has gathered. False if it could not be written: its events are then counted as lost.
-  bool Write(bool is_last);
+  // Encodes and writes what has gathered. Waits at most `loader_wait_ns` for another thread that is at the loader.
+  // False if it could not be written: its events are then counted as lost.
+  bool Write(bool is_last, uint64_t loader_wait_ns);
   // Writes if there is a reason to, and not soon after a write that failed unless it was asked for.
   void WriteIfDue(bool asked);
 
  private:
   static constexpr uint64_t kRetryNs = 1'000'000'000;
+  // Whoever asks for a flush may be killed right afterwards: what its call stacks need must be in the file by then.
+  static constexpr uint64_t kFlushLoaderWaitNs = 100'000'000;
 
   void OnNamedAnnotation(const void* event, size_t event_bytes, const uint64_t* tail, size_t tail_words);
   void AddEvent(EventType type, const void* event, size_t event_bytes, uint32_t stack);

@@ -17,6 +17,7 @@
 
 #include "record/diagnostics.h"
 #include "record/os/clocks.h"
+#include "record/os/loader_work.h"
 #include "record/os/thread_start.h"
 #include "record/proc_file.h"
 
@@ -152,7 +153,8 @@ void Writer::Run() {
   chunks_.Prepare();
   now_ns_ = NowNs();
   next_housekeeping_ns_ = now_ns_ + kHousekeepingNs;
-  const bool started = chunks_.Write(false);
+  // The host thread that starts the recorder may be at the loader itself, and waits for this chunk.
+  const bool started = chunks_.Write(false, 0);
   session_.start.store(started ? Session::kStarted : Session::kStartFailed, std::memory_order_release);
   FutexWakeAll(&session_.start);
 
@@ -174,7 +176,7 @@ void Writer::Run() {
         pthread_detach(thread);
     }
     if (closing) {
-      if (!chunks_.Write(true)) {
+      if (!chunks_.Write(true, LoaderWork::kWaitNs)) {
         Log(LogLevel::kWarn, "the trace %s lacks its end: %s. %llu events are lost.", session_.file.path(),
             "its last chunk could not be written", static_cast<unsigned long long>(session_.losses.Pending()));
       }
