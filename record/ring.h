@@ -50,6 +50,7 @@ class Ring {
                   uintptr_t frame = 1) {
     if (busy_frame_.load(std::memory_order_relaxed) != 0) return PushResult::kInterrupted;
     busy_frame_.store(frame, std::memory_order_relaxed);
+    interruptions_ = 0;
     std::atomic_signal_fence(std::memory_order_seq_cst);
 
     const size_t bytes = sizeof(RecordHeader) + event_bytes + tail.size_bytes();
@@ -141,7 +142,7 @@ class Ring {
   std::atomic<uint64_t> head_{0};
   uint64_t known_consumed_ = 0;
   std::atomic<uintptr_t> busy_frame_{0};  // of the Push that is under way
-  uint32_t interruptions_ = 0;
+  uint32_t interruptions_ = 0;             // of that Push
   std::atomic<uint64_t> lost_[kLossReasonCount][kEventTypeCount] = {};
   alignas(128) std::atomic<uint64_t> consumed_{0};
 };
