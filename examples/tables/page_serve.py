@@ -38,7 +38,7 @@ def serve(runner, scale, traced):
             if scale == "ci" or way == "managed-faults":  # importing PyTorch takes longer than the rest
                 traces.append(traced_row(runner, "serve.py", [*size, *SERVE_ARGUMENTS[way]], f"serve {way}", label, False))
         for kind in ("zero-copy", "managed") if has_torch else ():
-            traces.append(traced_row(runner, "weights_in_place.py", ["--weights", kind, "--layers", 8], f"weights {kind}",
+            traces.append(traced_row(runner, "weights_in_place.py", ["--weights", kind, "--layers", 4], f"weights {kind}",
                                      f"weights {kind}", False))
         lines += ["## What the tracer says", *table(TRACED_COLUMNS, traces)]
     return lines, {"serve.svg": plot.bars("serve: tokens per second", [
@@ -53,9 +53,9 @@ SERVE_ARGUMENTS = {"managed-faults": ["--kv", "managed", "--fetch", "faults"],
 
 def weights_in_place(runner, has_torch):
     if not has_torch:
-        return ["", "Not run here, because it needs PyTorch and a GPU:", "", "    weights_in_place.py --layers 8"]
+        return ["", "Not run here, because it needs PyTorch and a GPU:", "", "    weights_in_place.py --layers 4"]
     try:
-        rows = runner.run("weights_in_place.py", ["--layers", 8], "weights")
+        rows = runner.run("weights_in_place.py", ["--layers", 4], "weights")
     except running.Failed as failed:
         return ["", f"failed: {failed}"]
     return table(("weights", *WEIGHT_NUMBERS), [[row["weights"], *(row[name] for name in WEIGHT_NUMBERS)] for row in rows])
