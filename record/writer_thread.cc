@@ -176,7 +176,7 @@ void Writer::Run() {
         pthread_detach(thread);
     }
     if (closing) {
-      if (!chunks_.Write(true, LoaderWork::kWaitNs)) {
+      if (!chunks_.Write(true, LoaderWork::kLastWaitNs)) {
         Log(LogLevel::kWarn, "the trace %s lacks its end: %s. %llu events are lost.", session_.file.path(),
             "its last chunk could not be written", static_cast<unsigned long long>(session_.losses.Pending()));
       }

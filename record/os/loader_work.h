@@ -13,6 +13,8 @@ namespace uvmtrace {
 class LoaderWork {
  public:
   static constexpr uint64_t kWaitNs = 500'000'000;
+  // Of the writer's last chunk: the process waits for it, and no longer than half a second.
+  static constexpr uint64_t kLastWaitNs = 200'000'000;
   // Of a host thread that looks something up once: another may be starting the sources for longer.
   static constexpr uint64_t kLookupWaitNs = 20'000'000;
 

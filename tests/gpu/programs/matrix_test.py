@@ -85,10 +85,10 @@ class Runs(unittest.TestCase):
         code = ("import os, pathlib, subprocess, sys; child = subprocess.Popen(['sleep', '300']);"
                 f"pathlib.Path({str(self.out)!r}, f'child.{{os.getpid()}}').write_text(str(child.pid)); child.wait()")
         start = time.monotonic()
-        rows, problems = self.run_matrix(python(code, "hangs", limit_seconds=1.0), known_bytes())
-        self.assertLess(time.monotonic() - start, 40)
+        rows, problems = self.run_matrix(python(code, "hangs", limit_seconds=4.0), known_bytes())
+        self.assertLess(time.monotonic() - start, 60)
         self.assertEqual([row["state"] for row in rows], ["hangs", "ran"])
-        self.assertIn("hangs hangs: untraced: not finished after 1 s", problems)
+        self.assertIn("hangs hangs: untraced: not finished after 4 s", problems)
         children = [int(path.read_text()) for path in self.out.glob("child.*")]
         self.assertEqual(len(children), 3)  # with the audit, untraced, traced
         time.sleep(0.1)
@@ -96,9 +96,9 @@ class Runs(unittest.TestCase):
 
     def test_a_program_that_hangs_only_when_traced_is_a_difference(self):
         (row,), problems = self.run_matrix(
-            python("import os, time; time.sleep(100 * ('LD_PRELOAD' in os.environ))", limit_seconds=1.0), rounds=3)
+            python("import os, time; time.sleep(100 * ('LD_PRELOAD' in os.environ))", limit_seconds=4.0), rounds=3)
         self.assertEqual((row["pairs"], row["differences"]), (1, {"exit status": 1}))
-        self.assertIn("not finished after 1 s", self.told())
+        self.assertIn("not finished after 4 s", self.told())
 
     def test_what_is_not_there_is_a_row_with_the_reason(self):
         missing = Program("missing", ("/nonexistent/program",), "a test")
