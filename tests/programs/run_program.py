@@ -397,7 +397,7 @@ CASES = {
     "launched_from_a_path_with_blanks": ("runtime_host", ["exit3"], one_clean_work, {"launcher": "a folder: mine"}),
     "foreign_file": ("runtime_host", ["normal"], both(warned("is not a trace"), foreign_file_untouched),
                      {"stderr": True, "prepare": foreign_file}),
-    "file_size": ("call_sites_host", ["cost"], stops_growing, {"env": {"UVMTRACE_MAX_MB": "1"}}),
+    "file_size": ("call_sites_host", ["cost"], stops_growing, {"env": {"UVMTRACE_MAX_MB": "1", "UVMTRACE_BUFFER_MB": "1024"}}),
     "launched_sigterm": ("runtime_host", ["sigterm"], unclean_work, {"launcher": True}),
 }
 
