@@ -189,7 +189,7 @@ bool StartRecording() {
     return false;
   }
   if (!session.fork_handler.exchange(true)) {
-    GuardForks(&AfterForkInChild);
+    AfterForksInChildren(&AfterForkInChild);
     at_quick_exit(&FinishSession);
   }
   const LoaderWork loader;

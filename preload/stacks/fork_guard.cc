@@ -7,8 +7,8 @@
 #include "preload/stacks/stack.h"
 #include "record/os/futex.h"
 #include "record/os/loader_work.h"
-#include "record/recorder.h"
 #include "record/os/thread_start.h"
+#include "record/recorder.h"
 
 namespace uvmtrace {
 namespace {
@@ -24,7 +24,7 @@ struct alignas(64) Walkers {
 constexpr size_t kWalkerWords = 16;
 constinit Walkers walkers[kWalkerWords];
 
-void (*child_handler)() = nullptr;
+constinit std::atomic<void (*)()> child_handler{nullptr};
 // Of the thread that forks.
 __thread bool holds_loader __attribute__((tls_model("initial-exec"))) = false;
 __thread bool walkers_gone __attribute__((tls_model("initial-exec"))) = false;
@@ -41,7 +41,7 @@ void BeforeFork() {
   const uint64_t deadline_ns = NowNs() + kWaitNs;
   WaitForThreadStarts(deadline_ns);
   const uint64_t now_ns = NowNs();
-  holds_loader = AcquireLoader(deadline_ns > now_ns ? deadline_ns - now_ns : 0);
+  holds_loader = AcquireLoaderForFork(deadline_ns > now_ns ? deadline_ns - now_ns : 0);
   forking.fetch_add(1, std::memory_order_seq_cst);
   // A walk takes microseconds.
   while (!(walkers_gone = NobodyWalks()) && NowNs() < deadline_ns) sched_yield();
@@ -63,7 +63,12 @@ void Reset() {
 void AfterForkInChild() {
   Reset();
   if (!walkers_gone) DistrustUnwinder();
-  child_handler();
+  if (void (*const handler)() = child_handler.load(std::memory_order_acquire)) handler();
+}
+
+// Before main: a thread may look for callers in the loader's list before the session starts, while another one forks.
+__attribute__((constructor)) void GuardFromTheStart() {
+  pthread_atfork(&BeforeFork, &AfterForkInParent, &AfterForkInChild);
 }
 
 }  // namespace
@@ -94,10 +99,7 @@ StackWalk::~StackWalk() {
   pthread_setcancelstate(saved_cancel_state_, nullptr);
 }
 
-void GuardForks(void (*in_child)()) {
-  child_handler = in_child;
-  pthread_atfork(&BeforeFork, &AfterForkInParent, &AfterForkInChild);
-}
+void AfterForksInChildren(void (*in_child)()) { child_handler.store(in_child, std::memory_order_release); }
 
 void ForgetForkGuard() {
   Reset();

@@ -32,8 +32,9 @@ class StackWalk {
   int saved_cancel_state_;
 };
 
-// From now on forks wait, and `in_child` runs in every forked child before fork returns. Once in a process's life.
-void GuardForks(void (*in_child)());
+// Forks wait from the time on at which this library is loaded. From now on `in_child` runs in every forked child before
+// fork returns.
+void AfterForksInChildren(void (*in_child)());
 
 // In a child that was made past fork's handlers: nobody waited for it.
 void ForgetForkGuard();

@@ -31,8 +31,8 @@ class LoaderWork {
   const bool owner_;
 };
 
-// What LoaderWork does, for fork's handlers.
-bool AcquireLoader(uint64_t wait_ns);
+// What LoaderWork does, for fork's handlers. Others wait for a fork as long as it takes, up to kWaitNs.
+bool AcquireLoaderForFork(uint64_t wait_ns);
 void ReleaseLoader();
 // In a forked child.
 void ResetLoader();

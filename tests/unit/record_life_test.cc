@@ -116,7 +116,7 @@ TEST_F(RecorderTest, ALibraryOpenedLaterIsMappedBeforeTheChunkOfItsStacksEnds) {
 
 // A program that ran out of memory is killed right after the flush: its call stacks must have their libraries by then.
 TEST_F(RecorderTest, AFlushWaitsForTheLoaderSoThatStacksHaveTheirLibraries) {
-  AcquireLoader(0);
+  AcquireLoaderForFork(0);
   Start();
   const uint64_t here = reinterpret_cast<uint64_t>(&ApiCallSamples);
   Recorder::Get().Record(ApiCallEvent(), std::span<const uint64_t>(&here, 1));
