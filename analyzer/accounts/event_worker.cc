@@ -14,6 +14,8 @@ constexpr uint64_t kMaximumPartBytes = uint64_t{1} << 31;
 // record, residency is not told.
 constexpr uint64_t kMaximumBlocksAhead = uint64_t{1} << 18;
 constexpr uint64_t kBlocksOfRecord = 16;
+// Of one chunk.
+constexpr size_t kMaximumTouches = 4096;
 
 // What a trace calls its source can only be one that records.
 size_t SourceIndex(uint32_t source) { return source < static_cast<uint32_t>(EventSource::kReconstructed) ? source : 0; }
@@ -43,6 +45,7 @@ void ChunkFindings::Clear() {
   shares.clear();
   replays.clear();
   busy.clear();
+  touches.clear();
   for (auto& rows : migrated) rows.clear();
 }
 
@@ -121,8 +124,9 @@ void EventWorker::Read(std::string_view fields, ChunkFindings* findings) {
           return ReadReplays(batch_, findings);
         case EventKind::kCpuFaults:
           DecodeColumns(kind, message, &batch_,
-                        Columns({cpu_faults::kStart, cpu_faults::kAddress, cpu_faults::kPc, cpu_faults::kTid}));
-          return ReadCpuFaults(batch_);
+                        Columns({cpu_faults::kStart, cpu_faults::kAddress, cpu_faults::kPc, cpu_faults::kAccess,
+                                 cpu_faults::kTid}));
+          return ReadCpuFaults(batch_, findings);
         case EventKind::kMigrations:
           DecodeColumns(kind, message, &batch_);
           return ReadMigrations(batch_, findings);
@@ -269,9 +273,26 @@ void EventWorker::ReadReplays(const ColumnBatch& batch, ChunkFindings* findings)
   }
 }
 
-void EventWorker::ReadCpuFaults(const ColumnBatch& batch) {
+void EventWorker::SeeTouch(const KernelTouch& touch, ChunkFindings* findings) {
+  if (timeline_.kernel_runs.empty() || (*timeline_.versions)[touch.version].kind != MemoryKind::kManaged) return;
+  for (const auto& [device, runs] : timeline_.kernel_runs) {
+    if (KernelsOf(device).SetAt(touch.first_ns) == NameSets::kNone) continue;
+    runs.ForEach(touch.first_ns, touch.first_ns + 1, [&](const KernelRun& run) {
+      // In doubt about the clocks it was not running.
+      if (run.start_ns + KernelTouch::kClockErrorNs > touch.first_ns ||
+          run.end_ns < touch.first_ns + KernelTouch::kClockErrorNs || findings->touches.size() >= kMaximumTouches) {
+        return;
+      }
+      findings->touches.push_back(touch);
+      findings->touches.back().kernel = run;
+    });
+  }
+}
+
+void EventWorker::ReadCpuFaults(const ColumnBatch& batch, ChunkFindings* findings) {
   const auto addresses = batch[cpu_faults::kAddress];
   const auto pcs = batch[cpu_faults::kPc];
+  const auto accesses = batch[cpu_faults::kAccess];
   const auto tids = batch[cpu_faults::kTid];
   const auto times = Times(batch, cpu_faults::kStart);
   const bool queue = batch.source == kQueue;
@@ -285,6 +306,14 @@ void EventWorker::ReadCpuFaults(const ColumnBatch& batch) {
     if (place.version != AllocationVersions::kNone) {
       sums_.touched.Touch(addresses[row], place.version, place.cell.account);
       Use(place.version, time_ns);
+      KernelTouch touch;
+      touch.granule = addresses[row] / KernelTouch::kGranuleBytes;
+      touch.address = addresses[row];
+      touch.pc = pcs[row];
+      touch.first_ns = time_ns;
+      touch.version = place.version;
+      touch.written = accesses[row] == static_cast<uint64_t>(Access::kWrite);
+      SeeTouch(touch, findings);
     }
     if (SharedPageSums* page = SharedPageAt(addresses[row])) ++page->cpu_faults;
     if (queue) sums_.cpu_fault_sites.Add({pcs[row], static_cast<uint32_t>(tids[row]), place.cell.account});

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "analyzer/accounts/event_sums.h"
+#include "analyzer/accounts/kernel_touches.h"
 #include "analyzer/accounts/migration_order.h"
 #include "analyzer/accounts/service_batches.h"
 #include "analyzer/read/chunk.h"
@@ -51,6 +52,7 @@ struct ChunkFindings {
   std::vector<BatchShare> shares;
   std::vector<Replay> replays;
   std::vector<Busy> busy;
+  std::vector<KernelTouch> touches;
   std::array<std::vector<MigratedPart>, kMigrationOrders> migrated;
 
   void Clear();
@@ -91,6 +93,8 @@ class EventWorker {
   DeviceSums& DeviceOf(int32_t ordinal);
   Place PlaceOf(uint64_t address, uint64_t time_ns, int32_t device);
   void Use(uint32_t version, uint64_t time_ns);
+  // Touches of the CPU while a kernel runs.
+  void SeeTouch(const KernelTouch& touch, ChunkFindings* findings);
   // Null if no page there is shared.
   SharedPageSums* SharedPageAt(uint64_t address) {
     if (sums_.shared_pages.empty()) return nullptr;
@@ -99,7 +103,7 @@ class EventWorker {
   }
   void ReadGpuFaults(const ColumnBatch& batch, ChunkFindings* findings);
   void ReadReplays(const ColumnBatch& batch, ChunkFindings* findings);
-  void ReadCpuFaults(const ColumnBatch& batch);
+  void ReadCpuFaults(const ColumnBatch& batch, ChunkFindings* findings);
   void ReadMigrations(const ColumnBatch& batch, ChunkFindings* findings);
   void ReadRegionEvents(const ColumnBatch& batch);
   void AddMigration(const MigrationEvent& event, EventSource source, ChunkFindings* findings);

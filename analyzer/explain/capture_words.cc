@@ -11,9 +11,13 @@
 namespace uvmtrace::analyzer {
 namespace {
 
-// Below both of these the difference is one of timing: the last records of one side, the last sample of the other.
-constexpr double kCompleteShare = 0.995;
-constexpr uint64_t kNegligibleBytes = uint64_t{1} << 20;
+bool Lost(const Capture& capture, const std::string& source) {
+  return std::any_of(capture.lost().begin(), capture.lost().end(), [&source](const LostRow& row) {
+    return row.source() == source && !IsMissingBytes(row) && row.count() > 0;
+  });
+}
+
+}  // namespace
 
 const SourceRow* SourceOf(const Capture& capture, const std::string& name, const std::string& state) {
   for (const SourceRow& row : capture.sources()) {
@@ -29,15 +33,7 @@ const LostRow* MissingBytesOf(const Capture& capture) {
   return nullptr;
 }
 
-bool Lost(const Capture& capture, const std::string& source) {
-  return std::any_of(capture.lost().begin(), capture.lost().end(), [&source](const LostRow& row) {
-    return row.source() == source && !IsMissingBytes(row) && row.count() > 0;
-  });
-}
-
 bool LostOnTheWayToTheFile(const Capture& capture) { return capture.bad_chunks() > 0 || Lost(capture, "migrations"); }
-
-}  // namespace
 
 bool IsMissingBytes(const LostRow& row) { return row.reason().rfind("bytes that ", 0) == 0; }
 

@@ -206,6 +206,7 @@ std::string PlaceOf(const SiteRow& site) {
                ? "variable " + site.name()
                : fmt::format("variable {}, {}", site.name(), PlaceOf(site.site()));
   }
+  if (site.kind() == "system") return site.site();  // no frame: a mapping's name
   if (site.site().empty()) return site.key() == "unattributed" ? "memory of no known allocation" : "no stack recorded";
   return PlaceOf(site.site());
 }

@@ -15,6 +15,8 @@ namespace {
 
 constexpr double kWorthTheFirstSentence = 0.02;  // of the GPU's time, or of the run
 
+constexpr uint64_t kWorthACopy = uint64_t{1} << 20;
+
 // A cost that may be the largest of the run.
 struct Cost {
   uint64_t time_ns = 0;
@@ -102,7 +104,8 @@ std::string NothingMuch(const Evidence& evidence) {
   }
   uint64_t copied = 0;
   for (const char* way : {"copy", "pinned_copy", "pageable_copy"}) copied += evidence.TrafficBytes(way, "");
-  if (copied > 0) parts.push_back(fmt::format("{} were copied", FormatBytes(copied)));
+  if (copied >= kWorthACopy || (copied > 0 && parts.empty()))
+    parts.push_back(fmt::format("{} were copied", FormatBytes(copied)));
   if (parts.empty())
     return "This trace holds no allocation, no copy and no fault: 0 calls of a kind that moves memory.";
   const std::string run = evidence.run_ns() > 0 ? fmt::format(" in {}", FormatDuration(evidence.run_ns())) : "";

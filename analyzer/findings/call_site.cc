@@ -181,6 +181,11 @@ CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symboli
     result.stack.push_back(result.site);
     return result;
   }
+  if (const std::string* area = process.system_memory.NameOfStack(stack_id)) {
+    result.site = *area;
+    result.stack.push_back(*area);
+    return result;
+  }
   const auto found = process.stacks.find(stack_id);
   if (found == process.stacks.end()) return result;
   const std::vector<std::string>& skipped = symbolizer->options().skipped_frames;

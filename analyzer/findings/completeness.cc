@@ -14,9 +14,6 @@ namespace uvmtrace::analyzer {
 namespace {
 
 constexpr const char* kSource = "exact_counters";
-// Below both of these the difference is one of timing: the last records of one side, the last sample of the other.
-constexpr double kCompleteShare = 0.995;
-constexpr uint64_t kNegligibleBytes = uint64_t{1} << 20;
 
 const SourceStateDefinition* StateOf(const ProcessModel& process, const std::string& name) {
   const auto source = process.sources.find(name);
@@ -29,25 +26,6 @@ uint64_t Missing(uint64_t exact, uint64_t delivered, bool queue) {
   if (queue) return exact - delivered;
   if (exact - delivered <= kNegligibleBytes) return 0;
   return static_cast<double>(delivered) < kCompleteShare * static_cast<double>(exact) ? exact - delivered : 0;
-}
-
-bool LostOnTheWayToTheFile(const Capture& capture) {
-  return capture.bad_chunks() > 0 || std::any_of(capture.lost().begin(), capture.lost().end(),
-                                                 [](const LostRow& row) { return row.source() == "migrations"; });
-}
-
-const SourceRow* SourceOf(const Capture& capture, const std::string& name, const std::string& state) {
-  for (const SourceRow& row : capture.sources()) {
-    if (row.name() == name && row.state() == state) return &row;
-  }
-  return nullptr;
-}
-
-const LostRow* MissingBytesOf(const Capture& capture) {
-  for (const LostRow& row : capture.lost()) {
-    if (IsMissingBytes(row)) return &row;
-  }
-  return nullptr;
 }
 
 // What was recorded in windows beside what was reconstructed.

@@ -97,6 +97,8 @@ std::string HazardName(HazardKind kind) {
       return "unused_prefetch";
     case HazardKind::kRefusedHint:
       return "refused_hint";
+    case HazardKind::kTouchUnderKernel:
+      return "touch_under_kernel";
   }
   return "unknown";
 }
@@ -109,6 +111,7 @@ std::string HazardSeverity(HazardKind kind) {
       return "error";
     case HazardKind::kUnmapUnderKernel:
     case HazardKind::kRefusedHint:
+    case HazardKind::kTouchUnderKernel:
       return "warning";
     default:
       return "cost";
@@ -154,6 +157,11 @@ std::string WhatHappened(HazardKind kind, const HazardRow& row) {
     }
     case HazardKind::kRefusedHint:
       return RefusedHint(row);
+    case HazardKind::kTouchUnderKernel:
+      return fmt::format(
+          "the CPU touched {} while a kernel that used the same 64 KiB of it was running, so nothing had waited for "
+          "that kernel; at least one of the two wrote",
+          Memory(row));
   }
   return "";
 }
@@ -184,6 +192,10 @@ std::string WhatToDo(HazardKind kind, const HazardRow& row) {
     case HazardKind::kRefusedHint:
       if (row.kind() == "managed") return "Check the range and the device that the call is given.";
       return "Prefetch and advise managed memory alone, and look at the result: the call does nothing.";
+    case HazardKind::kTouchUnderKernel:
+      return "Wait for the kernel first (cudaStreamSynchronize, or an event behind it): what the CPU reads, and what "
+             "the kernel finds, depends on who comes first. Where the two use different bytes of those 64 KiB it is no "
+             "race, but the page goes back and forth.";
   }
   return "";
 }

@@ -15,8 +15,9 @@ namespace uvmtrace::analyzer {
 namespace {
 
 constexpr std::array<HazardKind, kHazardKindCount> kInOrder = {
-    HazardKind::kDoubleFree,  HazardKind::kInteriorFree,   HazardKind::kUseAfterFree, HazardKind::kUnmapUnderKernel,
-    HazardKind::kRefusedHint, HazardKind::kUnusedPrefetch, HazardKind::kFreeWaited,
+    HazardKind::kDoubleFree,       HazardKind::kInteriorFree,     HazardKind::kUseAfterFree,
+    HazardKind::kUnmapUnderKernel, HazardKind::kTouchUnderKernel, HazardKind::kRefusedHint,
+    HazardKind::kUnusedPrefetch,   HazardKind::kFreeWaited,
 };
 
 struct Found {
@@ -82,6 +83,15 @@ std::string WhyUsesMayBeMissing(const ProcessModel& process) {
   return "";
 }
 
+// Why a touch of the CPU under a kernel that uses the memory would not be seen; empty: it may be.
+std::string WhyTouchesAreUnseen(const ProcessModel& process) {
+  if (const std::string why = WhyTimesDisagree(process); !why.empty()) return why;
+  if (CpuReadsWithoutAFault(process)) return "the CPU uses the memory of this GPU without a fault";
+  const Knowledge known = WhatIsKnown(process);
+  if (!known.cpu_faults) return "faults of the CPU were not recorded";
+  return known.gpu_faults() ? "" : "faults of GPUs were not recorded";
+}
+
 // Why nothing can be said of this process; empty: something can.
 std::string WhyUnseen(const ProcessModel& process, HazardKind kind) {
   switch (kind) {
@@ -90,6 +100,8 @@ std::string WhyUnseen(const ProcessModel& process, HazardKind kind) {
       return WhyTimesDisagree(process);
     case HazardKind::kUnusedPrefetch:
       return WhyUsesMayBeMissing(process);
+    case HazardKind::kTouchUnderKernel:
+      return WhyTouchesAreUnseen(process);
     case HazardKind::kDoubleFree:
     case HazardKind::kInteriorFree:
     case HazardKind::kUseAfterFree:
@@ -116,6 +128,8 @@ std::string CheckedCalls(HazardKind kind, uint64_t count) {
       return calls("allocation that was prefetched and freed", "allocations that were prefetched and freed");
     case HazardKind::kRefusedHint:
       return calls("call that prefetches or advises", "calls that prefetch or advise");
+    case HazardKind::kTouchUnderKernel:
+      return calls("touch of managed memory by the CPU", "touches of managed memory by the CPU");
   }
   return "";
 }
@@ -131,6 +145,8 @@ std::string NothingFound(HazardKind kind, uint64_t checked) {
       return "nothing that was prefetched to a GPU was freed";
     case HazardKind::kRefusedHint:
       return "nothing was prefetched or advised";
+    case HazardKind::kTouchUnderKernel:
+      return "no fault of the CPU on managed memory was recorded";
     default:
       return "nothing was freed";
   }
@@ -145,12 +161,16 @@ void FillRow(const Run& run, const Found& found, Symbolizer* symbolizer, HazardR
   row->set_count(finding.count);
   const uint64_t started_ns = process.process ? process.process->started_ns : 0;
   row->set_first_ns(finding.first_ns > started_ns ? finding.first_ns - started_ns : 0);
-  const auto function = process.functions.find(place.function);
-  row->set_function(function == process.functions.end() ? "?" : function->second.name);
-  if (place.result != 0) row->set_result(place.result);
-  CallSite site = ResolveCallSite(process, place.stack, symbolizer);
-  row->set_site(site.site);
-  for (std::string& frame : site.stack) row->add_stack(std::move(frame));
+  if (place.kind == HazardKind::kTouchUnderKernel) {
+    row->set_site(SiteOfInstruction(process, place.pc, symbolizer));
+  } else {
+    const auto function = process.functions.find(place.function);
+    row->set_function(function == process.functions.end() ? "?" : function->second.name);
+    if (place.result != 0) row->set_result(place.result);
+    CallSite site = ResolveCallSite(process, place.stack, symbolizer);
+    row->set_site(site.site);
+    for (std::string& frame : site.stack) row->add_stack(std::move(frame));
+  }
   row->set_address(finding.address);
   if (finding.memory_address != 0) {
     row->set_kind(MemoryKindName(place.memory_kind));
@@ -160,10 +180,12 @@ void FillRow(const Run& run, const Found& found, Symbolizer* symbolizer, HazardR
   }
   row->set_freed_by(EndedByName(place.ended_by));
   if (place.freed_stack != 0) row->set_freed_site(ResolveCallSite(process, place.freed_stack, symbolizer).site);
-  if (place.kind == HazardKind::kUnmapUnderKernel || place.kind == HazardKind::kFreeWaited) {
+  const bool under_kernel = place.kind == HazardKind::kUnmapUnderKernel ||
+                            place.kind == HazardKind::kTouchUnderKernel || place.kind == HazardKind::kFreeWaited;
+  if (under_kernel) {
     const auto kernel = process.strings.find(finding.kernel);
     row->set_kernel(kernel == process.strings.end() ? "?" : Demangle(kernel->second));
-    row->set_time_ns(finding.time_ns);
+    if (place.kind != HazardKind::kTouchUnderKernel) row->set_time_ns(finding.time_ns);
     if (finding.ran_on_ns > 0) row->set_ran_on_ns(finding.ran_on_ns);
   }
   if (place.kind == HazardKind::kUnusedPrefetch || place.kind == HazardKind::kRefusedHint) {
@@ -238,7 +260,7 @@ void AddHazards(const Run& run, const ReportOptions& options, Symbolizer* symbol
       reasons.push_back(nobody ? "cannot be seen: " + unseen : "not seen in every process: " + unseen);
     if (shown < found.size()) reasons.push_back(fmt::format("{} of {} places are shown", shown, found.size()));
     if (beyond > 0) reasons.push_back("there were more places than are kept");
-    if (captured > 0) {
+    if (captured > 0 && kind != HazardKind::kTouchUnderKernel) {
       reasons.push_back(fmt::format("{} made while a stream was captured were left out",
                                     captured == 1 ? "1 call" : FormatCount(captured) + " calls"));
     }

@@ -24,6 +24,8 @@ std::string MemoryKindName(MemoryKind kind) {
       return "reserved";
     case MemoryKind::kImported:
       return "imported";
+    case MemoryKind::kSystem:
+      return "system";
     default:
       return "unknown";
   }

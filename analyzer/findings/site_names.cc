@@ -37,6 +37,7 @@ uint32_t HashOf(const std::vector<std::string>& stack) {
 
 std::string SiteKey(MemoryKind kind, const CallSite& site, const std::string& variable) {
   if (!variable.empty()) return fmt::format("{}:variable:{}", MemoryKindName(kind), variable);
+  if (kind == MemoryKind::kSystem) return MemoryKindName(kind) + ":" + site.site;
   if (site.stack.empty()) return MemoryKindName(kind) + ":unknown";
   std::string place = WithoutLine(site.site);
   const size_t open = place.rfind(" (");

@@ -41,6 +41,12 @@ void AddMemory(const SiteMemory& part, SiteMemory* sum) {
   sum->peak_bytes += part.peak_bytes;
   sum->live_allocations += part.live_allocations;
   sum->blocks += part.blocks;
+  sum->call_ns += part.call_ns;
+}
+
+// Physical memory is created by one call and mapped by another; no call makes system memory.
+bool CallsTellTheirTime(MemoryKind kind) {
+  return kind != MemoryKind::kPhysical && kind != MemoryKind::kImported && kind != MemoryKind::kSystem;
 }
 
 std::string PatternOf(const SiteSums& sums, double touched_share) {
@@ -329,9 +335,11 @@ void AddSites(const Run& run, const Knowledge& known, const ReportOptions& optio
     row->set_peak_bytes(sums->memory.peak_bytes);
     row->set_live_bytes(sums->memory.live_bytes);
     row->set_live_allocations(sums->memory.live_allocations);
+    if (CallsTellTheirTime(named->kind)) row->set_call_ns(sums->memory.call_ns);
     SetActivity(sums->activity, known, row);
     if (sums->estimated) row->set_estimated(true);
-    if (named->kind == MemoryKind::kManaged && sums->memory.blocks > 0) {
+    const bool pageable = named->kind == MemoryKind::kManaged || named->kind == MemoryKind::kSystem;
+    if (pageable && sums->memory.blocks > 0) {
       const double share =
           std::min(1.0, static_cast<double>(sums->touched_blocks) / static_cast<double>(sums->memory.blocks));
       row->set_touched_share(share);

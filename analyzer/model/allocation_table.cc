@@ -65,6 +65,26 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
   return outcome;
 }
 
+void AllocationTable::AddSystemMemory(uint64_t base, uint64_t end, uint64_t from_ns, uint64_t until_ns,
+                                      uint32_t stack) {
+  if (versions_.size() >= kMaximumVersions) {
+    ++versions_refused_;
+    return;
+  }
+  AllocationVersion version;
+  version.base = base;
+  version.end = end;
+  version.allocated_ns = from_ns;
+  version.freed_ns = until_ns;
+  version.site = sites_.Of(MemoryKind::kSystem, stack);
+  version.number = static_cast<uint32_t>(next_id_++);
+  version.kind = MemoryKind::kSystem;
+  SiteMemory& site = sites_[version.site];
+  site.Grow(base, end - base);
+  if (until_ns != AllocationVersion::kNever) site.Shrink(end - base);
+  versions_.Add(version);
+}
+
 void AllocationTable::End(Allocation* allocation, uint64_t freed_ns) {
   allocation->freed_ns = freed_ns;
   sites_[allocation->site].Shrink(allocation->bytes);

@@ -81,6 +81,11 @@ class AllocationTable {
   };
   Occupants At(uint64_t address, uint64_t time_ns);
 
+  // Memory that no call allocated: known to events alone.
+  void AddSystemMemory(uint64_t base, uint64_t end, uint64_t from_ns, uint64_t until_ns, uint32_t stack);
+  // Time inside a call that allocated or freed it.
+  void AddCallTime(const Allocation& allocation, uint64_t time_ns) { sites_[allocation.site].call_ns += time_ns; }
+
   // Ends a life that no Free ends: of a reset.
   void End(Allocation* allocation, uint64_t freed_ns);
 

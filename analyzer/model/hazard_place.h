@@ -17,8 +17,9 @@ enum class HazardKind : uint8_t {
   kUseAfterFree,
   kUnusedPrefetch,
   kRefusedHint,  // a prefetch or advice
+  kTouchUnderKernel,
 };
-inline constexpr size_t kHazardKindCount = 7;
+inline constexpr size_t kHazardKindCount = 8;
 
 // Findings that agree in all of this are one finding.
 struct HazardPlace {
@@ -30,9 +31,10 @@ struct HazardPlace {
   uint32_t allocation_stack = 0;
   uint32_t freed_stack = 0;  // of the free before
   EndedBy ended_by = EndedBy::kNothing;
+  uint64_t pc = 0;  // of the CPU's instruction, where it is no call
 
   auto Key() const {
-    return std::tuple(kind, function, result, stack, memory_kind, allocation_stack, freed_stack, ended_by);
+    return std::tuple(kind, function, result, stack, memory_kind, allocation_stack, freed_stack, ended_by, pc);
   }
   bool operator<(const HazardPlace& other) const { return Key() < other.Key(); }
 };

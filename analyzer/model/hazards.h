@@ -63,11 +63,15 @@ class HazardTracker {
   const std::vector<uint32_t>& followed_versions() const { return followed_versions_; }
   void AddKernel(const KernelRun& kernel);
   void EndChunk(AllocationTable* table);
+  // Of what others look for.
+  void AddFinding(const HazardPlace& place, const HazardFinding& finding);
+  void Looked(HazardKind kind, uint64_t count) { Checked(kind) += count; }
   // After the events: when followed memory was last used, by its number, and what prefetch calls moved.
   void Finish(AllocationTable* table, const std::vector<uint64_t>& last_use_ns, const PrefetchMoved& moved);
 
   const std::map<HazardPlace, HazardFinding>& findings() const { return findings_; }
-  // Calls looked at; of kUnusedPrefetch: prefetched allocations that were freed.
+  // Calls looked at; of kUnusedPrefetch: prefetched allocations that were freed; of kTouchUnderKernel: the CPU's
+  // faults.
   uint64_t checked(HazardKind kind) const { return checked_[static_cast<size_t>(kind)]; }
   uint64_t left_out_in_captures() const { return left_out_in_captures_; }
   uint64_t places_beyond() const { return places_beyond_; }  // findings that found no room
@@ -86,7 +90,6 @@ class HazardTracker {
   void AnswerFailedFree(const Question& question, const AllocationTable::Occupants& occupants);
   void AnswerHint(const Question& question, const AllocationTable::Occupants& occupants);
   void AnswerUse(const Question& question, const AllocationTable::Occupants& occupants);
-  void AddFinding(const HazardPlace& place, const HazardFinding& finding);
   void Settle(bool all);
   void Touch(Allocation* allocation, uint64_t time_ns) {
     if (time_ns > allocation->last_touch_ns) allocation->last_touch_ns = time_ns;

@@ -35,8 +35,9 @@ enum class MemoryKind : uint8_t {
   kPhysical = 6,
   kReserved = 7,
   kImported = 8,
+  kSystem = 9,  // of the analyzer alone: what CUDA did not allocate and GPUs reach all the same (HMM, ATS)
 };
-inline constexpr size_t kMemoryKindCount = 9;
+inline constexpr size_t kMemoryKindCount = 9;  // that calls name
 
 // Values of uvmtrace.proto's Access.
 enum class Access : uint8_t { kUnknown = 0, kRead = 1, kWrite = 2, kAtomic = 3, kPrefetch = 4 };

@@ -20,8 +20,6 @@ class ByteSeries {
   void Add(uint64_t from_ns, uint64_t to_ns, uint64_t bytes);
   // A bucket that lies partly in the time gives its share.
   double Between(uint64_t from_ns, uint64_t to_ns) const;
-  // Times of what it holds are known to this.
-  uint64_t width_ns() const { return width_ns_; }
 
  private:
   static constexpr size_t kMaximumBuckets = size_t{1} << 17;

@@ -82,6 +82,7 @@ void MemoryLedger::Allocate(const MemoryCall& call) {
     Of(outcome.superseded->kind).Shrink(outcome.superseded->bytes);
   }
   outcome.allocation->graph_memory = call.graph;
+  table_.AddCallTime(*outcome.allocation, call.end_ns - call.start_ns);
   statistics.Grow(outcome.allocation->bytes);
 }
 
@@ -102,6 +103,7 @@ void MemoryLedger::Free(const MemoryCall& call) {
     return;
   }
   Allocation& allocation = *outcome.allocation;
+  table_.AddCallTime(allocation, call.end_ns - call.start_ns);
   allocation.freed_stack = call.stack;
   allocation.freed_tid = call.tid;
   if (!outcome.was_superseded) {
@@ -227,7 +229,8 @@ void MemoryLedger::Map(const MemoryCall& call) {
     entry->second = range;
     DropMapping(call.address, before);
   }
-  table_.Add(call.address, call.bytes, call.end_ns, kind, call.stack);
+  const auto outcome = table_.Add(call.address, call.bytes, call.end_ns, kind, call.stack);
+  table_.AddCallTime(*outcome.allocation, call.end_ns - call.start_ns);
 }
 
 void MemoryLedger::SetAccess(const MemoryCall& call) {
@@ -264,6 +267,7 @@ void MemoryLedger::Unmap(const MemoryCall& call) {
       outcome.allocation->ended_by = EndedBy::kUnmap;
       outcome.allocation->freed_stack = call.stack;
       outcome.allocation->freed_tid = call.tid;
+      if (ended_.empty()) table_.AddCallTime(*outcome.allocation, call.end_ns - call.start_ns);
       ended_.push_back({outcome.allocation, range->second.access_devices, range->second.accessible_since_ns});
     }
     DropMapping(range->first, range->second);

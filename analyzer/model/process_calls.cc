@@ -8,6 +8,10 @@
 namespace uvmtrace::analyzer {
 namespace {
 
+// So many wait for earlier ones that stand later in the file.
+constexpr size_t kCallWindow = 65536;
+constexpr size_t kKernelWindow = 262144;
+
 // Calls that change what lies where, that use memory, or that say when something else happens.
 bool MattersToMemory(const FunctionStatistics& function) {
   switch (function.operation) {
@@ -84,20 +88,42 @@ void ProcessModel::ApplyApiCalls(const ColumnBatch& batch) {
   }
 }
 
-// In the order of time, all but the newest `keep`. Threads' calls stand one thread after the other, in chunks that are
-// not in the order of time either; an address freed by one may have been given to the next.
-void ProcessModel::ApplyPendingCalls(size_t keep) {
-  if (pending_calls_.size() <= keep) return;
-  std::stable_sort(pending_calls_.begin(), pending_calls_.end(),
-                   [](const MemoryCall& a, const MemoryCall& b) { return a.EffectNs() < b.EffectNs(); });
-  const size_t due = pending_calls_.size() - keep;
-  for (size_t i = 0; i < due; ++i) {
+// Calls and kernels in the order of time: all, or what is so old that nothing earlier is to be expected. Threads' calls
+// stand one thread after the other, in chunks that are not in the order of time either; an address freed by one may
+// have been given to the next. Kernels come in CUPTI's buffers, long after they ended.
+void ProcessModel::ApplyPending(bool all) {
+  size_t due_calls = all ? pending_calls_.size() : 0;
+  size_t due_kernels = all ? pending_kernels_.size() : 0;
+  const bool many_calls = pending_calls_.size() >= 2 * kCallWindow;
+  if (!all && !many_calls && pending_kernels_.size() < 2 * kKernelWindow) return;
+  const auto effect = [](const MemoryCall& a, const MemoryCall& b) { return a.EffectNs() < b.EffectNs(); };
+  const auto start = [](const KernelRun& a, const KernelRun& b) { return a.start_ns < b.start_ns; };
+  std::stable_sort(pending_calls_.begin(), pending_calls_.end(), effect);
+  std::stable_sort(pending_kernels_.begin(), pending_kernels_.end(), start);
+  if (!all && many_calls) {
+    due_calls = pending_calls_.size() - kCallWindow;
+    KernelRun until;
+    until.start_ns = pending_calls_[due_calls].EffectNs();
+    due_kernels = static_cast<size_t>(std::lower_bound(pending_kernels_.begin(), pending_kernels_.end(), until, start) -
+                                      pending_kernels_.begin());
+  } else if (!all) {
+    due_kernels = pending_kernels_.size() - kKernelWindow;
+    while (due_calls < pending_calls_.size() &&
+           pending_calls_[due_calls].EffectNs() < pending_kernels_[due_kernels].start_ns)
+      ++due_calls;
+  }
+  size_t kernel = 0;
+  for (size_t i = 0; i < due_calls; ++i) {
     MemoryCall& call = pending_calls_[i];
+    for (; kernel < due_kernels && pending_kernels_[kernel].start_ns < call.EffectNs(); ++kernel)
+      hazards.AddKernel(pending_kernels_[kernel]);
     const FunctionRole role = FunctionOf(call.function).role;
     call.graph = role == FunctionRole::kGraphNode || hazards.capturing();
     ApplyCall(call, role);
   }
-  pending_calls_.erase(pending_calls_.begin(), pending_calls_.begin() + static_cast<std::ptrdiff_t>(due));
+  for (; kernel < due_kernels; ++kernel) hazards.AddKernel(pending_kernels_[kernel]);
+  pending_calls_.erase(pending_calls_.begin(), pending_calls_.begin() + static_cast<std::ptrdiff_t>(due_calls));
+  pending_kernels_.erase(pending_kernels_.begin(), pending_kernels_.begin() + static_cast<std::ptrdiff_t>(due_kernels));
 }
 
 FunctionStatistics& ProcessModel::FunctionOf(uint32_t id) {

@@ -87,6 +87,7 @@ void ProcessModel::ReadEvents(const ReadOptions& options) {
     });
     begin = until;
   }
+  FindRaces(threads, events);
   if (events >= 0) close(events);
   // In pieces, so that what waits for its order is bounded.
   std::vector<MigrationEvent> told;
@@ -121,7 +122,38 @@ void ProcessModel::ReadEvents(const ReadOptions& options) {
   }
   TakeSums(sums);
   SumUp();
+  hazards.Looked(HazardKind::kTouchUnderKernel, totals.cpu_faults - unattributed.cpu_faults);
   hazards.Finish(&memory.table(), sums.last_use_ns, sums.prefetched);
+}
+
+// Only where a kernel was running when the CPU touched managed memory: then the faults of the GPUs are read once more.
+void ProcessModel::FindRaces(size_t threads, int events) {
+  timeline.kernel_runs.clear();
+  if (touches_.empty() || events < 0) return;
+  touches_.Seal();
+  std::vector<ColumnBatch> batches(threads);
+  std::vector<ClockConverter> clocks_of_worker(threads, timeline.clocks);
+  std::vector<std::string> buffers(threads);
+  Share(threads, event_chunks_.size(), [&](size_t worker, size_t i) {
+    if (ReadFully(events, event_chunks_[i].offset, event_chunks_[i].bytes, &buffers[worker]))
+      touches_.ReadGpuFaults(buffers[worker], &batches[worker], &clocks_of_worker[worker]);
+  });
+  for (const KernelTouch& touch : touches_.Races()) {
+    const AllocationVersion& version = (*timeline.versions)[touch.version];
+    HazardPlace place;
+    place.kind = HazardKind::kTouchUnderKernel;
+    place.pc = touch.pc;
+    place.memory_kind = version.kind;
+    place.allocation_stack = memory.table().sites()[version.site].stack;
+    HazardFinding finding;
+    finding.count = touch.count;
+    finding.first_ns = touch.first_ns;
+    finding.address = touch.address;
+    finding.memory_address = version.base;
+    finding.memory_bytes = version.end - version.base;
+    finding.kernel = touch.kernel.name;
+    hazards.AddFinding(place, finding);
+  }
 }
 
 void ProcessModel::TakeFindings(const ChunkFindings& findings, Cells* waited) {
@@ -136,6 +168,7 @@ void ProcessModel::TakeFindings(const ChunkFindings& findings, Cells* waited) {
   }
   for (const ChunkFindings::Replay& replay : findings.replays)
     device_activity[replay.device].queue_batches.AddReplay(replay.number, replay.time);
+  for (const KernelTouch& touch : findings.touches) touches_.Add(touch);
   for (const ChunkFindings::Busy& busy : findings.busy)
     migrations[busy.direction][busy.cause].busy.Add(busy.start_ns, busy.end_ns);
 }

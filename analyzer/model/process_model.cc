@@ -12,9 +12,6 @@ namespace {
 
 // Changes are written once, but a chunk may be read that repeats them; more than these are damage.
 constexpr size_t kMaximumDetailChanges = 4096;
-// Calls wait for earlier ones that stand later in the file.
-constexpr size_t kCallWindow = 65536;
-
 bool HasEvents(const Chunk& chunk) {
   for (const EventKind kind : {EventKind::kGpuFaults, EventKind::kReplays, EventKind::kCpuFaults,
                                EventKind::kMigrations, EventKind::kRegionEvents}) {
@@ -62,6 +59,7 @@ Status ProcessModel::ReadTimelineOf(const std::string& path, const ReadOptions& 
     if (HasEvents(chunk)) {
       event_chunks_.push_back({frame.fields_offset, static_cast<uint32_t>(frame.fields.size())});
       event_bytes_ += frame.fields.size();
+      has_cpu_faults_ |= !chunk.columns[static_cast<size_t>(EventKind::kCpuFaults)].empty();
     }
     ReadTimeline(chunk, options);
   }
@@ -95,7 +93,7 @@ void ProcessModel::ReadTimeline(const Chunk& chunk, const ReadOptions& options) 
   each(EventKind::kAnnotations, [this](const ColumnBatch& batch) { annotations_.Add(batch); });
   each(EventKind::kAllocationFailures, [this](const ColumnBatch& batch) { failed_allocations.AddRecords(batch); });
   each(EventKind::kBottomHalfSamples, [this](const ColumnBatch& batch) { ApplyBottomHalfSamples(batch); });
-  if (pending_calls_.size() >= 2 * kCallWindow) ApplyPendingCalls(kCallWindow);
+  ApplyPending(false);
   hazards.EndChunk(&memory.table());
 }
 
@@ -153,6 +151,7 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk, const ReadOptions& optio
   }
   memory.SetDevices(devices.size());
   for (const ManagedVariableDefinition& variable : chunk.managed_variables) DefineManagedVariable(variable);
+  for (const MemoryAreaDefinition& area : chunk.memory_areas) system_memory.Define(area, &budget);
   for (const AuditCountDefinition& count : chunk.audit_counts) audit_counts[count.function] = count;
   for (const LossDefinition& loss : chunk.losses) losses[{loss.source, loss.reason}] += loss.count;
 }
@@ -181,7 +180,7 @@ void ProcessModel::ApplyKernels(const ColumnBatch& batch) {
     const int32_t device = DeviceOrdinal(batch[kernels::kDevice][row]);
     const auto name = static_cast<uint32_t>(batch[kernels::kName][row]);
     const uint64_t start_ns = Monotonic(batch.clock, start);
-    hazards.AddKernel({start_ns, SaturatingAdd(start_ns, duration_ns), device, name});
+    pending_kernels_.push_back({start_ns, SaturatingAdd(start_ns, duration_ns), device, name});
     if (timeline.filter.Has(start_ns)) {
       KernelStatistics& statistics = this->kernels[name];
       ++statistics.count;
@@ -195,11 +194,14 @@ void ProcessModel::ApplyKernels(const ColumnBatch& batch) {
 
 // Clocks are converted with all their samples, wherever these stand in the file.
 void ProcessModel::SealTimeline(const ReadOptions& options) {
-  ApplyPendingCalls(0);
+  ApplyPending(true);
+  system_memory.AddTo(&memory.table());
+  std::map<int32_t, std::vector<KernelRun>> runs;
   for (const KernelRecord& kernel : kernel_records_) {
     const uint64_t start_ns = Monotonic(kernel.clock, kernel.start);
     const uint64_t end_ns = SaturatingAdd(start_ns, kernel.duration_ns);
     timeline.kernels[kernel.device].Add(start_ns, end_ns, kernel.name);
+    if (has_cpu_faults_) runs[kernel.device].push_back({start_ns, end_ns, kernel.device, kernel.name});
     device_activity[kernel.device];
     if (first_kernel_ns_ == 0 || start_ns < first_kernel_ns_) first_kernel_ns_ = start_ns;
     last_kernel_ns_ = std::max(last_kernel_ns_, end_ns);
@@ -212,6 +214,7 @@ void ProcessModel::SealTimeline(const ReadOptions& options) {
   kernel_records_.clear();
   kernel_records_.shrink_to_fit();
   for (auto& [device, index] : timeline.kernels) index.Seal(&timeline.kernel_sets);
+  for (auto& [device, of_device] : runs) timeline.kernel_runs.emplace(device, KernelWindow(std::move(of_device)));
   FindPhases();
   for (Phase& phase : phases) {
     for (const auto& [start_ns, end_ns] : phase.spans) {

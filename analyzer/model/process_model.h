@@ -34,6 +34,7 @@
 #include "analyzer/model/link_traffic.h"
 #include "analyzer/model/memory_ledger.h"
 #include "analyzer/model/sampled_migrations.h"
+#include "analyzer/model/system_memory.h"
 #include "analyzer/read/chunk.h"
 #include "analyzer/read/chunk_reader.h"
 #include "analyzer/read/read_budget.h"
@@ -243,6 +244,7 @@ class ProcessModel {
   LinkTraffic traffic;
   FailedAllocations failed_allocations;
   std::vector<ManagedVariableDefinition> managed_variables;
+  SystemMemory system_memory;
   std::vector<SharedPageSums> shared_pages;  // of timeline.shared_pages
   uint64_t api_calls = 0;
   std::array<uint64_t, kDoorCount> calls_by_door{};
@@ -296,7 +298,7 @@ class ProcessModel {
   void ReadTimeline(const Chunk& chunk, const ReadOptions& options);
   FunctionStatistics& FunctionOf(uint32_t id);
   void ApplyApiCalls(const ColumnBatch& batch);
-  void ApplyPendingCalls(size_t keep);
+  void ApplyPending(bool all);
   void ApplyCall(const MemoryCall& call, FunctionRole role);
   void CountCallSite(const MemoryCall& call);
   void CountCopyCall(const MemoryCall& call);
@@ -323,6 +325,7 @@ class ProcessModel {
   void ReadEvents(const ReadOptions& options);
   void ReconstructIfWanted(const ReadOptions& options);
   void TakeFindings(const ChunkFindings& findings, Cells* waited);
+  void FindRaces(size_t threads, int events);
   void TakeSums(const EventSums& sums);
   void SumUp();
 
@@ -331,6 +334,7 @@ class ProcessModel {
   std::vector<ChunkPlace> event_chunks_;
   std::vector<KernelRecord> kernel_records_;
   std::vector<MemoryCall> pending_calls_;
+  std::vector<KernelRun> pending_kernels_;
   std::map<std::string, uint32_t> phase_names_;
   std::unordered_set<uint32_t> known_mappings_;
   std::vector<uint64_t> markers_ns_;
@@ -340,6 +344,8 @@ class ProcessModel {
   uint64_t event_bytes_ = 0;
   uint64_t first_kernel_ns_ = 0;
   uint64_t last_kernel_ns_ = 0;
+  bool has_cpu_faults_ = false;
+  KernelTouches touches_;
   ColumnBatch batch_;
 };
 

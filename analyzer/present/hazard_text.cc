@@ -15,6 +15,7 @@ std::string Words(const std::string& hazard) {
   if (hazard == "interior_free") return "free of an interior pointer";
   if (hazard == "use_after_free") return "use after free";
   if (hazard == "unmap_under_kernel") return "unmap under a running kernel";
+  if (hazard == "touch_under_kernel") return "touch by the CPU under a running kernel";
   if (hazard == "free_waited") return "free that waited for kernels";
   if (hazard == "unused_prefetch") return "prefetch that nothing used";
   if (hazard == "refused_hint") return "prefetch or advice without effect";
@@ -27,7 +28,7 @@ std::string Where(const HazardRow& row) {
     if (!site.empty()) text += (text.empty() ? "" : "; ") + words + Printable(ShortName(site));
   };
   add("kernel ", row.kernel());
-  add("called by ", row.site());
+  add(row.function().empty() ? "touched by " : "called by ", row.site());
   add("freed before by ", row.freed_site());
   add("allocated by ", row.memory_site());
   return text;

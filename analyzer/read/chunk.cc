@@ -68,6 +68,9 @@ void DecodeField(uint32_t field, pbf_reader& reader, Chunk* chunk) {
     case 23:
       chunk->managed_variables.push_back(DecodeManagedVariable(Bytes(reader)));
       return;
+    case 24:
+      chunk->memory_areas.push_back(DecodeMemoryArea(Bytes(reader)));
+      return;
     default:
       break;
   }
@@ -106,6 +109,7 @@ void Chunk::Clear() {
   kernel_stacks.clear();
   audit_counts.clear();
   managed_variables.clear();
+  memory_areas.clear();
   for (auto& views : columns) views.clear();
 }
 

@@ -144,6 +144,18 @@ struct ManagedVariableDefinition {
   std::string name;
 };
 
+// Values of uvmtrace.proto's MemoryAreaKind.
+enum class MemoryAreaKind : uint32_t { kUnknown = 0, kHeap = 1, kStack = 2, kFile = 3, kAnonymous = 4, kShared = 5 };
+
+// A mapping that CUDA did not allocate and that events hit.
+struct MemoryAreaDefinition {
+  uint64_t start = 0;
+  uint64_t end = 0;
+  MemoryAreaKind kind = MemoryAreaKind::kUnknown;
+  std::string name;
+  uint64_t seen_ns = 0;
+};
+
 struct KernelThreadDefinition {
   uint32_t id = 0;
   uint32_t tid = 0;
@@ -210,6 +222,7 @@ struct Chunk {
   std::vector<KernelStackDefinition> kernel_stacks;
   std::vector<AuditCountDefinition> audit_counts;
   std::vector<ManagedVariableDefinition> managed_variables;
+  std::vector<MemoryAreaDefinition> memory_areas;
   std::array<std::vector<std::string_view>, kEventKindCount> columns;  // checked: DecodeColumns succeeds on each
 
   void Clear();

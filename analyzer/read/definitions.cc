@@ -439,4 +439,31 @@ ManagedVariableDefinition DecodeManagedVariable(std::string_view message) {
   return variable;
 }
 
+// Where its pages were, on a machine whose GPU memory is a NUMA node, nothing in the report needs yet.
+MemoryAreaDefinition DecodeMemoryArea(std::string_view message) {
+  MemoryAreaDefinition area;
+  ForEachField(message, [&](uint32_t field, pbf_reader& reader) {
+    switch (field) {
+      case 1:
+        area.start = Number(reader);
+        break;
+      case 2:
+        area.end = Number(reader);
+        break;
+      case 3:
+        area.kind = static_cast<MemoryAreaKind>(Number32(reader));
+        break;
+      case 4:
+        area.name = Text(reader);
+        break;
+      case 5:
+        area.seen_ns = Number(reader);
+        break;
+      default:
+        reader.skip();
+    }
+  });
+  return area;
+}
+
 }  // namespace uvmtrace::analyzer

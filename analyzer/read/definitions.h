@@ -25,5 +25,6 @@ SourceStateDefinition DecodeSourceState(std::string_view message);
 LossDefinition DecodeLoss(std::string_view message);
 AuditCountDefinition DecodeAuditCount(std::string_view message);
 ManagedVariableDefinition DecodeManagedVariable(std::string_view message);
+MemoryAreaDefinition DecodeMemoryArea(std::string_view message);
 
 }  // namespace uvmtrace::analyzer

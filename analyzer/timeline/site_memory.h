@@ -24,6 +24,7 @@ struct SiteMemory {
   uint64_t live_allocations = 0;
   uint64_t blocks = 0;  // 2 MiB blocks that its allocations reach into
   uint64_t first_base = 0;
+  uint64_t call_ns = 0;  // inside the calls that allocated and freed it
 
   void Grow(uint64_t base, uint64_t bytes) {
     if (allocations++ == 0) first_base = base;

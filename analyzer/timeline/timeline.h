@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "analyzer/model/clock.h"
+#include "analyzer/model/kernel_overlaps.h"
 #include "analyzer/model/kinds.h"
 #include "analyzer/timeline/allocation_versions.h"
 #include "analyzer/timeline/interval_index.h"
@@ -79,7 +80,8 @@ struct Timeline {
   AllocationVersions* versions = nullptr;
   NameSets kernel_sets;
   NameSets phase_sets;
-  std::map<int32_t, IntervalIndex> kernels;  // by device
+  std::map<int32_t, IntervalIndex> kernels;     // by device
+  std::map<int32_t, KernelWindow> kernel_runs;  // by device, where the trace has faults of the CPU
   IntervalIndex phases;
   PrefetchCalls prefetches;
   SharedPages shared_pages;

@@ -78,7 +78,7 @@ def main():
         road.run([road.bin / "uvmtrace", "run", "--simulate=tiny", "-o", road.trace, "--", program, arguments.case])
         report = road.report()
         rows = report["hazards"].get("rows", [])
-        expect(len(report["hazards"]["checks"]) == 7, report["hazards"]["checks"])
+        expect(len(report["hazards"]["checks"]) == 8, report["hazards"]["checks"])
         if CASES[arguments.case] is not None:
             check_alarm(rows, *CASES[arguments.case])
         else:
