@@ -60,6 +60,11 @@ struct ChunkFindings {
 
 Direction DirectionOf(int32_t source, int32_t destination);
 
+// What a trace calls its source can only be one that records.
+inline size_t SourceIndex(uint32_t source) {
+  return source < static_cast<uint32_t>(EventSource::kReconstructed) ? source : 0;
+}
+
 class EventWorker {
  public:
   // The timeline must be sealed and outlive the worker. `sampled` has the windows.

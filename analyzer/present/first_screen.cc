@@ -62,6 +62,10 @@ std::string Recorded(const Report& report) {
   }
   if (report.totals().estimated_size() > 0) return "~ marks estimates from a sample";
   if (capture.detail() == "calls") return "calls alone recorded";
+  if (capture.has_reconstruction()) {
+    return fmt::format("every fault recorded ({:.2f} % of the bytes explained by them)",
+                       100 * capture.reconstruction().explained_share());
+  }
   if (capture.has_exact_host_to_device_bytes()) return "bytes in all as the driver counted them";
   return capture.detail().empty() ? "" : "detail " + capture.detail();
 }
