@@ -21,11 +21,24 @@ namespace {
 
 using Align = Table::Align;
 
-constexpr size_t kChangeLines = 12;  // of findings, beyond which no further one begins
-constexpr size_t kMostChanges = 3;
-constexpr size_t kMostSites = 4;
+constexpr size_t kScreenLines = 24;
 constexpr size_t kStripColumns = 40;
 constexpr size_t kNameColumns = 10;  // "WHEN", "FITS", "TRACING" and what stands beside them
+
+// How much of each part is printed: of these the first that fits on the screen.
+struct Room {
+  size_t changes;
+  FindingText change;
+  size_t sites;
+  size_t phases;
+  size_t strips;
+};
+constexpr Room kRooms[] = {
+    {3, FindingText::kWhole, 4, 4, 9}, {2, FindingText::kWhole, 4, 4, 9}, {2, FindingText::kWhole, 4, 2, 2},
+    {2, FindingText::kShort, 4, 2, 2}, {2, FindingText::kShort, 3, 2, 2}, {1, FindingText::kWhole, 3, 2, 2},
+    {1, FindingText::kShort, 3, 0, 2}, {1, FindingText::kShort, 2, 0, 1}, {1, FindingText::kShort, 1, 0, 0},
+    {1, FindingText::kHead, 1, 0, 0},
+};
 
 std::string Command(const Capture& capture) {
   constexpr size_t kLongest = 60;
@@ -82,17 +95,15 @@ void WriteHeader(TextWriter* writer) {
   writer->Paragraph(text, "", "  ");
 }
 
-void WriteTopChanges(TextWriter* writer) {
+void WriteTopChanges(TextWriter* writer, const Room& room) {
   const Report& report = writer->report();
   writer->Heading("WHAT TO CHANGE");
   size_t number = 0;
   std::set<std::string> kinds;
-  const size_t begin = writer->lines();
   for (const FindingRow& row : report.findings()) {
-    if (number == kMostChanges || (number > 0 && writer->lines() - begin >= kChangeLines)) break;
-    if (number > 0 && row.severity() == "note") break;
+    if (number == room.changes || (number > 0 && row.severity() == "note")) break;
     const bool told = !kinds.insert(row.id()).second;
-    WriteFinding(writer, ++number, row, told);
+    WriteFinding(writer, ++number, row, told ? FindingText::kHead : room.change);
   }
   if (number == 0) {
     const Totals& totals = report.totals();
@@ -109,7 +120,7 @@ void WriteTopChanges(TextWriter* writer) {
   if (all > number) writer->Line(fmt::format("     {} more: --section changes", all - number));
 }
 
-void WriteWhere(TextWriter* writer) {
+void WriteWhere(TextWriter* writer, size_t most) {
   const Report& report = writer->report();
   if (report.sites_size() == 0) return;
   const Evidence evidence(report);
@@ -123,7 +134,7 @@ void WriteWhere(TextWriter* writer) {
                {"how it is used", Align::kLeft}},
               "");
   const std::vector<const SiteRow*> rows = SitesByCost(report);
-  const size_t shown = rows.size() <= kMostSites + 1 ? rows.size() : kMostSites;
+  const size_t shown = rows.size() <= most + 1 ? rows.size() : most;
   for (size_t i = 0; i < shown; ++i) {
     const SiteRow& row = *rows[i];
     const bool estimated = row.estimated();
@@ -157,9 +168,10 @@ std::string Axis(const Strips& strips) {
   return left + std::string(strips.columns > used + 1 ? strips.columns - used : 2, ' ') + right;
 }
 
-void WriteWhen(TextWriter* writer) {
+void WriteWhen(TextWriter* writer, size_t most_phases, size_t most_strips) {
   const Report& report = writer->report();
-  const Strips strips = MakeStrips(report, kStripColumns);
+  Strips strips = MakeStrips(report, kStripColumns);
+  if (strips.rows.size() > most_strips) strips.rows.resize(most_strips);
   const Evidence evidence(report);
   const std::string thread = BottomHalfInFaults(evidence);
   if (strips.rows.empty() && thread.empty() && report.phases_size() == 0) return;
@@ -172,16 +184,17 @@ void WriteWhen(TextWriter* writer) {
     writer->Line(fmt::format("  {:<10}|{}|  {}", strip.name, strip.bars, peak));
   }
   if (!thread.empty()) WriteNamed(writer, "BH THREAD", thread);
-  if (report.phases_size() > 1) {
+  if (report.phases_size() > 1 && most_phases > 0) {
     std::string phases;
-    int shown = 0;
+    size_t shown = 0;
     for (const PhaseRow& row : report.phases()) {
-      if (shown++ == 4) break;
+      if (shown++ == most_phases) break;
       phases += fmt::format("{}{} {}", phases.empty() ? "" : ", ", Printable(row.name()),
                             FormatDuration(row.has_duration_ns() ? row.duration_ns() : row.end_ns() - row.start_ns()));
       if (row.gpu_waited_ns() > 0) phases += fmt::format(" (GPU waited {})", FormatDuration(row.gpu_waited_ns()));
     }
-    if (report.phases_size() > 4) phases += fmt::format(", {} more: --section phases", report.phases_size() - 4);
+    const auto all = static_cast<size_t>(report.phases_size());
+    if (all > most_phases) phases += fmt::format(", {} more: --section phases", all - most_phases);
     WriteNamed(writer, "PHASES", phases);
   }
 }
@@ -243,21 +256,34 @@ std::string Tracing(const Report& report) {
                             not_seen == 1 ? "1 thing" : fmt::format("{} things", not_seen));
 }
 
-}  // namespace
-
-void WriteFirstScreen(TextWriter* writer) {
+void WriteScreen(TextWriter* writer, const Room& room) {
   const Report& report = writer->report();
   WriteHeader(writer);
   if (!report.headline().empty()) {
     writer->Line("");
     writer->Paragraph(report.headline());
   }
-  WriteTopChanges(writer);
-  WriteWhere(writer);
-  WriteWhen(writer);
+  WriteTopChanges(writer, room);
+  WriteWhere(writer, room.sites);
+  WriteWhen(writer, room.phases, room.strips);
   if (const std::string fits = Fits(report); !fits.empty()) WriteNamed(writer, "FITS", fits);
   WriteNamed(writer, "TRACING", Tracing(report));
   WriteNamed(writer, "", "more: --section NAME, --tree, --top N, --format json");
+}
+
+}  // namespace
+
+void WriteFirstScreen(TextWriter* writer) {
+  std::string text;
+  for (const Room& room : kRooms) {
+    TextWriter screen(writer->report(), writer->options());
+    WriteScreen(&screen, room);
+    const bool fits = screen.lines() <= kScreenLines;
+    text = screen.Take();
+    if (fits) break;
+  }
+  text.pop_back();  // the end of its last line
+  writer->Line(text);
 }
 
 }  // namespace uvmtrace::analyzer
