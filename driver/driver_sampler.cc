@@ -37,6 +37,7 @@ constexpr uint64_t kOwnCostPeriodNs = 1'000'000'000;
 constexpr uint64_t kMemoryPeriodNs = 500'000'000;
 // The link's counters wrap each 68 ms at most: read well before. Two fields take 0.3 ms, 1.3 % of a core.
 constexpr uint64_t kLinkPeriodNs = 25'000'000;
+constexpr uint64_t kLinkAfterNs = 100'000'000;
 // Without managed memory the driver's threads and the process are still looked at, ten times a second: a program may
 // have pinned memory alone, and the BH thread other processes' work. A process that does nothing is looked at less and
 // less often, so that its trace hardly grows.
@@ -102,6 +103,8 @@ void SamplerThread() {
   if (g_options.nvml_lookup != nullptr) g_nvml.Open(g_options.nvml_lookup, g_devices, g_options.device_count);
   bool was_live = g_thread.live();
   bool ever_live = was_live;
+  bool had_links = false;
+  uint64_t links_until_ns = 0;
   g_threads.Search(ever_live);
   SampleAll(true);
   SampleMemory(NowNs());
@@ -115,19 +118,22 @@ void SamplerThread() {
     const uint32_t taken = g_thread.take();
     const uint64_t now_ns = NowNs();
     const bool live = g_thread.live();
-    const bool links = g_nvml.opened() && g_host_memory_live.load(std::memory_order_acquire);
+    // A while longer than the memory lives, so that the last bytes are counted, and memory that comes and goes costs no
+    // more than memory that stays.
+    if (g_nvml.opened() && g_host_memory_live.load(std::memory_order_acquire)) links_until_ns = now_ns + kLinkAfterNs;
+    const bool links = now_ns < links_until_ns;
     const bool finish = g_thread.finish_requested();
     const bool changed = live != was_live;
     was_live = live;
     ever_live = ever_live || live;
+    const bool links_changed = links != had_links;
+    had_links = links;
     // First, because it must not be late.
-    if (links && (now_ns >= next_link_ns || finish)) {
+    if (links_changed || (links && (now_ns >= next_link_ns || finish))) {
       g_nvml.SampleLinks(now_ns);
       next_link_ns = now_ns + kLinkPeriodNs;
-    } else if (!links) {
-      g_nvml.PauseLinks();
-      next_link_ns = 0;
     }
+    if (!links) g_nvml.PauseLinks();
     // The transition is when the driver's thread comes into being. At the end a short program gets its last chance.
     const bool search = finish ? !g_threads.HasBottomHalf() : (live && changed) || g_threads.SearchDue(now_ns);
     if (search) g_threads.Search(ever_live);
@@ -135,7 +141,8 @@ void SamplerThread() {
       g_counters.LookForMore();
       next_look_ns = now_ns + kLookPeriodNs;
     }
-    if (now_ns >= next_sample_ns || changed || finish) {
+    // The driver's counters too where the link's begin or pause: what migrated in a pause is not in the link's.
+    if (now_ns >= next_sample_ns || changed || links_changed || finish) {
       SampleAll(finish);
       calm_period_ns = g_idle && !live && !links ? std::min(2 * calm_period_ns, kIdlePeriodNs) : kCalmPeriodNs;
       next_sample_ns = now_ns + (live ? busy_period_ns : calm_period_ns);

@@ -201,7 +201,7 @@ void Writer::AddEvent(EventType type, const void* event, size_t event_bytes, uin
   if (!encoder_.Add(type, event, event_bytes, stack)) {
     session_.losses.Count(LossSource(type), kNoChunkMemoryReason, 1);
   }
-  if (encoder_.DataBytes() + new_stack_bytes_ >= kTargetChunkBytes - 8 * 1024) WriteChunk(false);
+  if (encoder_.DataBytes() + new_stack_bytes_ >= kTargetChunkBytes - 8 * 1024) WriteChunk(false, 0);
 }
 
 void Writer::CollectLosses() {
@@ -309,13 +309,11 @@ void Writer::OnChunkFailed(const ChunkEncoder::RowCounts& rows, const char* reas
   session_.writing_fails.store(true, std::memory_order_relaxed);
 }
 
-bool Writer::WriteChunk(bool is_last) {
+bool Writer::WriteChunk(bool is_last, uint64_t loader_wait_ns) {
   now_ns_ = ReadClockNs(CLOCK_MONOTONIC);
   if (has_program_counters_ || everything_) {
-    // Not waited for but at the end: the host thread that starts the recorder is at the loader itself, and waits for
-    // the first chunk.
     uint32_t lost = 0;
-    has_program_counters_ = !mappings_.Update(now_ns_, is_last ? LoaderWork::kWaitNs : 0, &lost);
+    has_program_counters_ = !mappings_.Update(now_ns_, loader_wait_ns, &lost);
     if (lost != 0) session_.losses.Count("mappings", "no memory left for another mapping", lost);
   }
   const bool everything = everything_ || session_.file.bytes_written() >= restart_at_bytes_;
@@ -376,7 +374,8 @@ void Writer::Pass(bool must_write) {
   // Clock samples alone are no reason for a chunk: an idle program's trace does not grow.
   const uint64_t rows = encoder_.rows().Total() - encoder_.rows().of[static_cast<int>(EventType::kClockSample)];
   // Program counters whose mappings could not be looked for are.
-  if (rows != 0 || HasNewDefinitions() || has_program_counters_ || (everything_ && retry_ns_ != 0)) WriteChunk(false);
+  if (rows != 0 || HasNewDefinitions() || has_program_counters_ || (everything_ && retry_ns_ != 0))
+    WriteChunk(false, must_write ? kFlushLoaderWaitNs : 0);
 }
 
 void Writer::Run() {
@@ -386,7 +385,8 @@ void Writer::Run() {
   encoder_.Prepare(EventType::kAllocationFailure);
   now_ns_ = ReadClockNs(CLOCK_MONOTONIC);
   next_housekeeping_ns_ = now_ns_ + kHousekeepingNs;
-  const bool started = WriteChunk(false);
+  // The host thread that starts the recorder may be at the loader itself, and waits for this chunk.
+  const bool started = WriteChunk(false, 0);
   session_.start.store(started ? Session::kStarted : Session::kStartFailed, std::memory_order_release);
   FutexWakeAll(&session_.start);
 
@@ -408,7 +408,7 @@ void Writer::Run() {
         pthread_detach(thread);
     }
     if (closing) {
-      if (!WriteChunk(true)) {
+      if (!WriteChunk(true, LoaderWork::kWaitNs)) {
         Log(LogLevel::kWarn, "the trace %s lacks its end: %s. %llu events are lost.", session_.file.path(),
             "its last chunk could not be written", static_cast<unsigned long long>(session_.losses.Pending()));
       }

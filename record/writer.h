@@ -27,6 +27,8 @@ class Writer {
  private:
   static constexpr uint64_t kPeriodNs = 50'000'000;
   static constexpr uint64_t kHousekeepingNs = 1'000'000'000;  // clock samples, dead threads, retries of a failed write
+  // Whoever asks for a flush may be killed right afterwards: what its call stacks need must be in the file by then.
+  static constexpr uint64_t kFlushLoaderWaitNs = 100'000'000;
 
   void Pass(bool must_write);
   void ReadHeads();
@@ -41,8 +43,9 @@ class Writer {
   void SampleClocks();
   bool HasNewDefinitions();
 
-  // Encodes and writes what has been gathered. False if it could not be written: its events are then counted as lost.
-  bool WriteChunk(bool is_last);
+  // Encodes and writes what has been gathered. Waits so long for another thread that is at the loader. False if it
+  // could not be written: its events are then counted as lost.
+  bool WriteChunk(bool is_last, uint64_t loader_wait_ns);
   void AppendDefinitions(bool everything);
   void AppendEnd();
   void OnChunkFailed(const ChunkEncoder::RowCounts& rows, const char* reason);

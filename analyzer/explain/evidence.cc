@@ -202,8 +202,9 @@ std::string PlaceOf(const std::string& site) {
 
 std::string PlaceOf(const SiteRow& site) {
   if (!site.name().empty()) {
-    return site.site().empty() ? "variable " + site.name()
-                               : fmt::format("variable {}, {}", site.name(), PlaceOf(site.site()));
+    return site.site().empty() || site.site() == "variable " + site.name()
+               ? "variable " + site.name()
+               : fmt::format("variable {}, {}", site.name(), PlaceOf(site.site()));
   }
   if (site.site().empty()) return site.key() == "unattributed" ? "memory of no known allocation" : "no stack recorded";
   return PlaceOf(site.site());

@@ -154,8 +154,33 @@ class PythonFrames {
 
 }  // namespace
 
+std::string NameOfVariable(const ProcessModel& process, uint32_t stack_id) {
+  const ManagedVariableDefinition* variable = process.VariableOfStack(stack_id);
+  return variable == nullptr ? std::string() : Demangle(variable->name);
+}
+
+std::string LibraryOf(const ProcessModel& process, uint32_t stack_id) {
+  const auto found = process.stacks.find(stack_id);
+  if (found == process.stacks.end()) return {};
+  for (const uint64_t pc : found->second.pcs) {
+    const MappingDefinition* mapping = FindMapping(process, found->second, pc);
+    if (mapping == nullptr) continue;
+    const std::string module = BaseName(mapping->path);
+    if (StartsWith(module, "libuvmtrace") || StartsWith(module, "libcudart") || StartsWith(module, "libcuda.so"))
+      continue;
+    return mapping->path;
+  }
+  return {};
+}
+
 CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symbolizer* symbolizer) {
   CallSite result;
+  const std::string variable = NameOfVariable(process, stack_id);
+  if (!variable.empty()) {
+    result.site = "variable " + variable;
+    result.stack.push_back(result.site);
+    return result;
+  }
   const auto found = process.stacks.find(stack_id);
   if (found == process.stacks.end()) return result;
   const std::vector<std::string>& skipped = symbolizer->options().skipped_frames;

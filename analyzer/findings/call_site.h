@@ -21,6 +21,12 @@ struct CallSite {
 // Whether a frame belongs to a container or an allocator: who called it is the question.
 bool IsContainerFrame(const std::string& function, const std::string& file);
 
+// "g_table" of a __managed__ variable's own stack; empty: a call allocated the memory.
+std::string NameOfVariable(const ProcessModel& process, uint32_t stack_id);
+
+// The file whose code made the call: the innermost one that is neither uvmtrace nor CUDA's runtime or driver.
+std::string LibraryOf(const ProcessModel& process, uint32_t stack_id);
+
 CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symbolizer* symbolizer);
 
 // Whether a Python file, or a module by its path, belongs to the standard library or an installed package.

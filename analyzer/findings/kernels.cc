@@ -69,7 +69,28 @@ MemoryActivity PartOf(const MemoryActivity& whole, size_t part, size_t parts) {
   return result;
 }
 
+namespace {
+
+// Absent where two processes used one GPU: their kernels may have run at once.
+void AddBusyTime(const Run& run, Totals* totals) {
+  std::map<std::string, uint64_t> by_gpu;
+  for (const auto& process : run) {
+    for (const auto& [ordinal, kernels] : process->timeline.kernels) {
+      const TimeFilter& filter = process->timeline.filter;
+      uint64_t busy_ns = filter.everything() ? kernels.CoveredNs(0, ~uint64_t{0}) : 0;
+      for (const auto& [from_ns, until_ns] : filter.spans()) busy_ns += kernels.CoveredNs(from_ns, until_ns);
+      if (!by_gpu.emplace(GpuKey(*process, ordinal), busy_ns).second) return;
+    }
+  }
+  uint64_t sum_ns = 0;
+  for (const auto& [gpu, busy_ns] : by_gpu) sum_ns += busy_ns;
+  totals->set_kernel_busy_ns(sum_ns);
+}
+
+}  // namespace
+
 void AddKernels(const Run& run, const Knowledge& known, const ReportOptions& options, Report* report) {
+  if (known.kernels) AddBusyTime(run, report->mutable_totals());
   std::map<std::string, KernelSums> by_name;
   KernelSums unclaimed;
   for (const auto& process : run) {

@@ -85,6 +85,8 @@ Report BuildReport(const Run& run, const ReportOptions& options) {
   AddKernels(run, known, options, &report);
   AddSites(run, known, options, &symbolizer, &report);
   AddPhases(run, known, &report);
+  AddTraffic(run, known, &report);
+  AddOutOfMemory(run, &symbolizer, &report);
   AddCapacity(run, known, &report);
   AddHazards(run, options, &symbolizer, &report);
   AddNotSeen(run, symbolizer, &report);

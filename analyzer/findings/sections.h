@@ -102,6 +102,11 @@ void AddAccounts(const Run& run, Report* report);  // after the totals
 // Rows by call site: sites, calls by line, kernel x memory, CPU code x memory, call paths, shared pages.
 void AddSites(const Run& run, const Knowledge& known, const ReportOptions& options, Symbolizer* symbolizer,
               Report* report);
+// Failed allocations, and who held what at that moment.
+void AddOutOfMemory(const Run& run, Symbolizer* symbolizer, Report* report);
+// What crossed the links: copies, migrations, and what only the links' counters show. After totals, migrations,
+// devices.
+void AddTraffic(const Run& run, const Knowledge& known, Report* report);
 void AddPhases(const Run& run, const Knowledge& known, Report* report);
 void AddCapacity(const Run& run, const Knowledge& known, Report* report);  // after the devices
 void AddToolCost(const Run& run, Report* report);                          // after the bottom half

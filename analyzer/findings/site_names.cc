@@ -33,7 +33,10 @@ uint32_t HashOf(const std::vector<std::string>& stack) {
   return hash;
 }
 
-std::string KeyFor(MemoryKind kind, const CallSite& site) {
+}  // namespace
+
+std::string SiteKey(MemoryKind kind, const CallSite& site, const std::string& variable) {
+  if (!variable.empty()) return fmt::format("{}:variable:{}", MemoryKindName(kind), variable);
   if (site.stack.empty()) return MemoryKindName(kind) + ":unknown";
   std::string place = WithoutLine(site.site);
   const size_t open = place.rfind(" (");
@@ -42,8 +45,6 @@ std::string KeyFor(MemoryKind kind, const CallSite& site) {
   const std::string file = open == std::string::npos ? "" : place.substr(open + 2);
   return fmt::format("{}:{}@{}:{:08x}", MemoryKindName(kind), function, file, HashOf(site.stack));
 }
-
-}  // namespace
 
 SiteNames::SiteNames(const Run& run, Symbolizer* symbolizer) {
   struct Candidate {
@@ -83,7 +84,8 @@ SiteNames::SiteNames(const Run& run, Symbolizer* symbolizer) {
     CallSite site = ResolveCallSite(*one.process, memory.stack, symbolizer);
     Named named;
     named.kind = memory.kind;
-    named.key = KeyFor(memory.kind, site);
+    named.name = NameOfVariable(*one.process, memory.stack);
+    named.key = SiteKey(memory.kind, site, named.name);
     named.site = site.site.empty() ? "(no call stack)" : site.site;
     named.stack = std::move(site.stack);
     const auto known = by_key_.emplace(named.key, std::move(named)).first;

@@ -9,10 +9,14 @@
 #include <unordered_map>
 #include <vector>
 
+#include "analyzer/findings/call_site.h"
 #include "analyzer/findings/report_builder.h"
 #include "analyzer/findings/sections.h"
 
 namespace uvmtrace::analyzer {
+
+// What joins the rows of one site.
+std::string SiteKey(MemoryKind kind, const CallSite& site, const std::string& variable);
 
 class SiteNames {
  public:

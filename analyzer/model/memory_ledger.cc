@@ -1,6 +1,8 @@
 #include "analyzer/model/memory_ledger.h"
 
 #include <algorithm>
+#include <tuple>
+#include <unordered_set>
 
 namespace uvmtrace::analyzer {
 namespace {
@@ -128,7 +130,7 @@ void MemoryLedger::Create(const MemoryCall& call) {
   ++statistics.allocations;
   statistics.Grow(call.bytes);
   const uint64_t physical = next_physical_++;
-  physical_[physical] = {call.bytes, 1, kind};
+  physical_[physical] = {call.bytes, 1, kind, call.stack};
   std::vector<Handle>& uses = handles_[call.address];
   if (uses.size() >= kMaximumUsesOfAHandle) {
     DropReference(uses.front().physical);
@@ -306,6 +308,47 @@ void MemoryLedger::Unreserve(const MemoryCall& call) {
   }
   statistics.Shrink(entry->second.bytes);
   reserved_.erase(entry);
+}
+
+std::vector<HeldMemory> MemoryLedger::Held() const {
+  std::vector<HeldMemory> held;
+  const SiteMemories& sites = table_.sites();
+  for (uint32_t site = 0; site < sites.size(); ++site) {
+    const SiteMemory& memory = sites[site];
+    if (memory.live_bytes == 0 || memory.kind == MemoryKind::kPhysical) continue;
+    held.push_back({memory.kind, memory.stack, memory.live_bytes, memory.live_allocations});
+  }
+  std::unordered_map<uint32_t, HeldMemory> physical;  // by stack
+  for (const auto& [id, memory] : physical_) {
+    if (memory.kind != MemoryKind::kPhysical) continue;
+    HeldMemory& sum = physical[memory.stack];
+    sum.kind = memory.kind;
+    sum.stack = memory.stack;
+    sum.bytes += memory.bytes;
+    ++sum.allocations;
+  }
+  for (const auto& [stack, memory] : physical) held.push_back(memory);
+  std::sort(held.begin(), held.end(), [](const HeldMemory& a, const HeldMemory& b) {
+    return std::tuple(b.bytes, a.kind, a.stack) < std::tuple(a.bytes, b.kind, b.stack);
+  });
+  return held;
+}
+
+SmallAllocations MemoryLedger::SmallDeviceMemory() const {
+  SmallAllocations small;
+  std::unordered_set<uint64_t> pieces;
+  table_.ForEach([&](const Allocation& allocation) {
+    if (!allocation.live() || allocation.kind != MemoryKind::kDevice || allocation.bytes == 0 ||
+        allocation.bytes >= SmallAllocations::kPieceBytes) {
+      return;
+    }
+    ++small.allocations;
+    small.bytes += allocation.bytes;
+    pieces.insert(allocation.base / SmallAllocations::kPieceBytes);
+    pieces.insert((allocation.end - 1) / SmallAllocations::kPieceBytes);
+  });
+  small.pieces = pieces.size();
+  return small;
 }
 
 void MemoryLedger::Reset(const MemoryCall& call) {

@@ -76,6 +76,22 @@ struct MemoryCall {
   }
 };
 
+// What lives, by kind and the call that allocated it.
+struct HeldMemory {
+  MemoryKind kind = MemoryKind::kUnknown;
+  uint32_t stack = 0;
+  uint64_t bytes = 0;
+  uint64_t allocations = 0;
+};
+
+// Device allocations below 2 MiB share pieces of 2 MiB: a piece is free again when all in it are.
+struct SmallAllocations {
+  static constexpr uint64_t kPieceBytes = uint64_t{2} << 20;
+  uint64_t allocations = 0;
+  uint64_t bytes = 0;
+  uint64_t pieces = 0;
+};
+
 class MemoryLedger {
  public:
   static bool IsMemoryOperation(Operation operation);
@@ -97,6 +113,11 @@ class MemoryLedger {
   };
   const std::vector<Ended>& ended() const { return ended_; }
 
+  // What takes memory now, the largest first: without reserved addresses, and physical memory once, however often it is
+  // mapped.
+  std::vector<HeldMemory> Held() const;
+  SmallAllocations SmallDeviceMemory() const;
+
   AllocationTable& table() { return table_; }
   const AllocationTable& table() const { return table_; }
   const MemoryKindStatistics& of(MemoryKind kind) const { return kinds_[static_cast<size_t>(kind)]; }
@@ -110,6 +131,7 @@ class MemoryLedger {
     uint64_t bytes = 0;
     uint64_t references = 0;  // handles and mappings
     MemoryKind kind = MemoryKind::kPhysical;
+    uint32_t stack = 0;
   };
   struct Handle {
     uint64_t physical = 0;

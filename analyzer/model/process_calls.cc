@@ -56,7 +56,11 @@ void ProcessModel::ApplyApiCalls(const ColumnBatch& batch) {
       function.bytes += bytes;
       if (function.operation == Operation::kCopy && !failed) copied_bytes += bytes;
     }
-    if (!MattersToMemory(function)) continue;
+    if (!failed && function.operation == Operation::kProfilerStart)
+      profiler_switches_.emplace_back(SaturatingAdd(start_ns, duration_ns), true);
+    if (!failed && function.operation == Operation::kProfilerStop) profiler_switches_.emplace_back(start_ns, false);
+    const bool no_memory = static_cast<int32_t>(batch[api_calls::kResult][row]) == FailedAllocations::kOutOfMemory;
+    if (!no_memory && !MattersToMemory(function)) continue;
     const uint64_t kind = batch[api_calls::kMemoryKind][row];
     MemoryCall call;
     call.operation = function.operation;
@@ -75,6 +79,7 @@ void ProcessModel::ApplyApiCalls(const ColumnBatch& batch) {
     call.stream = batch[api_calls::kStream][row];
     call.flags = batch[api_calls::kFlags][row];
     call.stream_ordered = function.role == FunctionRole::kStreamOrderedFree;
+    NameVariable(function, &call);
     pending_calls_.push_back(call);
   }
 }
@@ -109,7 +114,9 @@ void ProcessModel::ApplyCall(const MemoryCall& call, FunctionRole role) {
   hazard_role.begin_capture = role == FunctionRole::kBeginCapture;
   hazard_role.get_global = role == FunctionRole::kGetGlobal;
   hazard_role.end_capture = role == FunctionRole::kEndCapture;
+  if (call.result == FailedAllocations::kOutOfMemory) failed_allocations.Failed(call, memory);
   CountCallSite(call);
+  if (call.operation == Operation::kCopy) CountCopyCall(call);
   hazards.Before(call, hazard_role, &memory.table());
   if (role == FunctionRole::kRetainHandle) {
     memory.Retain(call);

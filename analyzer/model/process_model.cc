@@ -89,6 +89,10 @@ void ProcessModel::ReadTimeline(const Chunk& chunk, const ReadOptions& options) 
   each(EventKind::kProcessSamples, [this](const ColumnBatch& batch) { ApplyProcessSamples(batch); });
   each(EventKind::kCounterSamples, [this](const ColumnBatch& batch) { ApplyCounterSamples(batch); });
   each(EventKind::kToolSamples, [this](const ColumnBatch& batch) { ApplyToolSamples(batch); });
+  each(EventKind::kCopies, [this](const ColumnBatch& batch) { ApplyCopies(batch); });
+  each(EventKind::kLinkSamples, [this](const ColumnBatch& batch) { ApplyLinkSamples(batch); });
+  each(EventKind::kAnnotations, [this](const ColumnBatch& batch) { annotations_.Add(batch); });
+  each(EventKind::kAllocationFailures, [this](const ColumnBatch& batch) { failed_allocations.AddRecords(batch); });
   each(EventKind::kBottomHalfSamples, [this](const ColumnBatch& batch) { ApplyBottomHalfSamples(batch); });
   if (pending_calls_.size() >= 2 * kCallWindow) ApplyPendingCalls(kCallWindow);
   hazards.EndChunk(&memory.table());
@@ -147,6 +151,7 @@ void ProcessModel::ApplyDefinitions(const Chunk& chunk, const ReadOptions& optio
                           change);
   }
   memory.SetDevices(devices.size());
+  for (const ManagedVariableDefinition& variable : chunk.managed_variables) DefineManagedVariable(variable);
   for (const AuditCountDefinition& count : chunk.audit_counts) audit_counts[count.function] = count;
   for (const LossDefinition& loss : chunk.losses) losses[{loss.source, loss.reason}] += loss.count;
 }

@@ -22,13 +22,16 @@
 #include "analyzer/accounts/event_worker.h"
 #include "analyzer/accounts/service_batches.h"
 #include "analyzer/model/allocation_table.h"
+#include "analyzer/model/annotation_ranges.h"
 #include "analyzer/model/clock.h"
 #include "analyzer/model/counter_series.h"
 #include "analyzer/model/cpu_fault_sites.h"
+#include "analyzer/model/failed_allocations.h"
 #include "analyzer/model/hazards.h"
 #include "analyzer/model/histogram.h"
 #include "analyzer/model/interval_union.h"
 #include "analyzer/model/kinds.h"
+#include "analyzer/model/link_traffic.h"
 #include "analyzer/model/memory_ledger.h"
 #include "analyzer/model/sampled_migrations.h"
 #include "analyzer/read/chunk.h"
@@ -237,6 +240,9 @@ class ProcessModel {
   uint64_t late_migrations = 0;                        // came after newer ones of their block had been told
   ReadBudget budget;
   CapacityPeak capacity_peak;
+  LinkTraffic traffic;
+  FailedAllocations failed_allocations;
+  std::vector<ManagedVariableDefinition> managed_variables;
   std::vector<SharedPageSums> shared_pages;  // of timeline.shared_pages
   uint64_t api_calls = 0;
   std::array<uint64_t, kDoorCount> calls_by_door{};
@@ -264,6 +270,10 @@ class ProcessModel {
   CpuFaultSites cpu_fault_sites;
   std::vector<FatalFault> fatal_faults;  // the first ones
 
+  // __managed__ variables have ids among those of the stacks, which a trace's own ids do not reach.
+  static constexpr uint32_t kVariableStacks = 0x80000000;
+  const ManagedVariableDefinition* VariableOfStack(uint32_t stack) const;  // null: the stack is of a call
+
   // The stack that allocated the memory of an account; 0: not known.
   uint32_t StackOfAccount(uint32_t account) const;
   uint32_t SiteOfAccount(uint32_t account) const { return account < accounts.size() ? accounts[account].site : 0; }
@@ -289,7 +299,12 @@ class ProcessModel {
   void ApplyPendingCalls(size_t keep);
   void ApplyCall(const MemoryCall& call, FunctionRole role);
   void CountCallSite(const MemoryCall& call);
+  void CountCopyCall(const MemoryCall& call);
+  void DefineManagedVariable(const ManagedVariableDefinition& variable);
+  void NameVariable(const FunctionStatistics& function, MemoryCall* call) const;
   void ApplyKernels(const ColumnBatch& batch);
+  void ApplyCopies(const ColumnBatch& batch);
+  void ApplyLinkSamples(const ColumnBatch& batch);
   void ApplyThreadSamples(const ColumnBatch& batch);
   void ApplyProcessSamples(const ColumnBatch& batch);
   void ApplyCounterSamples(const ColumnBatch& batch);
@@ -299,6 +314,8 @@ class ProcessModel {
   void SealTimeline(const ReadOptions& options);
   void AddPhase(const std::string& name, const std::string& origin, uint64_t start_ns, uint64_t end_ns);
   void FindPhases();
+  void AddNamedRanges();
+  void AddProfilerSpans();
   TimeFilter SpansOfPhase(const std::string& name) const;
   void OpenAccounts();
 
@@ -317,6 +334,9 @@ class ProcessModel {
   std::map<std::string, uint32_t> phase_names_;
   std::unordered_set<uint32_t> known_mappings_;
   std::vector<uint64_t> markers_ns_;
+  AnnotationRanges annotations_;
+  std::vector<std::pair<uint64_t, bool>> profiler_switches_;  // when, to on or off
+  std::unordered_map<uint64_t, uint32_t> managed_variable_at_;
   uint64_t event_bytes_ = 0;
   uint64_t first_kernel_ns_ = 0;
   uint64_t last_kernel_ns_ = 0;

@@ -1,4 +1,5 @@
-// Phases: ranges that the program named, launches of a marker kernel, else what the data itself shows.
+// Phases: ranges that the program named, the profiler's switch, launches of a marker kernel, and where the program
+// named nothing what the data itself shows.
 #include <algorithm>
 
 #include "analyzer/model/event_values.h"
@@ -12,6 +13,9 @@ constexpr double kSmallestShare = 0.01;
 // Warm-up: this share of the bytes in at most that share of the time.
 constexpr double kWarmUpBytes = 0.8;
 constexpr double kWarmUpTime = 0.3;
+// A program that numbers its steps names as many; the rest is one phase.
+constexpr size_t kMaximumNames = 256;
+constexpr const char* kOtherRanges = "(other ranges)";
 
 }  // namespace
 
@@ -34,13 +38,44 @@ void ProcessModel::AddPhase(const std::string& name, const std::string& origin, 
   timeline.phases.Add(start_ns, end_ns, known->second);
 }
 
+void ProcessModel::AddNamedRanges() {
+  const auto string = [this](uint32_t id) {
+    const auto found = strings.find(id);
+    return found == strings.end() ? std::string("?") : found->second;
+  };
+  for (const NamedRange& range : annotations_.Pair(last_ns)) {
+    std::string name = string(range.name);
+    if (range.domain != 0) name = string(range.domain) + "/" + name;
+    if (phase_names_.size() >= kMaximumNames && phase_names_.count(name) == 0) name = kOtherRanges;
+    AddPhase(name, "nvtx", range.start_ns, range.end_ns);
+  }
+}
+
+void ProcessModel::AddProfilerSpans() {
+  std::stable_sort(profiler_switches_.begin(), profiler_switches_.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  std::optional<uint64_t> since_ns;
+  for (const auto& [time_ns, on] : profiler_switches_) {
+    if (on) {
+      if (!since_ns) since_ns = time_ns;
+    } else if (since_ns) {
+      AddPhase("profiler", "profiler", *since_ns, time_ns);
+      since_ns.reset();
+    }
+  }
+  if (since_ns) AddPhase("profiler", "profiler", *since_ns, last_ns);
+}
+
 void ProcessModel::FindPhases() {
+  AddNamedRanges();
   if (!markers_ns_.empty()) {
     std::sort(markers_ns_.begin(), markers_ns_.end());
     for (size_t i = 0; i < markers_ns_.size(); ++i)
       AddPhase("marker", "marker", markers_ns_[i], i + 1 < markers_ns_.size() ? markers_ns_[i + 1] : last_ns);
   }
-  if (!phases.empty() || !process || last_kernel_ns_ == 0) return;
+  const bool named = !phases.empty();
+  AddProfilerSpans();
+  if (named || !process || last_kernel_ns_ == 0) return;
   const uint64_t start_ns = process->started_ns;
   const uint64_t end_ns = std::max(last_ns, last_kernel_ns_);
   if (end_ns <= start_ns) return;

@@ -61,6 +61,8 @@ void ProcessModel::ApplyCounterSamples(const ColumnBatch& batch) {
     const uint64_t time_ns = batch[counter_samples::kTime][row];
     last_ns = std::max(last_ns, time_ns);
     if (processor == 0) counter_series.Add(time_ns, since);
+    traffic.migrated[processor == 0 ? kCpu : DeviceOrdinal(processor - 1)].Add(
+        {time_ns, sum.host_to_device_bytes, sum.device_to_host_bytes}, 0);
   }
 }
 

@@ -30,6 +30,7 @@ std::string Direction(const std::string& direction) {
 
 std::string MeasuredBy(const std::string& source) {
   if (source == "driver_counters") return "the driver's counters";
+  if (source == "driver_queue") return "the driver's event queue";
   if (source == "calls") return "the calls' arguments";
   if (source == "cupti") return "CUPTI";
   if (source == "link_counters") return "the link's counters";

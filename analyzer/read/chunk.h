@@ -34,6 +34,9 @@ enum class Operation : uint32_t {
   kSetAccess = 15,
   kInitialize = 16,
   kReset = 17,
+  kProfilerStart = 18,
+  kProfilerStop = 19,
+  kMake = 20,
 };
 
 // Values of uvmtrace.proto's Layer.

@@ -123,6 +123,8 @@ def managed_variable(road):
     expect(len(rows) == 1, f"{len(rows)} managed allocations")
     equal(rows[0]["bytes"], 8 * MIB, "the variable's bytes")
     equal(rows[0]["host_to_device_bytes"], 3 * 8 * MIB, "what moved of the variable")
+    named = [row["name"] for row in report["sites"] if row.get("name")]
+    expect(len(named) == 1, f"names of variables: {named}")
 
 
 def prefetched(road):
@@ -138,6 +140,12 @@ def zero_copy(road):
     balanced(report)
     pinned = [row for row in report["memory"] if row["kind"] == "pinned"]
     expect(pinned and int(pinned[0]["peak_bytes"]) >= MIB, "no pinned memory")
+    # What no fault, no migration and no copy shows: the question of vLLM's issue #17062.
+    rows = [row for row in report["traffic"] if row["way"] == "in_place" and row["direction"] == "host_to_device"]
+    expect(len(rows) == 1 and int(rows[0]["bytes"]) >= 8 * MIB, f"read in place: {report['traffic']}")
+    expect(rows[0]["bytes_per_second"] > 0, f"no rate: {rows}")
+    page = " ".join(road.run([road.bin / "uvmtrace-report", road.trace]).split())
+    expect("were read in place over the link in" in page, f"the first screen does not say it: {page}")
 
 
 def calls_only(road):

@@ -5,10 +5,12 @@ memory ran out, bytes over the link. All on the simulator.
   record_cases.py --list          print the names
 """
 
+import os
+import subprocess
 import sys
 
 import runner
-from runner import SIMULATED
+from runner import SIMULATED, report
 from traces import check, names
 
 MIB = 1 << 20
@@ -35,6 +37,8 @@ def ranges(run):
     check(times == sorted(times), times)
     check(trace.states["nvtx"][0] == "ACTIVE", trace.states["nvtx"])
     check(not trace.losses, trace.losses)
+    phases = {row["name"]: row["origin"] for row in report(run)["phases"]}
+    check(phases == {"load": "nvtx", "w\u00e4rmen": "nvtx", "engine/step": "nvtx"}, phases)
 
 
 def ranges_of_another_tool(run):
@@ -47,10 +51,20 @@ def ranges_of_another_tool(run):
 def profiler(run):
     calls = names(run.trace())
     check(calls == ["cudaFree", "cudaProfilerStart", "cudaMalloc", "cudaFree", "cudaProfilerStop"], calls)
+    phases = [(row["name"], row["origin"], int(row["count"])) for row in report(run)["phases"]]
+    check(("profiler", "profiler", 1) in phases, phases)
 
 
-def failed(function, byte_count, **more):
-    """A record for each failure; the process was killed just after the last, without a chance to write."""
+def first_screen(run):
+    done = subprocess.run([run.args.report, "--sysroot", "/nonexistent", os.path.join(run.folder, "trace.pb")],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    check(done.returncode == 0, f"uvmtrace-report: {done.stderr}")
+    return " ".join(done.stdout.split())
+
+
+def failed(function, byte_count, says, holder, **more):
+    """A record for each failure; the process was killed just after the last, without a chance to write. `says` is in the
+    report's cause and on its first screen, `holder` is the kind of memory that held most."""
     def expect(run):
         trace = run.trace()
         rows = trace.rows_of("allocation_failures")
@@ -65,6 +79,15 @@ def failed(function, byte_count, **more):
         check(row["host_resident_bytes"] > 0 and row["host_available_bytes"] > 0, row)
         for name, test in more.items():
             check(test(row.get(name, 0)), f"{name} is {row.get(name, 0)}: {row}")
+        told = report(run)["out_of_memory"][0]
+        check(told["function"] == function and int(told.get("asked_bytes", 0)) == byte_count, told)
+        check(says in told["cause"], f"the cause is: {told['cause']}")
+        holders = told.get("holders", [])
+        check([h["kind"] for h in holders[:1]] == [holder] * (holder is not None), holders)
+        check([int(h["bytes"]) for h in holders] == sorted((int(h["bytes"]) for h in holders), reverse=True), holders)
+        check(all(h.get("library", "record_host").endswith("record_host") for h in holders), holders)
+        screen = first_screen(run)
+        check("It did not fit" in screen and says in screen, f"the first screen: {screen}")
     return expect
 
 
@@ -86,6 +109,10 @@ def link(run):
     check(trace.rows_of("host_memory_samples")[-1]["resident_bytes"] > 64 * MIB, trace.rows_of("host_memory_samples"))
     memory = trace.rows_of("device_memory_samples")
     check(memory and memory[-1]["total_bytes"] > memory[-1]["free_bytes"], memory)
+    rows = {(row["way"], row["direction"]): int(row["bytes"]) for row in report(run)["traffic"]}
+    check(set(rows) == {("pinned_copy", "host_to_device"), ("in_place", "host_to_device")}, rows)
+    check(rows["pinned_copy", "host_to_device"] == 16 * MIB, rows)
+    check(abs(rows["in_place", "host_to_device"] / (4 * 64 * MIB) - 1) < 0.02, rows)
 
 
 def case(name, expectation, **environment):
@@ -96,13 +123,13 @@ CASES = {
     "ranges": case("ranges", ranges),
     "ranges_of_another_tool": case("ranges", ranges_of_another_tool, NVTX_INJECTION64_PATH="libm.so.6"),
     "profiler": case("profiler", profiler),
-    "no_memory.pool": case("pool", failed("cudaMalloc", 20 * MIB, free_bytes=lambda free: free < 20 * MIB)),
-    "no_memory.workspace": case("workspace", failed("cudaMalloc", 16 * MIB, free_bytes=lambda free: free < 16 * MIB)),
-    "no_memory.vmm": case("vmm", failed("cuMemCreate", 32 * MIB, free_bytes=lambda free: free < 32 * MIB)),
-    "no_memory.pinned": case("pinned", failed("cudaMallocHost", 64 * MIB,
+    "no_memory.pool": case("pool", failed("cudaMalloc", 20 * MIB, "would have fitted", "device", free_bytes=lambda free: free < 20 * MIB)),
+    "no_memory.workspace": case("workspace", failed("cudaMalloc", 16 * MIB, "would have fitted", "device", free_bytes=lambda free: free < 16 * MIB)),
+    "no_memory.vmm": case("vmm", failed("cuMemCreate", 32 * MIB, "32.0 MiB too few", "physical", free_bytes=lambda free: free < 32 * MIB)),
+    "no_memory.pinned": case("pinned", failed("cudaMallocHost", 64 * MIB, "(ulimit -v)", None,
                                               address_limit_bytes=lambda limit: limit > 0)),
-    "no_memory.fragments": case("fragments", failed("cudaMalloc", 16 * MIB)),
-    "no_memory.stream": case("stream", failed("cudaStreamCreate", 0, free_bytes=lambda free: free < 2 * MIB)),
+    "no_memory.fragments": case("fragments", failed("cudaMalloc", 16 * MIB, "because they share pieces of", "device")),
+    "no_memory.stream": case("stream", failed("cudaStreamCreate", 0, "needs memory of the GPU too", "device", free_bytes=lambda free: free < 2 * MIB)),
     "link": case("link", link),
 }
 

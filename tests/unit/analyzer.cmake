@@ -27,6 +27,7 @@ add_executable(analyzer_test
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_hazards_of_time_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_driver_symbols_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_symbol_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_traffic_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_command_test.cc)
 target_compile_definitions(analyzer_test PRIVATE UVMTRACE_REPORT_BINARY="$<TARGET_FILE:uvmtrace_report>")
 add_dependencies(analyzer_test uvmtrace_report)

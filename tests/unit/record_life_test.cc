@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "record/loader_work.h"
 #include "record_test_util.h"
 
 namespace uvmtrace {
@@ -111,6 +112,24 @@ TEST_F(RecorderTest, ALibraryOpenedLaterIsMappedBeforeTheChunkOfItsStacksEnds) {
   }
   EXPECT_GE(found, 1);
   dlclose(library);
+}
+
+// A program that ran out of memory is killed right after the flush: its call stacks must have their libraries by then.
+TEST_F(RecorderTest, AFlushWaitsForTheLoaderSoThatStacksHaveTheirLibraries) {
+  AcquireLoader(0);
+  Start();
+  const uint64_t here = reinterpret_cast<uint64_t>(&ApiCallSamples);
+  Recorder::Get().Record(ApiCallEvent(), std::span<const uint64_t>(&here, 1));
+  std::thread other([] { EXPECT_TRUE(Recorder::Get().Flush(5000)); });
+  usleep(20'000);
+  ReleaseLoader();
+  other.join();
+  const pb::Trace trace = ReadTrace(path_);
+  bool found = false;
+  for (const pb::Chunk& chunk : trace.chunk()) {
+    for (const pb::Mapping& mapping : chunk.mapping()) found |= mapping.start() <= here && here < mapping.end();
+  }
+  EXPECT_TRUE(found);
 }
 
 TEST_F(RecorderTest, DefinitionsAndStatesArriveOnce) {
