@@ -267,11 +267,12 @@ void WatchDescriptors() {
   TellActive();
 }
 
-void Wait(uint32_t taken, uint64_t now_ns, uint64_t wake_ns) {
+// The bell does not end a poll, so only a thread that found the source live, and so wakes soon by itself, may poll.
+void Wait(bool live, uint32_t taken, uint64_t now_ns, uint64_t wake_ns) {
   g.polled_ready = false;
   if (wake_ns <= now_ns) return;
   // A descriptor that is ready and has nothing would make the thread go round and round.
-  if (!g_thread.live() || g.lanes.count() == 0 || !g.poll_trusted) return g_thread.Sleep(taken, wake_ns);
+  if (!live || g.lanes.count() == 0 || !g.poll_trusted) return g_thread.Sleep(taken, wake_ns);
   pollfd polled[VaSpaces::kMax];
   const size_t polled_count = g.lanes.Polled(polled);
   const uint64_t wait_ns = wake_ns - now_ns;
@@ -327,7 +328,7 @@ void QueueThread() {
       wake_ns = now_ns + (now_ns < g.busy_until_ns ? kBusyPeriodNs : kQuietPeriodNs);
       if (live && InWindows()) wake_ns = std::min(wake_ns, g.windows.due_ns());
     }
-    Wait(taken, now_ns, wake_ns);
+    Wait(live, taken, now_ns, wake_ns);
   }
 }
 
