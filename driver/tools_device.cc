@@ -27,25 +27,35 @@ int OpenToolsDevice() { return open(kToolsDevice, O_RDWR | O_CLOEXEC); }
 
 // Told by the device number, because a container may have the device under another name. Where the device is not there
 // any more (the program has changed its root), by the name under which it was opened.
+class VaSpaceDevice {
+ public:
+  VaSpaceDevice() : exists_(stat(kVaSpaceDevice, &device_) == 0 && S_ISCHR(device_.st_mode)) {}
+
+  bool Has(int descriptor) const {
+    struct stat status;
+    if (fstat(descriptor, &status) != 0) return false;
+    if (exists_) return S_ISCHR(status.st_mode) && status.st_rdev == device_.st_rdev;
+    char link[64];
+    char target[64];
+    snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
+    const ssize_t length = readlink(link, target, sizeof target - 1);
+    if (length <= 0) return false;
+    target[length] = '\0';
+    return strcmp(target, kVaSpaceDevice) == 0;
+  }
+
+ private:
+  struct stat device_;
+  bool exists_;
+};
+
 size_t FindVaSpaces(int* descriptors, size_t capacity) {
-  struct stat device;
-  const bool has_device = stat(kVaSpaceDevice, &device) == 0 && S_ISCHR(device.st_mode);
+  const VaSpaceDevice device;
   size_t count = 0;
   ForEachEntry("/proc/self/fd", [&](const char* name) {
+    if (count == capacity || name[0] < '0' || name[0] > '9') return;
     const int descriptor = atoi(name);
-    struct stat status;
-    if (count == capacity || name[0] < '0' || name[0] > '9' || fstat(descriptor, &status) != 0) return;
-    bool is_va_space = has_device && S_ISCHR(status.st_mode) && status.st_rdev == device.st_rdev;
-    if (!has_device) {
-      char link[64];
-      char target[64];
-      snprintf(link, sizeof link, "/proc/self/fd/%.20s", name);
-      const ssize_t length = readlink(link, target, sizeof target - 1);
-      if (length <= 0) return;
-      target[length] = '\0';
-      is_va_space = strcmp(target, kVaSpaceDevice) == 0;
-    }
-    if (is_va_space) descriptors[count++] = descriptor;
+    if (device.Has(descriptor)) descriptors[count++] = descriptor;
   });
   return count;
 }
@@ -68,6 +78,20 @@ size_t DriverVersion(char* text, size_t size) {
 }  // namespace
 
 const ToolsCalls kKernelTools = {&OpenToolsDevice, &FindVaSpaces, &Control, &DriverVersion};
+
+bool IsVaSpace(const ToolsCalls& calls, int descriptor) {
+  const int host_errno = errno;
+  bool found = false;
+  if (calls.find_va_spaces == kKernelTools.find_va_spaces) {
+    found = VaSpaceDevice().Has(descriptor);
+  } else {
+    int descriptors[kMaxVaSpaceDescriptors];
+    const size_t count = calls.find_va_spaces(descriptors, kMaxVaSpaceDescriptors);
+    found = std::find(descriptors, descriptors + count, descriptor) != descriptors + count;
+  }
+  errno = host_errno;
+  return found;
+}
 
 bool ToolsDescriptor::Keep(int descriptor) {
   struct stat status;

@@ -18,6 +18,9 @@ inline constexpr const char* kToolsDevice = "/dev/nvidia-uvm-tools";
 inline constexpr const char* kVaSpaceDevice = "/dev/nvidia-uvm";
 inline constexpr size_t kMaxVaSpaceDescriptors = 64;
 
+// Whether a descriptor of the program is an address space of the driver. Keeps errno.
+bool IsVaSpace(const ToolsCalls& calls, int descriptor);
+
 class ToolsDescriptor {
  public:
   // The tools device, under a high number. False with errno.

@@ -21,6 +21,18 @@ inline constexpr unsigned long kToolsEnableCounters = 60;
 // On a descriptor of the address space.
 inline constexpr unsigned long kToolsGetProcessorTable = 64;
 inline constexpr unsigned long kToolsFlushEvents = 67;
+inline constexpr unsigned long kMigrate = 51;  // libcuda's, for each prefetch
+
+// Begins the argument of kMigrate.
+struct MigrateArgument {
+  uint64_t address = 0;
+  uint64_t bytes = 0;  // 0: nothing moves
+  uint8_t destination[16] = {};
+};
+static_assert(sizeof(MigrateArgument) == 32);
+// NV_PROCESSOR_UUID_CPU_DEFAULT
+inline constexpr uint8_t kCpuUuid[16] = {0xa6, 0x5e, 0x0f, 0x4e, 0xd7, 0xd4, 0x7b, 0xa2,
+                                         0x50, 0x47, 0x41, 0x2c, 0x14, 0x2a, 0x77, 0x73};
 
 // Argument of kToolsInitEventTracker.
 struct ToolsTracker {

@@ -144,6 +144,18 @@ struct KernelEvent {
 };
 static_assert(sizeof(KernelEvent) == 40);
 
+struct MigrateCallEvent {
+  static constexpr EventType kType = EventType::kMigrateCall;
+  uint64_t start_ns = 0;
+  uint64_t duration_ns = 0;
+  uint64_t address = 0;
+  uint64_t bytes = 0;
+  uint32_t tid = 0;
+  int16_t destination_device = 0;
+  uint8_t reserved[2] = {};
+};
+static_assert(sizeof(MigrateCallEvent) == 40);
+
 struct CopyEvent {
   static constexpr EventType kType = EventType::kCopy;
   uint64_t start_ns = 0;

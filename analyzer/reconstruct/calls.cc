@@ -40,6 +40,7 @@ void Reconstructor::Apply(const Call& call, uint64_t time_ns) {
       break;
     case CallKind::kFree:
       DoPending(pending_.size(), time_ns);
+      EndMigrates(time_ns);
       Free(call);
       break;
     case CallKind::kPrefetch:
@@ -51,8 +52,8 @@ void Reconstructor::Apply(const Call& call, uint64_t time_ns) {
     case CallKind::kAttach:
       attached_[call.address] = call.stream;
       break;
-    case CallKind::kMap:
     case CallKind::kMigrate:
+      BeginMigrate(call);
       break;
   }
 }
@@ -102,7 +103,7 @@ void Reconstructor::WriteVariable(uint64_t address, uint64_t end) {
 }
 
 void Reconstructor::Prefetch(const Call& call, uint64_t time_ns) {
-  if (call.bytes == 0 || (call.processor != kCpu && !IsDevice(call.processor))) return;
+  if (driver_calls_ || call.bytes == 0 || (call.processor != kCpu && !IsDevice(call.processor))) return;
   const uint64_t before = pending_.empty() ? time_ns + kWakeNs : pending_.back().done_ns;
   Pending pending;
   pending.done_ns = std::max(time_ns + kWakeNs, before) + kJobNs + call.bytes * kNsPerKib / 1024;
@@ -161,6 +162,7 @@ void Reconstructor::DoPending(size_t count, uint64_t time_ns) {
 // Does as much of the deferred prefetches as the age of the calls says, or as this fault proves: a processor does not
 // fault on what it can access.
 void Reconstructor::CatchUp(TrackedBlock* block, const PageMask& faulted, int32_t faulter, uint64_t time_ns) {
+  if (driver_calls_) return CatchUpMigrates(block, faulted, faulter, time_ns);
   if (pending_.empty()) return;
   PageMask reachable = faulter == kCpu ? block->cpu_readable : block->devices[faulter].readable;
   size_t old = 0;

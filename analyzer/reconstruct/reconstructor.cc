@@ -54,7 +54,7 @@ std::vector<Reconstructor::Event> Reconstructor::OrderEvents() {
   }
   throttles_.Sort();
   driver_calls_ =
-      std::any_of(calls_.begin(), calls_.end(), [](const Call& call) { return call.kind == CallKind::kMap; });
+      std::any_of(calls_.begin(), calls_.end(), [](const Call& call) { return call.kind == CallKind::kMigrate; });
 
   std::vector<Event> events;
   events.reserve(service_rows_.size() + cpu_faults_.size() + rare_events_.size() + calls_.size() + counters_.size());
@@ -80,8 +80,6 @@ std::vector<Reconstructor::Event> Reconstructor::OrderEvents() {
         add(call.duration_ns < kDeferredBelowNs ? call.time_ns : end_ns, EventKind::kCall, i);
         break;
       case CallKind::kAllocate:
-      case CallKind::kMap:
-      case CallKind::kMigrate:
         add(end_ns, EventKind::kCall, i);
         break;
       default:
@@ -106,7 +104,7 @@ void Reconstructor::MarkCountersInCalls() {
                    [](const CounterSample& a, const CounterSample& b) { return a.time_ns < b.time_ns; });
   std::vector<std::pair<uint64_t, uint64_t>> busy;
   for (const Call& call : calls_) {
-    if (call.kind == CallKind::kPrefetch || call.kind == CallKind::kMigrate) {
+    if (call.kind == (driver_calls_ ? CallKind::kMigrate : CallKind::kPrefetch)) {
       busy.emplace_back(call.time_ns, call.time_ns + call.duration_ns);
     }
   }
@@ -134,10 +132,12 @@ bool Reconstructor::Run(const std::vector<Event>& events) {
   ++statistics_.runs;
   for (const Event& event : events) {
     for (DeviceMemory& memory : memory_) memory.room.Reach(event.time_ns);
+    if (!running_.empty()) EndMigrates(event.time_ns);
     Apply(event);
     if (run_again_) return false;
   }
   DoPending(pending_.size(), events.empty() ? 0 : events.back().time_ns);
+  EndMigrates(UINT64_MAX);
   FinishCounters();
   return !run_again_;
 }
@@ -190,6 +190,7 @@ void Reconstructor::Forget() {
   slabs_.clear();
   attached_.clear();
   pending_.clear();
+  running_.clear();
   last_batch_ = {};
   run_again_ = false;
   const uint64_t runs = statistics_.runs;

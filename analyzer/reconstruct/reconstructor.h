@@ -83,6 +83,19 @@ class Reconstructor {
     int32_t destination = kCpu;
   };
 
+  struct Running {  // a call of UVM_MIGRATE
+    uint64_t begin = 0;
+    uint64_t end = 0;
+    int32_t destination = kCpu;
+    uint64_t begin_ns = 0;
+    uint64_t end_ns = 0;
+    std::vector<uint64_t> done;  // beginnings of the blocks that it has done
+
+    // When everything before `address` was done, as far as its place tells.
+    uint64_t DoneAt(uint64_t address) const;
+    bool IsDone(const TrackedBlock& block) const;
+  };
+
   std::vector<Event> OrderEvents();
   void MarkCountersInCalls();
   // False: the counters contradict the room that a GPU was thought to have. It was corrected: replay again.
@@ -101,6 +114,10 @@ class Reconstructor {
   void WriteVariable(uint64_t address, uint64_t end);
   void Free(const Call& call);
   void Prefetch(const Call& call, uint64_t time_ns);
+  void BeginMigrate(const Call& call);
+  void DoBlock(Running* call, TrackedBlock* block, const uvm_model::PageMask& pages, uint64_t time_ns);
+  void EndMigrates(uint64_t time_ns);
+  void CatchUpMigrates(TrackedBlock* block, const uvm_model::PageMask& faulted, int32_t faulter, uint64_t time_ns);
   void Advise(const Call& call);
   void MatchStreams();
   void Migrate(uint64_t begin, uint64_t end, int32_t destination, uint64_t time_ns, uint64_t done_ns);
@@ -156,6 +173,7 @@ class Reconstructor {
   std::vector<DeviceMemory> memory_;
   std::array<uint32_t, uvm_model::kMaxDevices> last_batch_{};
   std::vector<Pending> pending_;
+  std::vector<Running> running_;
   std::unordered_map<uint64_t, uint64_t> streams_;  // the tools' numbers of streams to the program's handles
   std::map<uint64_t, uint64_t> attached_;           // allocation to handle
   std::vector<uvm_model::Transfer> transfers_;
@@ -165,7 +183,7 @@ class Reconstructor {
   bool counters_by_device_ = false;
   bool may_correct_ = true;
   bool run_again_ = false;
-  bool driver_calls_ = false;  // the trace tells of the driver's own calls
+  bool driver_calls_ = false;  // the trace tells when the driver did each prefetch
   Statistics statistics_;
 };
 

@@ -59,8 +59,7 @@ enum class CallKind : uint8_t {
   kPrefetch,  // to `processor`
   kAdvise,    // `advice`, for `processor`
   kAttach,    // memory to `stream`, or to all of them or the host: 0
-  kMap,       // the driver's own view: a range came to be. From then on no allocation makes one
-  kMigrate,   // the driver's own view: UVM_MIGRATE to `processor`. From then on no prefetch call moves anything
+  kMigrate,   // the driver's own view: UVM_MIGRATE to `processor`. Where there is one, no prefetch call moves anything
 };
 
 enum class Advice : uint8_t {

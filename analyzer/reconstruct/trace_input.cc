@@ -122,6 +122,7 @@ void TraceInput::Add(const analyzer::Chunk& chunk) {
   };
   each(EventKind::kClockSamples, [this](const Batch& batch) { clocks_.AddSamples(batch); });
   each(EventKind::kApiCalls, [this](const Batch& batch) { AddCalls(batch); });
+  each(EventKind::kMigrateCalls, [this](const Batch& batch) { AddMigrateCalls(batch); });
   each(EventKind::kKernels, [this](const Batch& batch) { AddKernels(batch); });
   each(EventKind::kGpuFaults, [this](const Batch& batch) { AddGpuFaults(batch); });
   each(EventKind::kReplays, [this](const Batch& batch) { AddReplays(batch); });
@@ -164,6 +165,20 @@ void TraceInput::AddCalls(const Batch& batch) {
     } else {
       continue;
     }
+    Add(call);
+  }
+}
+
+void TraceInput::AddMigrateCalls(const Batch& batch) {
+  namespace column = analyzer::migrate_calls;
+  for (size_t row = 0; row < batch.rows; ++row) {
+    Call call;
+    call.kind = CallKind::kMigrate;
+    call.time_ns = batch[column::kStart][row];
+    call.duration_ns = batch[column::kDuration][row];
+    call.address = batch[column::kAddress][row];
+    call.bytes = batch[column::kBytes][row];
+    call.processor = Processor(batch[column::kDestinationDevice][row]);
     Add(call);
   }
 }

@@ -31,6 +31,7 @@ class TraceInput {
  private:
   using Batch = analyzer::ColumnBatch;
   void AddCalls(const Batch& batch);
+  void AddMigrateCalls(const Batch& batch);
   void AddKernels(const Batch& batch);
   void AddGpuFaults(const Batch& batch);
   void AddCpuFaults(const Batch& batch);

@@ -128,6 +128,20 @@ void* LibcFunction(const char* name) {
   return nullptr;
 }
 
+void* DefinitionBehindUs(const char* name) {
+  if (!IsRelocated()) return LibcFunction(name);
+  const auto own_base = reinterpret_cast<uintptr_t>(&__ehdr_start);
+  bool behind = false;
+  for (const link_map* file = _r_debug.r_map; file != nullptr; file = file->l_next) {
+    if (behind && file->l_name != nullptr && !EqualNames(BaseName(file->l_name), "linux-vdso.so.1")) {
+      void* const found = FindDefinition(ReadElfFile(file->l_addr, file->l_ld), name);
+      if (found != nullptr) return found;
+    }
+    behind |= file->l_addr == own_base;
+  }
+  return LibcFunction(name);  // opened by dlopen, behind the C library
+}
+
 DlsymFunction LibcDlsym() { return libc_dlsym.Get("dlsym"); }
 DlvsymFunction LibcDlvsym() { return libc_dlvsym.Get("dlvsym"); }
 

@@ -9,6 +9,10 @@ namespace uvmtrace {
 // The default version of a function that libc.so.6 exports (before glibc 2.34: libdl.so.2). Null: not found.
 void* LibcFunction(const char* name);
 
+// The definition of a name that comes behind this library's in the loader's list: another preloaded library's, or the C
+// library's. For what may run where the loader's lock cannot be taken: in a signal handler, in a forked child.
+void* DefinitionBehindUs(const char* name);
+
 using DlsymFunction = void* (*)(void* handle, const char* name);
 using DlvsymFunction = void* (*)(void* handle, const char* name, const char* version);
 using DlopenFunction = void* (*)(const char* file, int flags);

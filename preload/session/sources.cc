@@ -11,6 +11,7 @@
 #include "driver/queue_source.h"
 #include "preload/doors/resolve.h"
 #include "preload/session/devices.h"
+#include "preload/session/migrate_calls.h"
 #include "preload/session/own_cost.h"
 #include "record/recorder.h"
 #include "sim/include/uvmsim_host.h"
@@ -232,7 +233,9 @@ void StartManagedSources(const Config& config, bool cupti_runs) {
   if (config.detail == Detail::kCalls) return;
   DeviceUuid devices[kMaxDevices];
   const size_t device_count = ReadDeviceUuids(devices, kMaxDevices);
-  const bool queue = StartQueue(config, Tools(), devices, device_count);
+  const ToolsCalls* const tools = Tools();
+  if (tools != nullptr) RecordMigrateCalls(*tools, devices, device_count);
+  const bool queue = StartQueue(config, tools, devices, device_count);
   TellDetail(config, queue);
   StartCuptiBeside(config, queue, cupti_runs);
 }

@@ -1,6 +1,7 @@
 #include "sim/engine/driver_tools.h"
 
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -94,6 +95,20 @@ int DriverTools::Control(int descriptor, unsigned long number, void* data) {
       errno = EINVAL;
       return -1;
   }
+}
+
+// No kernel hears it, so it fails: what it asks for is done by the engine.
+void DriverTools::Migrate(uint64_t address, uint64_t bytes, int destination) {
+  MigrateArgument argument{};
+  argument.base = address;
+  argument.length = bytes;
+  argument.cpu_numa_node = -1;
+  int descriptor = -1;
+  if (FindVaSpaces(&descriptor, 1) == 0) return;
+  memcpy(argument.destination, uuids_[destination + 1], sizeof argument.destination);
+  const int saved_errno = errno;
+  ioctl(descriptor, kMigrate, &argument);
+  errno = saved_errno;
 }
 
 // The status, which is also in the argument; UINT32_MAX for a number that this device does not know.

@@ -31,6 +31,9 @@ class DriverTools {
   // --- the engine's side ---
   // The process has an address space in the driver from now on, with these GPUs. `thread_started` gets the thread's id.
   void AddVaSpace(const std::vector<std::string>& gpu_uuids, void (*thread_started)(int tid));
+  // libcuda's request to bring pages to a device, or to the CPU. The symbol `ioctl` sees it, as it sees those of the real
+  // libcuda. Keeps errno.
+  void Migrate(uint64_t address, uint64_t bytes, int destination);
   // In a forked child, for ever: nothing is open.
   void Forget() { forgotten_ = true; }
   bool Active() const { return active_.load(std::memory_order_relaxed); }

@@ -21,6 +21,7 @@ enum ToolsCommand : unsigned long {
   kDisableCounters = 61,
   kGetProcessorUuidTable = 64,  // a descriptor of /dev/nvidia-uvm
   kFlushEvents = 67,            // a descriptor of /dev/nvidia-uvm
+  kMigrate = 51,                // a descriptor of /dev/nvidia-uvm
   kInitEventTrackerV2 = 76,     // 72-byte entries, which the simulator does not have
 };
 
@@ -35,6 +36,17 @@ enum ToolsStatus : uint32_t {
 };
 
 // --- arguments ---
+struct MigrateArgument {
+  uint64_t base, length;
+  uint8_t destination[16];
+  uint32_t flags;
+  uint64_t semaphore_address;
+  uint32_t semaphore_payload;
+  int32_t cpu_numa_node;
+  uint64_t user_space_start, user_space_length;
+  uint32_t status;
+};
+
 struct InitEventTrackerArgument {
   uint64_t queue;          // page-aligned memory of the caller, of queue_entries * 64 bytes
   uint64_t queue_entries;  // a power of two, at least 2; 0: a counters tracker

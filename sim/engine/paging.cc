@@ -247,6 +247,7 @@ CUresult Engine::Prefetch(uint64_t address, uint64_t bytes, int destination, Str
           model_.Prefetch(address, bytes, destination, prefetched->outcome);
           ApplyProtections(*prefetched->outcome);
         }
+        DriverTools::Get().Migrate(address, bytes, destination);
         demand_.AddTransfer(*prefetched->outcome);
         prefetched->interval.Start();
       },

@@ -76,6 +76,18 @@ def cost_of_call_sites(run):
     check(many < 4 * few + 200, f"{few} ns a call from 64 places, {many} ns from 8192")
 
 
+def cost_of_ioctl(run):
+    with open(os.path.join(run.folder, "cost")) as file:
+        without, with_it = map(float, file.read().split())
+    print(f"{without} ns a call behind the recorder, {with_it} ns through it")
+    check(with_it - without < 15, f"{without} ns a call behind the recorder, {with_it} ns through it")
+
+
+def watched(run):
+    lines = [line for line in run.process.stdout.splitlines() if line.startswith("seen by the tool ")]
+    check(len(lines) == 1 and int(lines[0].split()[-1]) >= 7, run.process.stdout)
+
+
 def library(name):
     return "{libraries}/lib" + name + ".so"
 
@@ -105,7 +117,7 @@ CASES = {
     "patcher": ("works_host", [library("ucm_patcher")], both(drivers_own, run_program.no_file), {}),
     # Asked before this library is relocated.
     **{f"resolver_{way}": (f"chosen_by_{way}_host", [], run_program.no_file, {})
-       for way in ("getenv", "dlsym", "cuda_name", "dlvsym", "dlopen")},
+       for way in ("getenv", "dlsym", "cuda_name", "dlvsym", "dlopen", "ioctl")},
     # Bound by the linker, in each way.
     "linked_lazily": ("linked_lazy_host", [], linked, {}),
     "linked_at_once": ("linked_now_host", [], linked, {}),
@@ -121,6 +133,10 @@ CASES = {
                                SYMBOL_BEFORE),
     "force_managed_behind": ("force_managed_host", [], managed, FORCE_BEHIND),
     "force_managed_before": ("force_managed_host", [], managed, FORCE_BEFORE),
+    "ioctl": ("ioctl_host", [], nothing, {}),
+    "ioctl_watched_behind": ("ioctl_host", [], watched, {"partner": "ioctl_watcher"}),
+    "ioctl_watched_before": ("ioctl_host", [], watched, {"before": "ioctl_watcher"}),
+    "ioctl_cost": ("ioctl_host", ["cost"], cost_of_ioctl, {"partner": "ioctl_watcher"}),
     # What else the program does.
     "call_left_by_longjmp": ("jumping_host", [], goes_on_after_a_jump, {}),
     "call_sites": ("call_sites_host", ["cost"], cost_of_call_sites, {}),

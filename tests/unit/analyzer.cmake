@@ -26,6 +26,7 @@ add_executable(analyzer_test
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_completeness_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_queue_model_test.cc
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_reconstruct_migrates_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_reconstruct_room_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_coverage_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_virtual_memory_test.cc
