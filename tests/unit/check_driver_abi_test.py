@@ -64,6 +64,8 @@ typedef struct { NvU64 counterTypeFlags; NV_STATUS rmStatus; } UVM_TOOLS_ENABLE_
 typedef struct { NvU64 tablePtr; %(table)s } UVM_TOOLS_GET_PROCESSOR_UUID_TABLE_PARAMS;
 #define UVM_TOOLS_FLUSH_EVENTS 67
 typedef struct { NV_STATUS rmStatus; } UVM_TOOLS_FLUSH_EVENTS_PARAMS;
+#define UVM_MIGRATE 51
+typedef struct { NvU64 base, length; NvProcessorUuid destinationUuid; NvU32 flags; } UVM_MIGRATE_PARAMS;
 """
 NEWEST = {"tracker": "NV_STATUS rmStatus;", "table": "NV_STATUS rmStatus;"}
 OF_560 = {"tracker": "NvU32 version; NV_STATUS rmStatus;", "table": "NvU32 version; NV_STATUS rmStatus;"}
@@ -77,6 +79,8 @@ CASES = {
                             "UvmEventGpuFaultInfo.batchId sizeof"),
     "members that changed places": (NEWEST, "srcIndex, dstIndex; NvU32 p;", "dstIndex, srcIndex; NvU32 p;",
                                     "UvmEventMigrationInfo.srcIndex offset"),
+    "a request of libcuda's that changed": (NEWEST, "NvU64 base, length;", "NvU64 length, base;",
+                                            "UVM_MIGRATE_PARAMS.base offset"),
     "an entry of another size": (NEWEST, "words[8]", "words[9]", "entry size: uvmtrace has 64, the driver 72"),
     "a member that is gone": (NEWEST, "migratedBytes", "movedBytes", "migratedBytes"),
     "a struct that is gone": (NEWEST, "UvmEventMapRemoteInfo", "UvmEventMappedInfo", "UvmEventMapRemoteInfo"),
