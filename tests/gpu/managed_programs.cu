@@ -281,7 +281,7 @@ int Thrash() {
 
 // Prefetches queued behind a kernel, so that a thread of libcuda does them later, while the host touches the memory.
 int LatePrefetch() {
-  constexpr size_t kCount = 48 * kMiB / 4;
+  constexpr size_t kCount = 24 * kMiB / 4;
   uint32_t* const values = Managed<uint32_t>(kCount);
   uint32_t* const other = Managed<uint32_t>(kCount);
   std::memset(values, 0, kCount * 4);

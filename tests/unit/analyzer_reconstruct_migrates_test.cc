@@ -91,7 +91,7 @@ TEST(ReconstructMigrates, TakePlaceWhenTheDriverIsAsked) {
   replayed.GpuWrites(10 * kMs, 0, uvm_model::kPagesPerBlock);
   replayed.Add(CallKind::kMigrate, 30 * kMs, kMs, 0);
   EXPECT_EQ(replayed.Of(MigrationCause::kCoherence, 0).bytes, kBlock);
-  const Replayed::Told prefetched = replayed.Of(MigrationCause::kPrefetch, 0);
+  const Replayed::Told prefetched = replayed.Of(MigrationCause::kUser, 0);
   EXPECT_EQ(prefetched.bytes, 3 * kBlock);
   EXPECT_GE(prefetched.first_ns, 30 * kMs);
   EXPECT_LE(prefetched.last_ns, 31 * kMs);
@@ -102,8 +102,8 @@ TEST(ReconstructMigrates, TakePlaceOnlyIfTheDriverIsAsked) {
   Replayed replayed(2);
   replayed.Add(CallKind::kMigrate, 5 * kMs, kMs, 0);
   replayed.Add(CallKind::kPrefetch, 7 * kMs, 3'000, kCpu);
-  EXPECT_EQ(replayed.Of(MigrationCause::kPrefetch, 0).bytes, 2 * kBlock);
-  EXPECT_EQ(replayed.Of(MigrationCause::kPrefetch, kCpu).bytes, 0U);
+  EXPECT_EQ(replayed.Of(MigrationCause::kUser, 0).bytes, 2 * kBlock);
+  EXPECT_EQ(replayed.Of(MigrationCause::kUser, kCpu).bytes, 0U);
 }
 
 // While a call runs, the GPU faults on a block that it has not reached, and the CPU on one that it has left behind.
@@ -113,7 +113,7 @@ TEST(ReconstructMigrates, AreHeldToTheFaultsThatComeMeanwhile) {
   replayed.GpuWrites(11 * kMs, 7 * uvm_model::kPagesPerBlock, uvm_model::kPagesPerBlock);
   replayed.CpuWrites(15 * kMs, 0);
   EXPECT_EQ(replayed.Of(MigrationCause::kCoherence, 0).bytes, kBlock);
-  EXPECT_EQ(replayed.Of(MigrationCause::kPrefetch, 0).bytes, 7 * kBlock);
+  EXPECT_EQ(replayed.Of(MigrationCause::kUser, 0).bytes, 7 * kBlock);
   EXPECT_GT(replayed.Of(MigrationCause::kCoherence, kCpu).bytes, 0U);
 }
 
@@ -122,7 +122,7 @@ TEST(ReconstructMigrates, AreEarlierWhereAFaultShowsIt) {
   Replayed replayed(8);
   replayed.Add(CallKind::kMigrate, 10 * kMs, 8 * kMs, 0);
   replayed.CpuWrites(11 * kMs, 6 * uvm_model::kPagesPerBlock);
-  EXPECT_EQ(replayed.Of(MigrationCause::kPrefetch, 0).bytes, 8 * kBlock);
+  EXPECT_EQ(replayed.Of(MigrationCause::kUser, 0).bytes, 8 * kBlock);
   EXPECT_GT(replayed.Of(MigrationCause::kCoherence, kCpu).bytes, 0U);
 }
 
@@ -131,9 +131,9 @@ TEST(ReconstructMigrates, OfSeveralThreadsOverlap) {
   replayed.Add(CallKind::kMigrate, 10 * kMs, 20 * kMs, 0);
   replayed.Add(CallKind::kMigrate, 40 * kMs, kMs, kCpu);
   replayed.Add(CallKind::kMigrate, 12 * kMs, kMs, 0);
-  EXPECT_EQ(replayed.Of(MigrationCause::kPrefetch, 0).bytes, 4 * kBlock);
-  EXPECT_LE(replayed.Of(MigrationCause::kPrefetch, 0).last_ns, 13 * kMs);
-  EXPECT_EQ(replayed.Of(MigrationCause::kPrefetch, kCpu).bytes, 4 * kBlock);
+  EXPECT_EQ(replayed.Of(MigrationCause::kUser, 0).bytes, 4 * kBlock);
+  EXPECT_LE(replayed.Of(MigrationCause::kUser, 0).last_ns, 13 * kMs);
+  EXPECT_EQ(replayed.Of(MigrationCause::kUser, kCpu).bytes, 4 * kBlock);
 }
 
 }  // namespace
