@@ -100,3 +100,10 @@ if(UVMTRACE_SANITIZE STREQUAL "")
             --counter $<TARGET_FILE:uvmtrace_counting_cuda>)
   set_tests_properties(examples.kv_remap_never_waits PROPERTIES TIMEOUT 300)
 endif()
+
+# What bounds each variant of offload, by the report and by the example's own times.
+if(UVMTRACE_SANITIZE STREQUAL "")
+  add_test(NAME examples.offload_bottlenecks
+    COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/examples_bottlenecks.py --build ${CMAKE_BINARY_DIR})
+  set_tests_properties(examples.offload_bottlenecks PROPERTIES TIMEOUT 300)
+endif()
