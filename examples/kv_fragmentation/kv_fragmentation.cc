@@ -8,10 +8,10 @@
 //   external      given by the device, and in no request: what the allocator keeps, and pages that it rounds up to
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <random>
 
+#include "examples/common/host_clock.h"
 #include "examples/common/host_memory.h"
 #include "examples/common/options.h"
 #include "examples/common/phase.h"
@@ -24,7 +24,6 @@ namespace {
 using examples::Check;
 using examples::Row;
 using fragmentation::Shape;
-using Clock = std::chrono::steady_clock;
 
 uint64_t FreeBytes() {
   size_t free_bytes = 0;
@@ -97,9 +96,9 @@ class Experiment {
   void Generate(int slot, int count) {
     Request& request = requests_[slot];
     const int tokens = std::min(shape_.max_tokens, request.tokens + count);
-    const auto start = Clock::now();
+    const double start = examples::HostSeconds();
     backend_->Grow(slot, request.tokens, tokens);
-    grow_us_.push_back(std::chrono::duration<double>(Clock::now() - start).count() * 1e6);
+    grow_us_.push_back((examples::HostSeconds() - start) * 1e6);
     tokens_.Write(backend_->ViewOf(slot), request.id, request.tokens, tokens, stream_.get());
     request.tokens = tokens;
   }

@@ -48,6 +48,10 @@ if(UVMTRACE_SANITIZE STREQUAL "")
     --blocks 20 --slots 8 --window 3 --fresh 1 --steps 24)
   uvmtrace_simulated_test(kv_remap_small_blocks kv_remap 0 "vmm-inline .*multiples of 2 MiB.*data: ok"
     --blocks 20 --slots 8 --window 3 --steps 24 --block-bytes 64KiB --reuse zipf)
+  # 20.49 us a call: the price of the simulated calls, not of the simulator's own work.
+  uvmtrace_simulated_test(kv_remap_on_the_simulated_clock kv_remap 0 "vmm-inline .* 20.49 . 70 . "
+    --blocks 20 --slots 8 --window 3 --fresh 1 --steps 24 --design vmm-inline)
+  set_property(TEST examples.simulated.kv_remap_on_the_simulated_clock APPEND PROPERTY ENVIRONMENT UVMTRACE_SIM_TIME_SCALE=0)
   uvmtrace_simulated_test(kv_remap_no_room kv_remap 2 "two windows" --slots 10 --window 6)
   uvmtrace_simulated_test(kv_fragmentation kv_fragmentation 0 "paged-1 . 1 .*data: ok")
   uvmtrace_simulated_test(kv_fragmentation_too_large kv_fragmentation 2 "do not fit" -k 1000)
