@@ -201,9 +201,10 @@ int Main(int argc, char** argv) {
   }
   const uint64_t most_bytes = shape.requests * shape.most_request_bytes();
   const uint64_t capacity = options.capacity_bytes == 0 ? machine.free_bytes : options.capacity_bytes;
-  if (most_bytes > std::min(capacity, machine.free_bytes)) {
+  if (most_bytes > std::min(capacity, machine.free_bytes) && !options.allow_oversubscription) {
     throw examples::Refused(examples::FormatBytes(most_bytes) +
-                            " for the longest requests do not fit; use a smaller -k");
+                            " for the longest requests do not fit; use a smaller -k, or insist with "
+                            "--allow-oversubscription: drivers are known to hang in this");
   }
   examples::RequireDemandPaging();
   examples::RequireHostMemory(machine.simulated ? most_bytes : 0, "kv_fragmentation");
