@@ -241,6 +241,15 @@ def serve_one_way(way, options):
     return setup, rows
 
 
+def write_json(options, setup, rows):
+    if not options.json or not rows:
+        return
+    unfinished = f"{options.json}.unfinished"
+    with open(unfinished, "w", encoding="utf-8") as file:
+        json.dump({"workload": "serve", "model": options.model, "setup": setup, "rows": rows}, file, indent=1)
+    os.replace(unfinished, options.json)
+
+
 def serve(options):
     if options.compare:
         ways = {way: argparse.Namespace(**{**vars(options), "kv": kv, "offload": offload, "fetch": fetch})
@@ -258,9 +267,7 @@ def serve(options):
         rows += more
         if options.compare:
             say(f"\n{way}: {time.monotonic() - start:.1f} s")
-    if options.json and rows:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"workload": "serve", "model": options.model, "setup": setup, "rows": rows}, file, indent=1)
+        write_json(options, setup, rows)  # whatever becomes of the ways after this one
     return EXIT_OK
 
 
