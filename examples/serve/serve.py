@@ -127,6 +127,9 @@ def require_torch():
     if not hasattr(torch.cuda, "MemPool") or not hasattr(torch.cuda, "use_mem_pool"):
         raise limits.Refused(f"PyTorch {torch.__version__} has no torch.cuda.MemPool; install 2.5 or later")
     torch.cuda.init()
+    # cuDNN's attention builds a plan for each length that it has not seen, in tens of milliseconds, and caches grow by a token a
+    # step: what runs first would pay for what runs after it. vLLM switches it off too.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     say(f"PyTorch: imported and initialised in {time.monotonic() - start:.1f} s")
     return torch
 
