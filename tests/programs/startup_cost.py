@@ -1,12 +1,12 @@
 """How much later a program starts that has libuvmtrace.so preloaded and never calls CUDA: at most 2 ms.
 
-Pairs of /bin/true with and without, interleaved so that what else the machine does falls on both alike. The median of the
-differences is judged; its spread is printed beside it.
+Pairs of /bin/true with and without, interleaved so that what else the machine does falls on both alike. The median
+difference of the CPU time is judged, because the start waits for nothing and a busy machine stretches every other clock;
+the time that passed is printed beside it, with its spread.
 """
 
 import os
 import statistics
-import subprocess
 import sys
 import time
 
@@ -15,9 +15,14 @@ LIMIT_MS = 2.0
 
 
 def run_ms(environment):
+    """CPU time, and the time that passed."""
     start = time.perf_counter()
-    subprocess.run(["/bin/true"], env=environment, check=True)
-    return (time.perf_counter() - start) * 1e3
+    pid = os.posix_spawn("/bin/true", ["/bin/true"], environment)
+    _, status, usage = os.wait4(pid, 0)
+    passed = time.perf_counter() - start
+    if status != 0:
+        sys.exit(f"/bin/true ended with {status}")
+    return (usage.ru_utime + usage.ru_stime) * 1e3, passed * 1e3
 
 
 def main():
@@ -31,13 +36,14 @@ def main():
             pair = tuple(reversed((run_ms(preloaded), run_ms(without))))
         if i >= 5:
             pairs.append(pair)
-    differences = [b - a for a, b in pairs]
-    quartiles = statistics.quantiles(differences, n=4)
-    median = quartiles[1]
-    base = statistics.median(a for a, _ in pairs)
-    print(f"/bin/true {base:.2f} ms, preloaded {median:+.2f} ms later (quartiles {quartiles[0]:+.2f} .. {quartiles[2]:+.2f}), "
-          f"ratio {(base + median) / base:.2f}, {PAIRS} pairs")
-    return 0 if median <= LIMIT_MS else 1
+    cost = 0
+    for clock, name in ((1, "passed"), (0, "CPU time")):
+        differences = [b[clock] - a[clock] for a, b in pairs]
+        low, cost, high = statistics.quantiles(differences, n=4)
+        base = statistics.median(a[clock] for a, _ in pairs)
+        print(f"/bin/true {base:.2f} ms {name}, preloaded {cost:+.2f} ms (quartiles {low:+.2f} .. {high:+.2f}), "
+              f"ratio {(base + cost) / base:.2f}, {PAIRS} pairs")
+    return 0 if cost <= LIMIT_MS else 1
 
 
 if __name__ == "__main__":
