@@ -38,6 +38,7 @@ void Model::RemoveRange(uint64_t address, uint64_t bytes) {
   auto it = blocks_.lower_bound(address);
   while (it != blocks_.end() && it->first < address + bytes) {
     for (size_t device = 0; device < devices_.size(); ++device) FreeChunk(it->second.get(), static_cast<int>(device));
+    pinned_on_host_.erase(it->second->base);
     it = blocks_.erase(it);
   }
 }
@@ -189,13 +190,18 @@ void Model::ServiceFaults(Block* block, int processor, const PageMask& faulted, 
       to_cpu |= faulted & block->populated & (block->All() - block->devices[processor].resident);
     }
   }
+  PageMask pinned;
+  if (processor != kCpu && !policy.read_mostly && policy.preferred != processor) {
+    pinned = (faulted & PinnedOnHost(*block) & block->cpu_resident) - remote;
+  }
+  if (!pinned.Empty()) MapRemotely(block, processor, pinned, RemoteMapCause::kThrashing, recorder);
   if (!to_cpu.Empty()) {
     MakeResident(block, kCpu, to_cpu, {}, MigrationCause::kCoherence, false, recorder);
     remote |= to_cpu;
   }
   if (!remote.Empty()) MapRemotely(block, processor, remote, RemoteMapCause::kPolicy, recorder);
 
-  const PageMask local = faulted - remote;
+  const PageMask local = faulted - remote - pinned;
   if (!local.Empty()) {
     const PageMask prefetched = PagesToPrefetch(block, processor, local);
     if (policy.read_mostly && access != Access::kRead) {
@@ -225,7 +231,7 @@ PageMask Model::PagesToPrefetch(Block* block, int processor, const PageMask& fau
   const PageMask& resident = processor == kCpu ? block->cpu_resident : block->devices[processor].resident;
   const PageMask& mapped = processor == kCpu ? block->cpu_readable : block->devices[processor].readable;
   return PrefetchPages(block->first_page, block->page_count, resident, faulted, options_.prefetch_threshold) -
-         (resident & mapped);
+         (resident & mapped) - PinnedOnHost(*block);
 }
 
 void Model::Prefetch(uint64_t address, uint64_t bytes, int destination, Outcome* outcome) {
@@ -282,6 +288,27 @@ void Model::Advise(uint64_t address, uint64_t bytes, Advice advice, int processo
     }
     ReportProtection(block, &recorder);
   }
+}
+
+void Model::PinOnHost(uint64_t block_address, const PageMask& pages) { pinned_on_host_[block_address] |= pages; }
+
+void Model::UnpinFromHost(uint64_t block_address) {
+  const auto pinned = pinned_on_host_.find(block_address);
+  if (pinned == pinned_on_host_.end()) return;
+  for (auto it = blocks_.lower_bound(block_address); it != blocks_.end() && it->second->base == block_address; ++it) {
+    for (int device = 0; device < static_cast<int>(devices_.size()); ++device) {
+      if (it->second->policy.AccessedBy(device)) continue;
+      DeviceState& state = it->second->devices[device];
+      state.readable -= pinned->second - state.resident;
+      state.writable -= pinned->second - state.resident;
+    }
+  }
+  pinned_on_host_.erase(pinned);
+}
+
+PageMask Model::PinnedOnHost(const Block& block) const {
+  const auto it = pinned_on_host_.find(block.base);
+  return it == pinned_on_host_.end() ? PageMask() : it->second;
 }
 
 uint64_t Model::ResidentBytes(int processor, uint64_t address, uint64_t bytes) const {

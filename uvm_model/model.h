@@ -5,8 +5,9 @@
 // whose last *migration* is the oldest: the driver does not see GPU accesses that hit. It keeps no dirty bit, so that
 // clean pages are written back.
 //
-// Not modelled: thrashing detection, access counters, HMM and ATS, peer mappings between GPUs, µTLB limits, and the
-// order in which faults of parallel warps arrive. Faults that one call touches together are one batch.
+// Not modelled: when pages thrash (whoever has a clock pins them), access counters, HMM and ATS, peer mappings between
+// GPUs, µTLB limits, and the order in which faults of parallel warps arrive. Faults that one call touches together are
+// one batch.
 #pragma once
 
 #include <cstdint>
@@ -71,6 +72,11 @@ class Model {
   // cudaMemAdvise. `processor` is a device or kCpu, ignored by the advices that take none.
   void Advise(uint64_t address, uint64_t bytes, Advice advice, int processor, Outcome* outcome);
 
+  // Pages that thrash: GPUs map them on the host instead of taking them, until they are unpinned. Who decides that
+  // keeps time, and is not the model.
+  void PinOnHost(uint64_t block_address, const PageMask& pages);
+  void UnpinFromHost(uint64_t block_address);
+
   // Memory that cudaMalloc takes from managed memory's room: evicts until it fits. False, with nothing reserved, if not
   // all of it can be had.
   bool ReserveDeviceMemory(int device, uint64_t bytes, Outcome* outcome);
@@ -100,6 +106,7 @@ class Model {
   BlockMap::const_iterator FindBlock(uint64_t address) const;
   Block* BlockAt(uint64_t address) const;
   void SplitAt(uint64_t address);
+  PageMask PinnedOnHost(const Block& block) const;
   PageMask PagesIn(const Block& block, uint64_t address, uint64_t end) const;
 
   void ServiceFaults(Block* block, int processor, const PageMask& faulted, Access access, Recorder* recorder);
@@ -122,6 +129,7 @@ class Model {
 
   ModelOptions options_;
   BlockMap blocks_;
+  std::map<uint64_t, PageMask> pinned_on_host_;  // by Block::base
   std::vector<Device> devices_;
 };
 

@@ -8,10 +8,10 @@
 //   external      given by the device, and in no request: what the allocator keeps, and pages that it rounds up to
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <random>
 
+#include "examples/common/host_clock.h"
 #include "examples/common/host_memory.h"
 #include "examples/common/options.h"
 #include "examples/common/phase.h"
@@ -24,7 +24,6 @@ namespace {
 using examples::Check;
 using examples::Row;
 using fragmentation::Shape;
-using Clock = std::chrono::steady_clock;
 
 uint64_t FreeBytes() {
   size_t free_bytes = 0;
@@ -97,9 +96,9 @@ class Experiment {
   void Generate(int slot, int count) {
     Request& request = requests_[slot];
     const int tokens = std::min(shape_.max_tokens, request.tokens + count);
-    const auto start = Clock::now();
+    const double start = examples::HostSeconds();
     backend_->Grow(slot, request.tokens, tokens);
-    grow_us_.push_back(std::chrono::duration<double>(Clock::now() - start).count() * 1e6);
+    grow_us_.push_back((examples::HostSeconds() - start) * 1e6);
     tokens_.Write(backend_->ViewOf(slot), request.id, request.tokens, tokens, stream_.get());
     request.tokens = tokens;
   }
@@ -202,9 +201,10 @@ int Main(int argc, char** argv) {
   }
   const uint64_t most_bytes = shape.requests * shape.most_request_bytes();
   const uint64_t capacity = options.capacity_bytes == 0 ? machine.free_bytes : options.capacity_bytes;
-  if (most_bytes > std::min(capacity, machine.free_bytes)) {
+  if (most_bytes > std::min(capacity, machine.free_bytes) && !options.allow_oversubscription) {
     throw examples::Refused(examples::FormatBytes(most_bytes) +
-                            " for the longest requests do not fit; use a smaller -k");
+                            " for the longest requests do not fit; use a smaller -k, or insist with "
+                            "--allow-oversubscription: drivers are known to hang in this");
   }
   examples::RequireDemandPaging();
   examples::RequireHostMemory(machine.simulated ? most_bytes : 0, "kv_fragmentation");

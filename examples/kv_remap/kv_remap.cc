@@ -9,9 +9,9 @@
 //   use_kernel   a step's work, and its check       vmm_design     map and unmap, inline or in the background
 //   design       the interface of all designs       uvm_design     prefetch to and from the GPU
 #include <CLI/CLI.hpp>
-#include <chrono>
 #include <cstdio>
 
+#include "examples/common/host_clock.h"
 #include "examples/common/host_memory.h"
 #include "examples/common/options.h"
 #include "examples/common/program.h"
@@ -51,7 +51,6 @@ namespace {
 
 using examples::Check;
 using examples::Row;
-using Clock = std::chrono::steady_clock;
 
 void CheckBlocks(const char* name, const remap::Shape& shape, const std::vector<remap::Step>& schedule,
                  remap::Design* design, unsigned long long wrong_words) {
@@ -94,13 +93,13 @@ Row RunDesign(const remap::DesignInfo& info, const remap::Shape& shape, const st
   {
     const examples::PhaseRange range(std::string(info.name) + ": decoding");
     for (uint32_t i = 0; i < shape.steps; ++i) {
-      const auto start = Clock::now();
+      const double start = examples::HostSeconds();
       const remap::Mapping mapping = design->BeforeStep(i);
       Check(cudaEventRecord(starts[i].get(), stream.get()), "cudaEventRecord");
       consumer.Enqueue(i, mapping, stream.get());
       Check(cudaEventRecord(loop.ends[i].get(), stream.get()), "cudaEventRecord");
       design->AfterStep(i);
-      host_seconds.push_back(std::chrono::duration<double>(Clock::now() - start).count());
+      host_seconds.push_back(examples::HostSeconds() - start);
     }
   }
   const unsigned long long wrong = consumer.WrongWords();

@@ -1,8 +1,8 @@
 // Position A of the thread (noxa): an offset table that kernels read. Eviction, fill and table update are copies in a
 // stream, and nothing ever waits on the host. "table" puts them in the loop's own stream; "table-ahead" on a second
 // one, while the step before still runs; "table-defrag" also moves one idle block a step to another slot, in flight.
-#include <chrono>
 
+#include "examples/common/host_clock.h"
 #include "examples/common/program.h"
 #include "examples/kv_remap/design.h"
 
@@ -10,7 +10,6 @@ namespace remap {
 namespace {
 
 using examples::Check;
-using Clock = std::chrono::steady_clock;
 
 class TableDesign : public Design {
  public:
@@ -73,7 +72,7 @@ class TableDesign : public Design {
   char* Slot(uint32_t slot) const { return static_cast<char*>(slots_.get()) + slot * shape_.block_bytes; }
 
   void Remap(uint32_t number, cudaStream_t stream) {
-    const auto start = Clock::now();
+    const double start = examples::HostSeconds();
     const Step& step = (*schedule_)[number];
     for (const Swap& swap : step.swaps) {
       if (swap.victim != Swap::kNone) {
@@ -89,7 +88,7 @@ class TableDesign : public Design {
       Publish(swap.wanted, slot, stream);
     }
     if (defragment_) MoveOne(number, stream);
-    ledger_.call_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    ledger_.call_seconds += examples::HostSeconds() - start;
   }
 
   void Copy(void* to, const void* from, cudaMemcpyKind kind, cudaStream_t stream) {

@@ -39,6 +39,7 @@ void UseBlocksOnHost(const UvmsimLaunch* launch) {
   const auto block_bytes = UvmsimArgument<uint64_t>(launch, 1);
   const auto* const needed = UvmsimArgument<const uint32_t*>(launch, 2);
   const auto* const versions = UvmsimArgument<const uint32_t*>(launch, 3);
+  uvmsim_compute(launch, UvmsimArgument<uint32_t>(launch, 4) * 1e3);
   auto* const wrong = UvmsimArgument<unsigned long long*>(launch, 5);
   unsigned long long found = 0;
   for (unsigned row = 0; row < launch->grid.y; ++row) {

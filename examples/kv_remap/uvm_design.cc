@@ -1,7 +1,7 @@
 // Unified memory: the addresses never change and the driver keeps the map. While a step runs, the victims of the next
 // one are prefetched to the CPU and its blocks to the GPU, on a second stream.
-#include <chrono>
 
+#include "examples/common/host_clock.h"
 #include "examples/common/program.h"
 #include "examples/kv_remap/design.h"
 
@@ -9,7 +9,6 @@ namespace remap {
 namespace {
 
 using examples::Check;
-using Clock = std::chrono::steady_clock;
 
 class UvmDesign : public Design {
  public:
@@ -51,7 +50,7 @@ class UvmDesign : public Design {
   char* Block(uint32_t block) const { return static_cast<char*>(blocks_.get()) + block * shape_.block_bytes; }
 
   void Move(uint32_t number) {
-    const auto start = Clock::now();
+    const double start = examples::HostSeconds();
     on_gpu_.resize(shape_.blocks);
     for (const Swap& swap : (*schedule_)[number].swaps) {
       if (swap.victim != Swap::kNone) {
@@ -65,7 +64,7 @@ class UvmDesign : public Design {
       on_gpu_[swap.wanted] = true;
       ++ledger_.calls;
     }
-    ledger_.call_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    ledger_.call_seconds += examples::HostSeconds() - start;
     Check(cudaEventRecord(in_place_[number].get(), second_.get()), "cudaEventRecord");
   }
 

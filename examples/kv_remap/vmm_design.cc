@@ -3,11 +3,11 @@
 // "vmm-background" gives them to a thread that works one step ahead.
 #include <cuda.h>
 
-#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
+#include "examples/common/host_clock.h"
 #include "examples/common/program.h"
 #include "examples/common/virtual_memory.h"
 #include "examples/kv_remap/design.h"
@@ -16,7 +16,6 @@ namespace remap {
 namespace {
 
 using examples::Check;
-using Clock = std::chrono::steady_clock;
 
 class VmmDesign : public Design {
  public:
@@ -128,7 +127,7 @@ class VmmDesign : public Design {
       Check(cudaStreamSynchronize(stream), "waiting for the victims' copies");
       if (!background_) ++ledger_.host_waits;
     }
-    const auto start = Clock::now();
+    const double start = examples::HostSeconds();
     for (const Swap& swap : step.swaps) {
       if (swap.victim != Swap::kNone) {
         memory_.Unmap(range_ + swap.victim * shape_.block_bytes, shape_.block_bytes);
@@ -141,7 +140,7 @@ class VmmDesign : public Design {
       memory_.Map(range_ + swap.wanted * shape_.block_bytes, shape_.block_bytes, handles_[swap.wanted]);
       ledger_.calls += 2;  // map, and set access
     }
-    ledger_.call_seconds += std::chrono::duration<double>(Clock::now() - start).count();
+    ledger_.call_seconds += examples::HostSeconds() - start;
     for (const Swap& swap : step.swaps) {
       Check(cudaMemcpyAsync(Device(swap.wanted), cold_->block(swap.wanted), shape_.block_bytes, cudaMemcpyHostToDevice,
                             stream),

@@ -83,8 +83,10 @@ std::string WhySkipped(const Variant& variant, uint64_t pool_bytes, const exampl
                        const examples::Machine& machine) {
   const uint64_t bytes = 2 * pool_bytes;
   const uint64_t capacity = options.capacity_bytes == 0 ? machine.free_bytes : options.capacity_bytes;
+  const bool managed = variant.memory.rfind("managed", 0) == 0;
+  if (managed && options.allow_oversubscription) return "";
   if (bytes > capacity - capacity / 16) return "the KV cache is " + examples::FormatBytes(bytes);
-  if (variant.memory.rfind("managed", 0) == 0 && bytes > kMostManagedBytes) {
+  if (managed && bytes > kMostManagedBytes) {
     return "managed memory stays at 8 GiB, the KV cache is " + examples::FormatBytes(bytes);
   }
   if (variant.memory == "pinned" && bytes > kMostPinnedBytes) {

@@ -37,6 +37,11 @@ WAYS = {"managed-faults": ("managed", "budget", "faults"), "managed-prefetch": (
         "managed-stays": ("managed", "none", "faults"), "pinned": ("pinned", "budget", "faults"),
         "device": ("device", "budget", "faults")}
 
+# What --quick takes instead of the defaults. Half of the conversations are always silent. At their third turn the caches
+# of all eight, 9 MiB each, are more than twice the budget, which has room for three whole contexts.
+QUICK = {"requests": 24, "clients": 4, "sessions": 8, "max_tokens": 24, "context": 640, "layers": 4,
+         "kv_bytes": "256MiB", "kv_budget": "32MiB"}
+
 
 def parse_arguments(arguments):
     parser = argparse.ArgumentParser(
@@ -74,6 +79,8 @@ def parse_arguments(arguments):
     parser.add_argument("--fetch", choices=("faults", "prefetch"), default="faults", help="how its next turn brings it back")
     parser.add_argument("--compare", action="store_true",
                         help=f"with --requests: one after the other {', '.join(WAYS)}, whatever --kv, --offload and --fetch are")
+    parser.add_argument("--quick", action="store_true", help="another default: " + ", ".join(
+        f"--{name.replace('_', '-')} {value}" for name, value in QUICK.items()))
     parser.add_argument("--max-tokens", type=at_least(1), default=64, help="tokens to generate for each own request")
     parser.add_argument("--context", type=at_least(16), default=1024, help="longest conversation in tokens")
     parser.add_argument("--layers", type=at_least(1), default=8, help="of the model")
@@ -85,6 +92,9 @@ def parse_arguments(arguments):
                         help="allow a KV cache larger than the free device memory: drivers are known to hang in this")
     parser.add_argument("--allow-large", action="store_true", help="allow a KV cache of more than 8 GiB")
     options = parser.parse_args(arguments)
+    if options.quick:
+        parser.set_defaults(**QUICK)
+        options = parser.parse_args(arguments)
     if options.port > 65535:
         parser.error("--port: there is no port above 65535")
     if options.hidden % 64 != 0:
@@ -102,6 +112,7 @@ def parse_arguments(arguments):
 
 def require_torch():
     """The torch module, or Refused with what is missing."""
+    start = time.monotonic()
     instead = "Without one, --model toy runs, on the simulator too, and scripts/demo shows unified memory at work there."
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts: the same sums every time
     try:
@@ -115,6 +126,8 @@ def require_torch():
         raise limits.Refused(f"PyTorch {torch.__version__} sees no NVIDIA GPU. {instead}")
     if not hasattr(torch.cuda, "MemPool") or not hasattr(torch.cuda, "use_mem_pool"):
         raise limits.Refused(f"PyTorch {torch.__version__} has no torch.cuda.MemPool; install 2.5 or later")
+    torch.cuda.init()
+    say(f"PyTorch: imported and initialised in {time.monotonic() - start:.1f} s")
     return torch
 
 
@@ -137,7 +150,6 @@ def make_transformer(options):
     import transformer
 
     config = transformer.Config(layers=options.layers, hidden=options.hidden, heads=options.hidden // 64)
-    torch.cuda.init()
     free_bytes, total_bytes = torch.cuda.mem_get_info(0)
     say(f"setup: {torch.cuda.get_device_name(0)} | PyTorch {torch.__version__} | CUDA {torch.version.cuda} | "
         f"device memory {limits.format_bytes(free_bytes)} free of {limits.format_bytes(total_bytes)}")
@@ -241,8 +253,11 @@ def serve(options):
     for way, with_way in ways.items():
         if options.compare:
             say(f"\n## {way}\n")
+        start = time.monotonic()
         setup, more = serve_one_way(way, with_way)
         rows += more
+        if options.compare:
+            say(f"\n{way}: {time.monotonic() - start:.1f} s")
     if options.json and rows:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"workload": "serve", "model": options.model, "setup": setup, "rows": rows}, file, indent=1)

@@ -24,6 +24,7 @@ import machine  # noqa: E402
 import serve  # noqa: E402
 
 KINDS = ("zero-copy", "managed", "device")
+QUICK = {"layers": 2, "tokens": 12}  # instead of the defaults: 194 MiB of weights
 
 
 def parse_arguments(arguments):
@@ -50,6 +51,8 @@ def parse_arguments(arguments):
 
     parser.add_argument("--weights", type=kinds, default=KINDS, metavar="KIND,...",
                         help=f"where the weights live: {', '.join(KINDS)}, or all")
+    parser.add_argument("--quick", action="store_true", help="another default: " + ", ".join(
+        f"--{name} {value}" for name, value in QUICK.items()))
     parser.add_argument("--tokens", type=positive, default=24, help="to generate, one forward pass each")
     parser.add_argument("--layers", type=positive, default=16, help="of the model")
     parser.add_argument("--hidden", type=positive, default=2048, help="width of the model, a multiple of 64")
@@ -60,6 +63,9 @@ def parse_arguments(arguments):
                         help="allow weights larger than the free device memory: drivers are known to hang in this")
     parser.add_argument("--json", metavar="FILE", help="write the results there")
     options = parser.parse_args(arguments)
+    if options.quick:
+        parser.set_defaults(**QUICK)
+        options = parser.parse_args(arguments)
     if options.hidden % 64 != 0:
         parser.error("--hidden must be a multiple of 64")
     return options

@@ -16,11 +16,9 @@ WEIGHT_NUMBERS = ("weight_bytes", "tokens_per_second", "weights GB/s", "first_to
 def serve(runner, scale, traced):
     has_torch = importlib.util.find_spec("torch") is not None and scale == "gpu"
     if scale == "ci":
-        size = ["--model", "toy", "--requests", 16, "--clients", 4, "--layers", 2, "--hidden", 64, "--context", 512,
-                "--kv-bytes", "8MiB", "--kv-budget", "512KiB", "--max-tokens", 16]
+        size = ["--model", "toy", "--quick", "--layers", 2, "--hidden", 64, "--kv-bytes", "8MiB", "--kv-budget", "1MiB"]
     else:
-        size = ["--model", "transformer" if has_torch else "toy", "--requests", 32, "--clients", 8, "--sessions", 8,
-                "--kv-budget", "96MiB", "--kv-bytes", "1GiB"]
+        size = ["--model", "transformer" if has_torch else "toy", "--quick"]
     lines = ["# serve: batched decoding, a KV cache larger than its budget", "",
              "The model is " + ("a transformer with random weights." if has_torch else
                                 "the toy without PyTorch, which checks its whole KV cache at every token."), ""]
@@ -38,7 +36,7 @@ def serve(runner, scale, traced):
             if scale == "ci" or way == "managed-faults":  # importing PyTorch takes longer than the rest
                 traces.append(traced_row(runner, "serve.py", [*size, *SERVE_ARGUMENTS[way]], f"serve {way}", label, False))
         for kind in ("zero-copy", "managed") if has_torch else ():
-            traces.append(traced_row(runner, "weights_in_place.py", ["--weights", kind, "--layers", 4], f"weights {kind}",
+            traces.append(traced_row(runner, "weights_in_place.py", ["--weights", kind, "--quick"], f"weights {kind}",
                                      f"weights {kind}", False))
         lines += ["## What the tracer says", *table(TRACED_COLUMNS, traces)]
     return lines, {"serve.svg": plot.bars("serve: tokens per second", [
@@ -53,9 +51,9 @@ SERVE_ARGUMENTS = {"managed-faults": ["--kv", "managed", "--fetch", "faults"],
 
 def weights_in_place(runner, has_torch):
     if not has_torch:
-        return ["", "Not run here, because it needs PyTorch and a GPU:", "", "    weights_in_place.py --layers 4"]
+        return ["", "Not run here, because it needs PyTorch and a GPU:", "", "    weights_in_place.py --quick"]
     try:
-        rows = runner.run("weights_in_place.py", ["--layers", 4], "weights")
+        rows = runner.run("weights_in_place.py", ["--quick"], "weights")
     except running.Failed as failed:
         return ["", f"failed: {failed}"]
     return table(("weights", *WEIGHT_NUMBERS), [[row["weights"], *(row[name] for name in WEIGHT_NUMBERS)] for row in rows])

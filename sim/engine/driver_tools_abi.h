@@ -83,6 +83,9 @@ enum ToolsEventType : uint8_t {
   kToolsFatalFault = 6,
   kToolsReadDuplicate = 7,
   kToolsReadDuplicateInvalidate = 8,
+  kToolsThrashing = 10,
+  kToolsThrottlingStart = 11,
+  kToolsThrottlingEnd = 12,
   kToolsMapRemote = 13,
   kToolsEviction = 14,  // the last one that can be enabled
 };
@@ -150,6 +153,12 @@ struct ReadDuplicateInvalidateEntry {
   uint64_t address, bytes, time;
 };
 static_assert(sizeof(ReadDuplicateInvalidateEntry) == 32);
+using ThrashingEntry = ReadDuplicateEntry;  // `processors` fight for the pages
+struct ThrottlingEntry {
+  uint8_t type, processor, padding[6];
+  uint64_t address, time;
+};
+static_assert(sizeof(ThrottlingEntry) == 24);
 struct MapRemoteEntry {
   uint8_t type;
   uint8_t processor;  // who maps
@@ -169,6 +178,8 @@ union ToolsEntry {
   FatalFaultEntry fatal_fault;
   ReadDuplicateEntry read_duplicate;
   ReadDuplicateInvalidateEntry read_duplicate_invalidate;
+  ThrashingEntry thrashing;
+  ThrottlingEntry throttling;
   MapRemoteEntry map_remote;
   uint8_t bytes[64];
 };

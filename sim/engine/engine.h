@@ -8,9 +8,11 @@
 
 #include <cuda.h>
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -24,7 +26,9 @@
 #include "sim/engine/paging_model.h"
 #include "sim/engine/proc_root.h"
 #include "sim/engine/profile.h"
+#include "sim/engine/synchronization_table.h"
 #include "sim/engine/tables.h"
+#include "sim/engine/thrashing.h"
 #include "sim/engine/thread.h"
 #include "sim/engine/timeline.h"
 #include "sim/engine/tools_queue.h"
@@ -187,6 +191,10 @@ class Engine {
 
   void EnableKernelRecords(bool enabled) { kernel_records_enabled_ = enabled; }
   size_t ReadKernelRecords(CuptiKernelRecord* records, size_t capacity);
+  void EnableSynchronizationRecords(bool enabled) { synchronization_records_enabled_ = enabled; }
+  size_t ReadSynchronizationRecords(CuptiSynchronizationRecord* records, size_t capacity);
+  // A call of the program that waits, or lets a stream wait: `wait` does so. `stream` may be null.
+  CUresult Synchronize(uint32_t type, const Stream* stream, const std::function<CUresult()>& wait);
   void Totals(EngineTotals* totals);
   // Bytes cross the link: by the copy engines, in packets of 256 bytes, or by the GPU's own accesses, of 128.
   void CountLink(bool to_gpu, uint64_t bytes, bool in_place);
@@ -223,6 +231,22 @@ class Engine {
   void Report(const Outcome& outcome, const Batch& batch, const Interval& interval, const FaultOrigin& origin);
   void ReportToTools(const Outcome& outcome, const Batch& batch, const Interval& interval, const FaultOrigin& origin);
   void ReportFatalFault(uint64_t address, Access access);
+  // What a fault has moved, as far as it is news about thrashing; reported without the lock.
+  struct ThrashedRun {
+    uint64_t address, bytes;
+    int processors[2];
+  };
+  struct ThrashedRuns {
+    std::array<ThrashedRun, 16> runs;  // more in one access are not told
+    size_t count = 0;
+  };
+  void NoteMovesLocked(const Outcome& outcome, int processor, double now_ns, ThrashedRuns* found);
+  void ReportThrashing(const ThrashedRuns& found);
+  // Before a fault is serviced: lets the processor wait if the driver would. Returns how long.
+  double Throttle(uint64_t address, uint64_t bytes, int processor, double now_ns);
+  void ReportThrottling(uint64_t address, int processor, const Interval& interval);
+  // On the device thread: the virtual time at which the work is with its faults.
+  double DeviceNow() const { return work_start_ns_ + demand_.service_ns + demand_.throttled_ns; }
   void RunKernel(Function* function, UvmsimLaunch launch, CuptiKernelRecord* record);
   void ReportKernel(CuptiKernelRecord* record);
   void RunCopy(uint64_t destination, uint64_t source, const CopyShape& shape);
@@ -251,6 +275,7 @@ class Engine {
   Mutex mutex_;
   AddressWindow window_;
   Model model_;
+  ThrashingDetector thrashing_;
   ToolsQueue tools_;
   DriverTools& driver_tools_ = DriverTools::Get();
   std::atomic<uint32_t> tools_batches_{1};  // the next batch's number
@@ -258,6 +283,7 @@ class Engine {
   DeviceQueue queue_;
   // The device thread's: the work that it executes.
   int device_ = 0;
+  double work_start_ns_ = 0;
   Demand demand_;
   ProcRoot root_;
 
@@ -274,9 +300,11 @@ class Engine {
   std::set<GpuEvent*> events_;
   std::deque<Function> functions_;
   std::deque<CuptiKernelRecord> kernel_records_;
+  std::deque<CuptiSynchronizationRecord> synchronization_records_;
   uint32_t next_stream_ = 13;  // the first user stream's number as CUPTI shows it
   uint32_t next_correlation_ = 1;
   std::atomic<bool> kernel_records_enabled_{false};
+  std::atomic<bool> synchronization_records_enabled_{false};
   std::atomic<int> error_{CUDA_SUCCESS};
 
   Mutex totals_mutex_;

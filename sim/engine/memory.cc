@@ -111,6 +111,7 @@ CUresult Engine::Free(uint64_t address) {
   const Allocation allocation = it->second;
   if (allocation.kind == AllocationKind::kManaged) {
     model_.RemoveRange(address, RoundUp(allocation.bytes, kBlockBytes));
+    thrashing_.Forget(address, RoundUp(allocation.bytes, kBlockBytes));
     window_.Release(address, allocation.bytes);
   } else if (allocation.kind == AllocationKind::kDevice && allocation.bytes < kSmallBytes) {
     Gpu& owner = gpu(allocation.device);

@@ -24,6 +24,10 @@ enum CounterKind : uint32_t {
   kDeviceToDevice = 8
 };
 
+// What a prefetch call needs before its first copy. Its caller then pushes the copies block by block, and comes back
+// when the last ones are on their way: on an H100 a call took 67 us for 256 KiB, 172 us for 2 MiB and 540 us for 8 MiB.
+constexpr double kPrefetchCallNs = 30'000;
+
 uint32_t CuptiProcessor(int processor) { return static_cast<uint32_t>(processor); }  // kCpu becomes 0xFFFFFFFF
 
 }  // namespace
@@ -179,7 +183,9 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, GpuClie
   void* const host = reinterpret_cast<void*>(address);
   if (bytes == 0) return host;
   const bool copies = client == GpuClient::kCopyEngine;
+  demand_.throttled_ns += Throttle(address, bytes, device_, DeviceNow());
   Outcome* outcome = nullptr;
+  ThrashedRuns thrashed;
   bool system_memory = false;
   {
     Lock lock(&mutex_);
@@ -210,7 +216,12 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, GpuClie
       return window_.Alias(address);
     }
     outcome = TakeOutcomeLocked();
+    // A page that may have copies is read first, and duplicated for that; the write then ends it.
+    if (client == GpuClient::kKernelReadsAndWrites && model_.PolicyAt(address).read_mostly) {
+      model_.GpuAccess(device_, address, bytes, Access::kRead, outcome);
+    }
     model_.GpuAccess(device_, address, bytes, access, outcome);
+    NoteMovesLocked(*outcome, device_, DeviceNow(), &thrashed);
     ApplyProtections(*outcome);
   }
   FaultOrigin origin;
@@ -218,6 +229,7 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, GpuClie
   origin.bytes = bytes;
   demand_.AddFaults(*outcome);
   Finish(*outcome, origin, [this](double ns) { return gpu(device_).bottom_half.Service(Scaled(ns)); });
+  ReportThrashing(thrashed);
   if (outcome->remote_bytes != 0) {
     DemandInPlace(outcome->remote_bytes, client, access);
     Lock lock(&totals_mutex_);
@@ -230,6 +242,43 @@ void* Engine::GpuAccess(uint64_t address, uint64_t bytes, Access access, GpuClie
   return system_memory ? host : window_.Alias(address);
 }
 
+void Engine::NoteMovesLocked(const Outcome& outcome, int processor, double now_ns, ThrashedRuns* found) {
+  for (const Event& event : outcome.events) {
+    const auto cause = static_cast<MigrationCause>(event.cause);
+    if (event.kind != EventKind::kMigration || event.destination != processor) continue;
+    if (cause != MigrationCause::kCoherence && cause != MigrationCause::kPrefetch) continue;
+    const uint64_t block = event.address / kBlockBytes * kBlockBytes;
+    const ThrashingDetector::Found pages = thrashing_.Moved(event.address, event.bytes, processor, now_ns);
+    if (!pages.pinned.Empty()) model_.PinOnHost(block, pages.pinned);
+    pages.detected.ForEachRun([&](int first, int count) {
+      if (found->count == found->runs.size()) return;
+      found->runs[found->count++] = {block + static_cast<uint64_t>(first) * kPageBytes,
+                                     static_cast<uint64_t>(count) * kPageBytes,
+                                     {event.source, processor}};
+    });
+  }
+}
+
+double Engine::Throttle(uint64_t address, uint64_t bytes, int processor, double now_ns) {
+  double wait_ns = 0;
+  {
+    Lock lock(&mutex_);
+    if (thrashing_.Empty()) return 0;
+    for (uint64_t block = address / kBlockBytes * kBlockBytes; block < address + bytes; block += kBlockBytes) {
+      if (thrashing_.TakeUnpinned(block, now_ns)) model_.UnpinFromHost(block);
+    }
+    if (!model_.Contains(address, bytes) || model_.ResidentBytes(processor, address, bytes) >= bytes) return 0;
+    wait_ns = thrashing_.ThrottleNs(address, bytes, processor, now_ns);
+  }
+  if (wait_ns <= 0) return 0;
+  Interval interval;
+  interval.Start();
+  SleepNs(Scaled(wait_ns));
+  interval.End();
+  ReportThrottling(address / kPageBytes * kPageBytes, processor, interval);
+  return wait_ns;
+}
+
 // The pages belong to their new place when the call's turn has come; its copies are reported when they are over.
 CUresult Engine::Prefetch(uint64_t address, uint64_t bytes, int destination, Stream* stream) {
   struct Prefetched {
@@ -237,6 +286,14 @@ CUresult Engine::Prefetch(uint64_t address, uint64_t bytes, int destination, Str
     Interval interval;
   };
   auto prefetched = std::make_shared<Prefetched>();
+  double call_ns = kPrefetchCallNs;
+  {
+    Lock lock(&mutex_);
+    const auto missing =
+        static_cast<double>(bytes - std::min(bytes, model_.ResidentBytes(destination, address, bytes)));
+    const CostModel& cost = profile_.cost;
+    call_ns += missing / (destination == kCpu ? cost.device_to_host_bytes_per_ns : cost.host_to_device_bytes_per_ns);
+  }
   Submit(
       stream,
       [this, address, bytes, destination, prefetched] {
@@ -255,6 +312,7 @@ CUresult Engine::Prefetch(uint64_t address, uint64_t bytes, int destination, Str
         Finish(*prefetched->outcome, {}, [&](double) { return prefetched->interval; });
         GiveOutcome(prefetched->outcome);
       });
+  SpendInCaller(call_ns);
   return CUDA_SUCCESS;
 }
 
@@ -274,7 +332,9 @@ CUresult Engine::Advise(uint64_t address, uint64_t bytes, Advice advice, int pro
 
 bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_counter) {
   if (!window_.Contains(address)) return false;
+  clock_.HostWorked(Throttle(address, 1, kCpu, clock_.HostNow()));
   Outcome* outcome = nullptr;
+  ThrashedRuns thrashed;
   bool accessible = true;
   FaultOrigin origin;
   origin.program_counter = program_counter;
@@ -286,6 +346,7 @@ bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_co
     outcome = TakeOutcomeLocked();
     origin.preferred = model_.PolicyAt(address).preferred;
     model_.CpuAccess(address, access, outcome);
+    NoteMovesLocked(*outcome, kCpu, clock_.HostNow(), &thrashed);
     ApplyProtections(*outcome);
     if (protection_failed_) {
       // The page must become accessible, alone or with its block: the access would fault again, for ever.
@@ -295,6 +356,7 @@ bool Engine::HandleCpuFault(uint64_t address, Access access, uint64_t program_co
     }
   }
   FinishInCaller(*outcome, origin);
+  ReportThrashing(thrashed);
   GiveOutcome(outcome);
   return accessible;
 }

@@ -1,4 +1,7 @@
 // Streams and events: what waits for what, and what the host learns of virtual time.
+#include <algorithm>
+
+#include "sim/engine/clock.h"
 #include "sim/engine/engine.h"
 
 namespace uvmsim {
@@ -37,6 +40,7 @@ DeviceQueue::Ticket Engine::Submit(Stream* stream, std::function<void()> work, s
   DeviceQueue::Work submitted;
   submitted.execute = [this, work = std::move(work), device = stream->lane->device()](double start_ns) {
     device_ = device;
+    work_start_ns_ = start_ns;
     demand_ = {};
     work();
     return gpu(device).timeline.Schedule(start_ns, demand_);
@@ -45,6 +49,29 @@ DeviceQueue::Ticket Engine::Submit(Stream* stream, std::function<void()> work, s
   const DeviceQueue::Ticket ticket = queue_.Submit(stream->lane, std::move(submitted));
   stream->last = ticket;
   return ticket;
+}
+
+CUresult Engine::Synchronize(uint32_t type, const Stream* stream, const std::function<CUresult()>& wait) {
+  if (!synchronization_records_enabled_) return wait();
+  CuptiSynchronizationRecord record = {};
+  record.type = type;
+  record.stream = stream == nullptr ? 0 : stream->id == 0 ? 7 : stream->id;
+  record.start_ns = RealtimeNs();
+  const CUresult result = wait();
+  record.end_ns = std::max(RealtimeNs(), record.start_ns + 1);
+  Lock lock(&work_mutex_);
+  record.correlation = next_correlation_++;
+  synchronization_records_.push_back(record);
+  return result;
+}
+
+size_t Engine::ReadSynchronizationRecords(CuptiSynchronizationRecord* records, size_t capacity) {
+  Lock lock(&work_mutex_);
+  const size_t count = std::min(capacity, synchronization_records_.size());
+  std::copy_n(synchronization_records_.begin(), count, records);
+  synchronization_records_.erase(synchronization_records_.begin(),
+                                 synchronization_records_.begin() + static_cast<ptrdiff_t>(count));
+  return count;
 }
 
 CUresult Engine::SynchronizeStream(Stream* stream) {

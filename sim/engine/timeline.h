@@ -51,8 +51,9 @@ struct Demand {
   double transfer_ns = 0;   // a chain of copies that does not need the bottom half
   double to_device_ns = 0;  // the link, each way: migrations, copies, reads and writes in place
   double to_host_ns = 0;
-  double peer_ns = 0;    // the link between GPUs
-  double memory_ns = 0;  // device memory
+  double peer_ns = 0;       // the link between GPUs
+  double memory_ns = 0;     // device memory
+  double throttled_ns = 0;  // the driver lets the GPU wait, because its pages thrash
 
   // The link's part in what the driver did.
   void AddCopies(const Outcome& outcome) {
@@ -83,7 +84,7 @@ class GpuTimeline {
     end = std::max(end, to_device_.Reserve(start, demand.to_device_ns));
     end = std::max(end, to_host_.Reserve(start, demand.to_host_ns));
     end = std::max(end, peer_.Reserve(start, demand.peer_ns));
-    return end + demand.memory_ns;
+    return end + demand.memory_ns + demand.throttled_ns;
   }
 
  private:

@@ -13,6 +13,10 @@
 namespace uvmsim {
 namespace {
 
+// CUpti_ActivityUnifiedMemoryCounterKind.
+constexpr uint32_t kCuptiThrashing = 5;
+constexpr uint32_t kCuptiThrottling = 6;
+
 constexpr uint64_t kWarpBytes = 1024;
 constexpr uint16_t kGpcs = 8;
 
@@ -157,6 +161,51 @@ void Engine::ReportToTools(const Outcome& outcome, const Batch& batch, const Int
                     interval.end_ns};
     report.Later(entry);
   }
+}
+
+void Engine::ReportThrashing(const ThrashedRuns& found) {
+  for (size_t i = 0; i < found.count; ++i) {
+    const ThrashedRun& run = found.runs[i];
+    uint64_t processors = 0;
+    uint32_t gpus = 0;
+    bool cpu = false;
+    for (const int processor : run.processors) {
+      processors |= uint64_t{1} << ToolsProcessor(processor);
+      cpu = cpu || processor == kCpu;
+      if (processor != kCpu) gpus |= 1u << processor;
+    }
+    CuptiMemoryRecord record = {};
+    record.counter_kind = kCuptiThrashing;
+    record.flags = cpu ? 1 : 0;
+    record.value = run.bytes;
+    record.address = run.address;
+    record.start_ns = RealtimeNs();
+    record.source = gpus;  // as a mask: libcupti makes processors[0] of it
+    tools_.Push(record);
+    if (!driver_tools_.Active()) continue;
+    ToolsEntry entry = {};
+    entry.thrashing = {kToolsThrashing, {}, processors, run.address, run.bytes, RawNs()};
+    DriverTools::Report report(&driver_tools_);
+    report.Now(entry);
+  }
+}
+
+void Engine::ReportThrottling(uint64_t address, int processor, const Interval& interval) {
+  CuptiMemoryRecord record = {};
+  record.counter_kind = kCuptiThrottling;
+  record.flags = processor == kCpu ? 1 : 0;
+  record.address = address;
+  record.start_ns = interval.start_ns;
+  record.end_ns = interval.end_ns;
+  record.source = static_cast<uint32_t>(processor);
+  tools_.Push(record);
+  if (!driver_tools_.Active()) return;
+  DriverTools::Report report(&driver_tools_);
+  ToolsEntry entry = {};
+  entry.throttling = {kToolsThrottlingStart, ToolsProcessor(processor), {}, address, interval.raw_start_ns};
+  report.Now(entry);
+  entry.throttling = {kToolsThrottlingEnd, ToolsProcessor(processor), {}, address, interval.raw_end_ns};
+  report.Now(entry);
 }
 
 void Engine::ReportFatalFault(uint64_t address, Access access) {

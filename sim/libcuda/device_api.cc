@@ -366,7 +366,10 @@ CUresult CUDAAPI cuCtxGetStreamPriorityRange(int* least, int* greatest) {
 }
 
 CUresult CUDAAPI cuCtxSynchronize() {
-  return WithEngine([](Engine& engine) { return engine.SynchronizeDevice(uvmsim::CurrentDevice()); });
+  return WithEngine([](Engine& engine) {
+    return engine.Synchronize(uvmsim::CuptiSynchronizationRecord::kContext, nullptr,
+                              [&] { return engine.SynchronizeDevice(uvmsim::CurrentDevice()); });
+  });
 }
 
 }  // extern "C"

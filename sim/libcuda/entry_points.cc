@@ -8,6 +8,7 @@ using uvmsim::EngineTotals;
 
 extern "C" {
 __attribute__((visibility("default"))) extern const uvmsim::CuptiTable uvmsim_cupti_table;
+__attribute__((visibility("default"))) extern const uvmsim::SynchronizationTable uvmsim_synchronization_table;
 }
 
 namespace {
@@ -111,6 +112,16 @@ const uvmsim::CuptiTable uvmsim_cupti_table = {
     [](EngineTotals* totals) {
       *totals = {};
       if (Engine* engine = Engine::Get()) engine->Totals(totals);
+    },
+};
+
+const uvmsim::SynchronizationTable uvmsim_synchronization_table = {
+    [](bool enabled) {
+      if (Engine* engine = Engine::Get()) engine->EnableSynchronizationRecords(enabled);
+    },
+    [](uvmsim::CuptiSynchronizationRecord* records, size_t capacity) {
+      Engine* engine = Engine::Get();
+      return engine == nullptr ? size_t{0} : engine->ReadSynchronizationRecords(records, capacity);
     },
 };
 

@@ -48,7 +48,8 @@ CUresult Record(CUevent event, CUstream stream_handle) {
 
 CUresult WaitEvent(CUstream stream_handle, CUevent event) {
   return WithStream(stream_handle, [&](Engine& engine, Stream* stream) {
-    return engine.WaitEvent(stream, reinterpret_cast<GpuEvent*>(event));
+    return engine.Synchronize(uvmsim::CuptiSynchronizationRecord::kStreamWaitsForEvent, stream,
+                              [&] { return engine.WaitEvent(stream, reinterpret_cast<GpuEvent*>(event)); });
   });
 }
 
@@ -60,7 +61,9 @@ CUresult StreamSynchronize(CUstream handle) {
   return WithStream(handle, [&](Engine& engine, Stream* stream) {
     // The legacy default stream waits for all others.
     const bool all = handle == nullptr || handle == CU_STREAM_LEGACY;
-    return all ? engine.SynchronizeDevice(uvmsim::CurrentDevice()) : engine.SynchronizeStream(stream);
+    return engine.Synchronize(uvmsim::CuptiSynchronizationRecord::kStream, stream, [&] {
+      return all ? engine.SynchronizeDevice(uvmsim::CurrentDevice()) : engine.SynchronizeStream(stream);
+    });
   });
 }
 
@@ -211,7 +214,10 @@ CUresult CUDAAPI cuEventQuery(CUevent event) {
 }
 
 CUresult CUDAAPI cuEventSynchronize(CUevent event) {
-  return WithEngine([&](Engine& engine) { return engine.SynchronizeEvent(reinterpret_cast<GpuEvent*>(event)); });
+  return WithEngine([&](Engine& engine) {
+    return engine.Synchronize(uvmsim::CuptiSynchronizationRecord::kEvent, nullptr,
+                              [&] { return engine.SynchronizeEvent(reinterpret_cast<GpuEvent*>(event)); });
+  });
 }
 
 CUresult CUDAAPI cuEventElapsedTime_v2(float* milliseconds, CUevent start, CUevent end) {

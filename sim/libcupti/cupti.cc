@@ -12,13 +12,16 @@
 #include <cstring>
 #include <ctime>
 
+#include "sim/engine/synchronization_table.h"
 #include "sim/engine/tables.h"
 
 namespace {
 
 using uvmsim::CuptiKernelRecord;
 using uvmsim::CuptiMemoryRecord;
+using uvmsim::CuptiSynchronizationRecord;
 using uvmsim::CuptiTable;
+using uvmsim::SynchronizationTable;
 
 std::atomic<CUpti_BuffersCallbackRequestFunc> g_request{nullptr};
 std::atomic<CUpti_BuffersCallbackCompleteFunc> g_complete{nullptr};
@@ -40,6 +43,13 @@ const CuptiTable* Table() {
   return table != nullptr && table->initialized() ? table : nullptr;
 }
 
+// To be asked for where Table() is not null.
+const SynchronizationTable& Synchronizations() {
+  static const SynchronizationTable* const table = static_cast<const SynchronizationTable*>(
+      dlsym(dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), "uvmsim_synchronization_table"));
+  return *table;
+}
+
 CUpti_ActivityUnifiedMemoryCounter3 Convert(const CuptiMemoryRecord& from) {
   CUpti_ActivityUnifiedMemoryCounter3 to = {};
   to.kind = CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER;
@@ -52,6 +62,10 @@ CUpti_ActivityUnifiedMemoryCounter3 Convert(const CuptiMemoryRecord& from) {
   to.dstId = from.destination;
   to.processId = static_cast<uint32_t>(getpid());
   to.flags = from.flags;
+  if (to.counterKind == CUPTI_ACTIVITY_UNIFIED_MEMORY_COUNTER_KIND_THRASHING) {
+    to.srcId = 0;
+    to.processors[0] = from.source;
+  }
   return to;
 }
 
@@ -113,12 +127,27 @@ class Buffer {
   size_t most_records_ = 0;
 };
 
+CUpti_ActivitySynchronization2 Convert(const CuptiSynchronizationRecord& from) {
+  CUpti_ActivitySynchronization2 to = {};
+  to.kind = CUPTI_ACTIVITY_KIND_SYNCHRONIZATION;
+  to.type = static_cast<CUpti_ActivitySynchronizationType>(from.type);
+  to.start = from.start_ns;
+  to.end = from.end_ns;
+  to.correlationId = from.correlation;
+  to.contextId = 1;
+  to.streamId = from.type == CuptiSynchronizationRecord::kContext ? CUPTI_SYNCHRONIZATION_INVALID_VALUE : from.stream;
+  to.cudaEventId = CUPTI_SYNCHRONIZATION_INVALID_VALUE;
+  return to;
+}
+
 size_t RecordSize(const CUpti_Activity* record) {
   switch (record->kind) {
     case CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER:
       return sizeof(CUpti_ActivityUnifiedMemoryCounter3);
     case CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL:
       return sizeof(CUpti_ActivityKernel10);
+    case CUPTI_ACTIVITY_KIND_SYNCHRONIZATION:
+      return sizeof(CUpti_ActivitySynchronization2);
     default:
       return 0;
   }
@@ -134,6 +163,9 @@ CUptiResult SetKind(CUpti_ActivityKind kind, bool enabled) {
     g_kernels_enabled = enabled;
     if (table == nullptr) return CUPTI_ERROR_NOT_INITIALIZED;
     table->enable_kernels(enabled);
+  } else if (kind == CUPTI_ACTIVITY_KIND_SYNCHRONIZATION) {
+    if (table == nullptr) return CUPTI_ERROR_NOT_INITIALIZED;
+    Synchronizations().enable(enabled);
   } else if (kind <= CUPTI_ACTIVITY_KIND_INVALID || kind >= CUPTI_ACTIVITY_KIND_COUNT) {
     return CUPTI_ERROR_INVALID_KIND;
   }
@@ -245,6 +277,12 @@ CUptiResult cuptiActivityFlushAll(uint32_t) {
     for (size_t i = 0; i < count; ++i) buffer.Append(Convert(records[i]));
     if (count < 64) break;
   }
+  for (;;) {
+    CuptiSynchronizationRecord records[64];
+    const size_t count = Synchronizations().read(records, 64);
+    for (size_t i = 0; i < count; ++i) buffer.Append(Convert(records[i]));
+    if (count < 64) break;
+  }
   return CUPTI_SUCCESS;
 }
 
@@ -292,6 +330,7 @@ CUptiResult cuptiFinalize() {
   if (const CuptiTable* table = Table()) {
     table->enable_memory(0);
     table->enable_kernels(false);
+    Synchronizations().enable(false);
   }
   g_memory_enabled = false;
   g_kernels_enabled = false;

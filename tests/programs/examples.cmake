@@ -41,6 +41,8 @@ if(UVMTRACE_SANITIZE STREQUAL "")
   uvmtrace_simulated_test(oversub_first_touch_in_prefill oversub 0 "by the host 0.0000 s.*data: ok"
     --mode pinned --init prefill --host-code O0 -k 2 -m 4 --capacity 8MiB)
   uvmtrace_simulated_test(paged_attention paged_attention 0 "data: ok" --seq 128 --kv-heads 1 --batch 2 --block 1,16)
+  uvmtrace_simulated_test(paged_attention_beyond_its_capacity paged_attention 0 "the KV cache is 128 KiB"
+    --seq 128 --kv-heads 1 --batch 2 --mode lookup --memory managed --capacity 64KiB)
   uvmtrace_simulated_test(paged_attention_odd_length paged_attention 2 "multiple of 128" --seq 100)
   uvmtrace_simulated_test(offload offload 0 "prefetch .* 20971520 . 16777216 .*data: ok" --layers 2 --passes 2)
   uvmtrace_simulated_test(offload_too_small offload 2 "at least 4 MiB" --layer-bytes 1MiB)
@@ -48,14 +50,28 @@ if(UVMTRACE_SANITIZE STREQUAL "")
     --blocks 20 --slots 8 --window 3 --fresh 1 --steps 24)
   uvmtrace_simulated_test(kv_remap_small_blocks kv_remap 0 "vmm-inline .*multiples of 2 MiB.*data: ok"
     --blocks 20 --slots 8 --window 3 --steps 24 --block-bytes 64KiB --reuse zipf)
+  # 20.49 us a call: the price of the simulated calls, not of the simulator's own work.
+  uvmtrace_simulated_test(kv_remap_on_the_simulated_clock kv_remap 0 "vmm-inline .* 20.49 . 70 . "
+    --blocks 20 --slots 8 --window 3 --fresh 1 --steps 24 --design vmm-inline)
+  set_property(TEST examples.simulated.kv_remap_on_the_simulated_clock APPEND PROPERTY ENVIRONMENT UVMTRACE_SIM_TIME_SCALE=0)
   uvmtrace_simulated_test(kv_remap_no_room kv_remap 2 "two windows" --slots 10 --window 6)
   uvmtrace_simulated_test(kv_fragmentation kv_fragmentation 0 "paged-1 . 1 .*data: ok")
-  uvmtrace_simulated_test(kv_fragmentation_too_large kv_fragmentation 2 "do not fit" -k 1000)
+  uvmtrace_simulated_test(kv_fragmentation_too_large kv_fragmentation 2 "do not fit.*--allow-oversubscription" -k 1000)
+  uvmtrace_simulated_test(kv_fragmentation_oversubscribed kv_fragmentation 0 "data: ok"
+    -k 20 --max-tokens 2048 --backend managed --cycles 3 --allow-oversubscription)
   uvmtrace_simulated_test(oversub_by_the_program oversub 0 "total .* 134217728 . 100663296 .*data: ok"
     --mode uvm -k 4 -m 8 --capacity 32MiB)
   uvmtrace_simulated_test(oversub_clean_chunks_are_dropped_by_hand oversub 0 "total .* 234881024 . 0 .*data: ok"
     --mode manual --readonly --verify-host)
   uvmtrace_simulated_test(oversub_that_fits oversub 0 "total .* 44040192 . 0 .*data: ok" --mode uvm -k 4 -m 3)
+  uvmtrace_simulated_test(oversub_near_the_gpu oversub 0 "host thread: on the [0-9]+ cores of NUMA node 0.*data: ok"
+    --affinity near --mode manual -k 2 -m 4 --capacity 8MiB)
+  if(EXISTS /sys/devices/system/node/node1)
+    uvmtrace_simulated_test(oversub_away_from_the_gpu oversub 0 "host thread: on the [0-9]+ cores of NUMA node [1-9].*data: ok"
+      --affinity away --mode manual -k 2 -m 4 --capacity 8MiB)
+  else()
+    uvmtrace_simulated_test(oversub_away_from_the_gpu oversub 2 "one NUMA node" --affinity away)
+  endif()
   uvmtrace_simulated_test(oversub_too_large oversub 2 "more than the .* of free device memory" --capacity 1GiB)
   uvmtrace_simulated_test(oversub_time_limit oversub 1 "longer than --time-limit" --time-limit 0.000001)
   uvmtrace_simulated_test(known_bytes known_bytes 0 "host_to_device_bytes: 67108864.*data: ok")
@@ -90,6 +106,12 @@ if(UVMTRACE_SANITIZE STREQUAL "")
   endforeach()
 endif()
 
+if(UVMTRACE_SANITIZE STREQUAL "")
+  add_test(NAME examples.alike
+    COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/examples_alike.py --build ${CMAKE_BINARY_DIR})
+  set_tests_properties(examples.alike PROPERTIES TIMEOUT 300)
+endif()
+
 # The claim of one side of the discussion that kv_remap repeats: all of it without host synchronisation.
 if(UVMTRACE_SANITIZE STREQUAL "")
   add_library(uvmtrace_counting_cuda MODULE counting_cuda.cc)
@@ -99,4 +121,11 @@ if(UVMTRACE_SANITIZE STREQUAL "")
     COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/examples_waits.py --build ${CMAKE_BINARY_DIR}
             --counter $<TARGET_FILE:uvmtrace_counting_cuda>)
   set_tests_properties(examples.kv_remap_never_waits PROPERTIES TIMEOUT 300)
+endif()
+
+# What bounds each variant of offload, by the report and by the example's own times.
+if(UVMTRACE_SANITIZE STREQUAL "")
+  add_test(NAME examples.offload_bottlenecks
+    COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/examples_bottlenecks.py --build ${CMAKE_BINARY_DIR})
+  set_tests_properties(examples.offload_bottlenecks PROPERTIES TIMEOUT 300)
 endif()

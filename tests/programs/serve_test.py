@@ -88,6 +88,13 @@ class Arguments(unittest.TestCase):
         options = serve.parse_arguments([])
         self.assertEqual((options.requests, options.port, options.kv_bytes), (0, 0, 512 << 20))
 
+    def test_quick_is_another_default_and_what_is_asked_for_counts(self):
+        for arguments in (["--quick", "--layers", "2"], ["--layers", "2", "--quick"]):
+            options = serve.parse_arguments(arguments)
+            self.assertEqual((options.layers, options.requests, options.kv_bytes), (2, 24, 256 << 20))
+        weights = weights_in_place.parse_arguments(["--quick", "--tokens", "3"])
+        self.assertEqual((weights.tokens, weights.layers), (3, weights_in_place.QUICK["layers"]))
+
     def test_mistakes_end_with_2(self):
         for arguments in (
             ["--requests", "-1"],
@@ -513,6 +520,47 @@ class Http(unittest.TestCase):
             server.server_close()
             with_others.close()
         self.assertEqual(many, one)
+
+
+class Quick(unittest.TestCase):
+    """The load of --quick, which exists so that `--compare` ends within a minute where a decode step takes 10 ms."""
+
+    def drive(self, kind):
+        options = serve.parse_arguments(["--quick"])
+        bytes_per_token = 2 * options.layers * options.hidden * 2
+        kv_bytes = options.kv_budget if kind == "device" else options.kv_bytes
+        backend = DummyBackend(slots=kv_bytes // (options.context * bytes_per_token), max_tokens=options.context)
+        backend.kind = kind
+        backend.cache_bytes = lambda tokens: tokens * bytes_per_token
+        the_engine = engine.Engine(backend, engine.Phases(), options.batch, options.kv_budget)
+        server = http_api.make_server(the_engine, 0)
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            answers, _ = load.drive(server.server_port, options.requests, options.max_tokens, options.clients,
+                                    options.sessions)
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+            the_engine.close()
+        return options, backend, the_engine, sum(len(answer.text) for answer in answers)
+
+    def test_it_is_short_and_conversations_still_leave_and_come_back(self):
+        options, backend, the_engine, tokens = self.drive("managed")
+        self.assertEqual(tokens, options.requests * options.max_tokens)
+        self.assertLessEqual(tokens, 600)
+        self.assertLessEqual(options.kv_bytes, GIB)
+        self.assertGreater(len([move for move in backend.moves if move[0] == "out"]), 2)
+        turns = options.requests // options.sessions
+        longest = turns * (len(load.prompt_of(0, 0)) + options.max_tokens)
+        self.assertLessEqual(longest, options.context, "a conversation would begin anew")
+        self.assertEqual(the_engine.recomputed_tokens, 0)
+
+    def test_in_device_memory_what_left_is_read_again(self):
+        _, backend, the_engine, _ = self.drive("device")
+        self.assertGreater(backend.slots, 1, "nothing is decoded together")
+        self.assertGreater(the_engine.recomputed_tokens, 0)
 
 
 class Percentiles(unittest.TestCase):

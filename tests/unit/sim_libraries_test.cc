@@ -145,6 +145,14 @@ TEST_F(SimulatedTools, PollWakesAtTheThreshold) { Succeeds("wakes"); }
 TEST_F(SimulatedTools, CpuFaultsNameThreadAndInstruction) { Succeeds("cpu-faults"); }
 TEST_F(SimulatedTools, ReadDuplicationIsToldPageByPage) { Succeeds("read-duplication"); }
 TEST_F(SimulatedTools, RemoteMapsAndPreferredLocations) { Succeeds("remote-maps"); }
+TEST_F(SimulatedTools, APageThatBothSidesWantThrashesIsThrottledAndPinned) {
+  const Ending ending = Run("thrashing", {{"UVMTRACE_SIM_TIME_SCALE", "0"}}, UVMSIM_TOOLS_PROGRAM);
+  EXPECT_TRUE(ending.Exited(0)) << ending.output;
+}
+TEST_F(SimulatedTools, EvictionForRoomIsNoThrashing) {
+  const Ending ending = Run("capacity", {{"UVMTRACE_SIM_TIME_SCALE", "0"}}, UVMSIM_TOOLS_PROGRAM);
+  EXPECT_TRUE(ending.Exited(0)) << ending.output;
+}
 TEST_F(SimulatedTools, AFatalFaultIsTold) { Succeeds("fatal-fault"); }
 TEST_F(SimulatedTools, RefusesWhatTheDriverRefuses) { Succeeds("refuses"); }
 TEST_F(SimulatedTools, AReaderMayVanishOrWriteNonsense) { Succeeds("vanishes"); }

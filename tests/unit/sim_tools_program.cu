@@ -278,6 +278,60 @@ void RemoteMaps() {
   CHECK_EQ(gpu[kCounterCpuFaults], before + 1);
 }
 
+__global__ void Compute() {}
+void ComputeOnHost(const UvmsimLaunch* launch) { uvmsim_compute(launch, 200e6); }
+UVMSIM_REGISTER(Compute, ComputeOnHost);
+
+// The host and the GPU take a page from each other: after three moves it thrashes, then who faults has to wait, after
+// ten moves the page stays on the host and the GPU maps it there, for 150 ms. UVMTRACE_SIM_TIME_SCALE is 0.
+void Thrashing() {
+  Initialize();
+  Queue queue(1 << 12);
+  char* data = Managed<char>(kBlock);
+  std::vector<uint64_t> moved;
+  const auto turn = [&] {
+    const uint64_t before = Totals().migrations;
+    TouchOnGpu(data, 4096);
+    TouchOnCpu(data, 4096);
+    moved.push_back(Totals().migrations - before);
+  };
+  for (int i = 0; i < 12; ++i) turn();
+  Flush();
+  uint64_t thrashing = 0, waits[2] = {}, ends = 0, mapped = 0;
+  for (const ToolsEntry& entry : queue.Drain()) {
+    if (entry.type == kToolsThrashing) {
+      CHECK_EQ(entry.thrashing.processors, 3u);
+      CHECK(entry.thrashing.address - reinterpret_cast<uint64_t>(data) < 65536);
+      thrashing += entry.thrashing.bytes;
+    }
+    if (entry.type == kToolsThrottlingStart) ++waits[entry.throttling.processor];
+    if (entry.type == kToolsThrottlingEnd) ++ends;
+    if (entry.type == kToolsMapRemote && entry.map_remote.cause == 2) mapped += entry.map_remote.bytes;
+  }
+  CHECK_EQ(thrashing, 65536u);  // what one fault brings
+  CHECK(waits[0] >= 3 && waits[1] >= 3);
+  CHECK_EQ(ends, waits[0] + waits[1]);
+  CHECK_EQ(mapped, 4096u);
+  CHECK(moved[3] > 0 && moved[8] == 0 && moved[11] == 0);
+  Compute<<<1, 1>>>();  // 200 ms: the pin is over
+  CUDA(cudaDeviceSynchronize());
+  turn();
+  CHECK(moved.back() > 0);
+}
+
+// A GPU whose memory is too small for what it reads evicts, and that is not thrashing.
+void CapacityIsNoThrashing() {
+  Initialize();
+  Queue queue(1 << 20);
+  constexpr size_t kBytes = 80u << 20;
+  char* data = Managed<char>(kBytes);
+  for (int i = 0; i < 3; ++i) TouchOnGpu(data, kBytes);
+  CHECK(Totals().evicted_bytes > kBytes);
+  Flush();
+  for (const ToolsEntry& entry : queue.Drain())
+    CHECK(entry.type != kToolsThrashing && entry.type != kToolsThrottlingStart);
+}
+
 void FatalFault() {
   Initialize();
   Queue queue(64);
@@ -302,6 +356,8 @@ Cases AllCases() {
       {"read-duplication", ReadDuplication},
       {"remote-maps", RemoteMaps},
       {"fatal-fault", FatalFault},
+      {"thrashing", Thrashing},
+      {"capacity", CapacityIsNoThrashing},
   };
   all.merge(ReaderCases());
   return all;
