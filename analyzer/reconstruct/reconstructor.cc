@@ -284,6 +284,7 @@ void Reconstructor::Apply(const Service& service) {
     const PageMask served = uvm_model::ServeGpuFaults(block, device, faults, Thrashing(block, service.first_ns),
                                                       options_.service, &transfers_);
     statistics_.served_pages += static_cast<uint64_t>(((faults.read | faults.write) - authorized).Count());
+    if (options_.on_served) options_.on_served(device, last_ns, service.batch, block->base, served);
     if (served.Empty()) continue;
     if (served_batches_.insert(BatchKey(service.batch, service.device)).second) ++statistics_.served_batches;
     const uint64_t done_ns = std::max(end_ns, last_ns) + kGpuCountedNs;
@@ -311,7 +312,9 @@ void Reconstructor::Apply(const CpuFault& fault) {
     block->spurious_ns = 0;
   }
   ++statistics_.cpu_services;
-  uvm_model::ServeCpuFault(block, page, fault.write, Thrashing(block, fault.time_ns), options_.service, &transfers_);
+  const PageMask served = uvm_model::ServeCpuFault(block, page, fault.write, Thrashing(block, fault.time_ns),
+                                                   options_.service, &transfers_);
+  if (options_.on_served) options_.on_served(kCpu, fault.time_ns, 0, block->base, served);
   Moved(block, fault.time_ns + kCpuSettleNs, fault.time_ns + kCpuCountedNs, 0);
 }
 

@@ -41,6 +41,9 @@ struct Options {
   bool hypothetical = false;
   uint64_t room_bytes = Room::kUnknown;
   std::vector<LeftOut> left_out;
+  // Called for what each service was about, prefetched pages included. `batch` is 0 for the CPU's.
+  std::function<void(int32_t processor, uint64_t time_ns, uint32_t batch, uint64_t base, const uvm_model::PageMask&)>
+      on_served;
 };
 
 class Reconstructor {

@@ -143,12 +143,29 @@ void Tuning::TryStep(Change change, const std::vector<Change>& with, const std::
     step.verdict = "left out: the program ended otherwise with it, or left no trace";
   } else if (after + least < before) {
     step.kept = true;
-    const std::string slower = SlowerPhase(step.beside, step.variant);
+    // Times of a simulated run are those of the machine that simulates.
+    const bool simulated = base_.trials.front().report.capture().simulated();
+    const std::string slower = simulated ? "" : SlowerPhase(step.beside, step.variant);
     step.verdict = fmt::format("kept: {}{}", Percent(before, after), slower.empty() ? "" : ", though " + slower);
   } else {
     step.verdict = fmt::format("left out: {}, runs differ by {}", Percent(before, after), FormatDuration(noise));
   }
   steps_.push_back(std::move(step));
+}
+
+// What comes beside the kernel before costs nothing if it is guessed right.
+void Tuning::TryAhead() {
+  for (const Change& one : kept()) {
+    if (!IsPrefetch(one) || !TimeLeft()) continue;
+    Change ahead = one;
+    ahead.actions = {"prefetch gpu ahead"};
+    const std::vector<Change> without = kept();
+    std::vector<Change> with = without;
+    for (Change& other : with) {
+      if (other.site == one.site && IsPrefetch(other)) other = ahead;
+    }
+    TryStep(ahead, with, without);
+  }
 }
 
 bool Tuning::Run() {
@@ -164,27 +181,20 @@ bool Tuning::Run() {
   if (!ReadRun({options_.folder + "/run1"}, {}, &run)) return false;
   paths_ = PathsOfSites(run, {});
   std::vector<Change> candidates = ChangesOf(first.report, paths_).changes;
-  // Those that are certain first: the others are tried on top of them.
-  std::stable_partition(candidates.begin(), candidates.end(), [](const Change& change) { return change.certain; });
   if (candidates.size() > options_.most_changes) candidates.resize(options_.most_changes);
 
-  for (const Change& candidate : candidates) {
-    if (!TimeLeft()) break;
-    const std::vector<Change> without = kept();
-    std::vector<Change> with = without;
-    with.push_back(candidate);
-    TryStep(candidate, with, without);
-  }
-  // What comes beside the kernel before costs nothing if it is guessed right.
-  const std::vector<Change> without = kept();
-  for (const Change& one : without) {
-    if (!IsPrefetch(one) || !TimeLeft()) continue;
-    Change ahead = one;
-    ahead.actions = {"prefetch gpu ahead"};
-    std::vector<Change> with;
-    for (const Change& other : kept()) with.push_back(other.site == one.site && IsPrefetch(other) ? ahead : other);
-    TryStep(ahead, with, kept());
-  }
+  const auto try_all = [&](bool certain) {
+    for (const Change& candidate : candidates) {
+      if (candidate.certain != certain || !TimeLeft()) continue;
+      const std::vector<Change> without = kept();
+      std::vector<Change> with = without;
+      with.push_back(candidate);
+      TryStep(candidate, with, without);
+    }
+  };
+  try_all(true);
+  TryAhead();
+  try_all(false);
   // The last word: what was kept, in turn with the program as it is.
   const std::vector<Change> all = kept();
   for (int round = 0; round < options_.rounds && !all.empty() && (round == 0 || TimeLeft()); ++round) {

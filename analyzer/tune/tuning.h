@@ -57,6 +57,7 @@ class Tuning {
   const Trial& TryUnlessJustDone(const std::vector<Change>& changes);
   std::string TextOf(std::vector<Change> changes) const;
   void TryStep(Change change, const std::vector<Change>& with, const std::vector<Change>& without);
+  void TryAhead();
   bool TimeLeft();
 
   const TuningOptions options_;

@@ -180,7 +180,7 @@ class Questioner {
     if (!Read(Replay(path, as_it_is, &unchanged))) return false;
 
     Additions additions = as_it_is;
-    if (!Add(question, found, &additions)) return false;
+    if (!Add(question, found, as_it_is, &additions)) return false;
     Replayed changed;
     if (!Read(Replay(path, additions, &changed))) return false;
     answer_->added_calls = additions.calls.size();
@@ -219,7 +219,7 @@ class Questioner {
     return Refuse(fmt::format("no managed memory of a site '{}'. There is: {}", site, fmt::join(known, "; ")));
   }
 
-  bool Add(const Question& question, const Replayed& found, Additions* additions) {
+  bool Add(const Question& question, const Replayed& found, const Additions& as_it_is, Additions* additions) {
     for (const Question::Prefetch& prefetch : question.prefetches) {
       std::vector<ManagedSpan> memory;
       if (!Find(prefetch.site, &memory)) return false;
@@ -231,6 +231,8 @@ class Questioner {
       for (const ManagedSpan& span : memory) {
         if (!AddAdvice(span, advice.what, additions)) return false;
       }
+    }
+    if (!question.advice.empty()) {
       answer_->notes.push_back(
           "An access that found its page is in no trace: what is written later than its first fault is taken as read.");
     }
@@ -253,7 +255,7 @@ class Questioner {
     }
     if (question.prefetch_off) {
       additions->keep_prefetcher = false;
-      AddPrefetchedPages(found, additions);
+      if (!AddPrefetchedPages(run_.front()->file, as_it_is, additions)) return false;
       answer_->notes.push_back(
           "Every page that the driver prefetched is taken as used: the faults are the most that there can be.");
     }
@@ -326,18 +328,25 @@ class Questioner {
     return true;
   }
 
-  // Pages that the driver's prefetcher brought would have faulted.
-  void AddPrefetchedPages(const Replayed& found, Additions* additions) {
-    for (const Migration& row : found.rows) {
-      if (row.cause != MigrationCause::kPrefetch) continue;
-      for (uint64_t page = 0; page < row.bytes; page += uvm_model::kPageBytes) {
-        if (row.destination == reconstruct::kCpu) {
-          additions->cpu_faults.push_back({row.time_ns, row.address + page, 0, false});
-        } else {
-          additions->gpu_faults.push_back({row.time_ns, row.address + page, row.batch, row.destination, false});
+  // Each page that a service was about would have faulted by itself. Moved or not: a first touch moves nothing.
+  bool AddPrefetchedPages(const std::string& path, const Additions& as_it_is, Additions* additions) {
+    Additions observed = as_it_is;
+    observed.options.on_served = [additions](int32_t processor, uint64_t time_ns, uint32_t batch, uint64_t base,
+                                             const uvm_model::PageMask& pages) {
+      pages.ForEachRun([&](int first, int count) {
+        for (int page = first; page < first + count; ++page) {
+          const uint64_t address = base + static_cast<uint64_t>(page) * uvm_model::kPageBytes;
+          if (processor == reconstruct::kCpu) {
+            // As a writer: where the CPU only reads, what is told to come back to a GPU is too much.
+            additions->cpu_faults.push_back({time_ns, address, 0, true});
+          } else {
+            additions->gpu_faults.push_back({time_ns, address, batch, processor, false});
+          }
         }
-      }
-    }
+      });
+    };
+    Replayed ignored;
+    return Read(Replay(path, observed, &ignored));
   }
 
   // Each page that a GPU used is read once at least.

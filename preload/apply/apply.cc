@@ -417,14 +417,23 @@ void Refuse(const Used& one) {
   }
 }
 
-// Room for this memory: what is free, and what remembered memory takes, which the driver may evict for it.
+// Room for this memory: what is free, and what remembered memory takes, which the driver may evict for it. The driver
+// needs longer for the answer than for a launch, so an answer holds for a while.
 uint64_t RoomNow() {
+  constexpr uint64_t kHoldsNs = 100'000'000;
+  static constinit std::atomic<uint64_t> asked_ns{0};
+  static constinit std::atomic<uint64_t> answer{0};
+  const uint64_t now_ns = NowNs();
+  const uint64_t then_ns = asked_ns.load(std::memory_order_acquire);
+  if (then_ns != 0 && now_ns - then_ns < kHoldsNs) return answer.load(std::memory_order_relaxed);
   uint64_t room = 0;
   if (!FreeDeviceBytes(&room)) return UINT64_MAX;
-  const ShortLockGuard guard(lock);
-  if (!guard) return room;
-  for (const TrackedAllocation& allocation : tracked) room += allocation.on_gpu ? allocation.bytes : 0;
-  if (room_bytes == 0) room_bytes = room;
+  if (const ShortLockGuard guard(lock); guard) {
+    for (const TrackedAllocation& allocation : tracked) room += allocation.on_gpu ? allocation.bytes : 0;
+    if (room_bytes == 0) room_bytes = room;
+  }
+  answer.store(room, std::memory_order_relaxed);
+  asked_ns.store(now_ns, std::memory_order_release);
   return room;
 }
 
@@ -476,7 +485,6 @@ void ApplyBeforeLaunch(const Launch& launch, LaunchSequel* sequel) {
       one.changes = bring;
       if (allocation.ahead) {
         allocation.ahead = false;
-        allocation.wait_epoch = wait_epoch.load(std::memory_order_relaxed);
         one.wait_for = allocation.arrived;
       }
       if (bring != 0 && !allocation.refused) {

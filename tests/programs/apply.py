@@ -183,8 +183,89 @@ def tune_says_what_is_wrong(machine):
     machine.execute(f"{machine.build}/bin/uvmtrace", "tune", status=2)
 
 
+def what_if(machine, trace, *question):
+    return json.loads(machine.execute(f"{machine.build}/bin/uvmtrace-report", "what-if", "--format", "json", trace, *question).stdout)
+
+
+def near(told, recorded, share, what):
+    check(abs(told - recorded) <= share * max(recorded, 1), f"{what}: told {told}, recorded {recorded}")
+
+
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "golden")
+
+
+def what_if_replays_golden_traces(machine):
+    """Without a change the replay of a recorded trace has its bytes and its faults, within 5 %."""
+    names = ("h200_queue_oversub_uvm", "h200_queue_known_bytes", "h200_light_known_bytes", "h200_sampled_oversub_uvm", "h100_exact_oversub_uvm")
+    for name in names:
+        answer = what_if(machine, os.path.join(GOLDEN, name + ".pb"), "--capacity", "64GiB")
+        check(answer["bytes_error"] <= 0.05 and answer["faults_error"] <= 0.05, f"{name}: {answer}")
+        near(answer["unchanged"]["stall_ns"], answer["recorded"]["stall_ns"], 0.05, name)
+        check(answer["changed"] == answer["unchanged"], f"{name}: more room changed something: {answer}")
+    print(f"{len(names)} traces")
+
+
+def what_if_tells_the_recorded_prefetch(machine):
+    """What a prefetch would do to oversub on an H200 is what the H200 did with oversub's own prefetches."""
+    answer = what_if(machine, os.path.join(GOLDEN, "h200_queue_oversub_uvm.pb"), "--prefetch", "oversub")
+    recorded = machine.report(os.path.join(GOLDEN, "h200_oversub_prefetch.pb"))
+    changed = answer["changed"]
+    check(changed["fault_entries"] == 0 and changed["stall_ns"] == 0, changed)
+    near(changed["called_bytes"], number(recorded["totals"], "host_to_device_bytes"), 0.15, "to the GPU")
+    near(changed["to_host_bytes"], number(recorded["totals"], "device_to_host_bytes"), 0.15, "to the host")
+    copies = [row for row in recorded["migrations"] if (row["direction"], row["cause"]) == ("host_to_device", "user")]
+    near(changed["call_copy_ns"], number(copies[0], "busy_ns"), 0.15, "time of the copies")
+
+
+def what_if_tells_what_applying_does(machine):
+    """The same change, asked and made."""
+    machine.run("base.pb", *machine.steps)
+    machine.advise("base.pb", "base.apply")
+    answer = what_if(machine, "base.pb", "--prefetch", "step_loop.cu")
+    machine.run("changed.pb", *machine.steps, apply="base.apply")
+    totals = machine.report("changed.pb")["totals"]
+    check(answer["recorded"]["fault_entries"] > 0 and answer["changed"]["fault_entries"] == 0, answer)
+    near(answer["changed"]["called_bytes"] + answer["changed"]["faulted_bytes"], number(totals, "host_to_device_bytes"), 0.15, "to the GPU")
+    near(answer["changed"]["to_host_bytes"], number(totals, "device_to_host_bytes"), 0.15, "to the host")
+
+
+def what_if_of_advice(machine):
+    """Read-mostly and preferred-host, asked of an oversubscribed run and really made."""
+    machine.run("base.pb", *machine.oversub, memory="64MiB")
+    path = re.search(r"  (path .*)\n", machine.advise("base.pb", "base.apply")).group(1)
+    for asked, actions in ((["managed_modes.cc=read-mostly"], ["read-mostly"]),
+                           (["managed_modes.cc=preferred-host", "managed_modes.cc=accessed-by"], ["preferred-host", "accessed-by"])):
+        answer = what_if(machine, "base.pb", *[word for one in asked for word in ("--advise", one)])
+        lines = "".join(f"  action advise {action}\n" for action in actions)
+        machine.run("changed.pb", *machine.oversub, memory="64MiB", apply=machine.write("x.apply", f"version 1\nchange x\n  {path}\n{lines}"))
+        totals = machine.report("changed.pb")["totals"]
+        changed = answer["changed"]
+        near(changed["called_bytes"] + changed["faulted_bytes"], number(totals, "host_to_device_bytes"), 0.15, f"{actions}: to the GPU")
+        near(changed["to_host_bytes"], number(totals, "device_to_host_bytes"), 0.15, f"{actions}: to the host")
+        check(answer["bytes_error"] <= 0.05, answer)
+
+
+def what_if_refuses_what_it_cannot_know(machine):
+    """A smaller GPU, where nothing was evicted; a site that there is not; an advice that there is not."""
+    trace = os.path.join(GOLDEN, "h200_queue_known_bytes.pb")
+    for question, said in ((["--capacity", "32MiB"], "no eviction"), (["--prefetch", "nowhere"], "no managed memory of a site"),
+                           (["--advise", "known_bytes=fast"], "--advise takes"), (["--prefetch", "known_bytes@NoKernel"], "NoKernel")):
+        done = machine.execute(f"{machine.build}/bin/uvmtrace-report", "what-if", trace, *question, status=2)
+        check(said in done.stderr and len(done.stderr.splitlines()) == 1, done.stderr)
+
+
+def what_if_without_the_prefetcher(machine):
+    """Then every page faults by itself: as many as moved."""
+    answer = what_if(machine, os.path.join(GOLDEN, "h200_queue_known_bytes.pb"), "--prefetch-off")
+    near(answer["changed"]["faulted_bytes"], answer["recorded"]["faulted_bytes"], 0.05, "bytes")
+    check(answer["changed"]["fault_entries"] > 3 * answer["recorded"]["fault_entries"], answer)
+    check(answer["changed"]["cpu_faults"] > 3 * answer["recorded"]["cpu_faults"], answer)
+
+
 CASES = {case.__name__: case for case in (advise_and_apply, oversubscribed_in_place, read_mostly_is_not_written_back, suppresses_what_is_there,
-                                          matches_nothing, does_not_fit, hostile_files, tunes, tune_says_what_is_wrong)}
+                                          matches_nothing, does_not_fit, hostile_files, tunes, tune_says_what_is_wrong, what_if_replays_golden_traces,
+                                          what_if_tells_the_recorded_prefetch, what_if_tells_what_applying_does, what_if_of_advice,
+                                          what_if_refuses_what_it_cannot_know, what_if_without_the_prefetcher)}
 
 
 def main():
