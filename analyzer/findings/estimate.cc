@@ -57,6 +57,13 @@ ProcessBytes BytesOfProcess(const ProcessModel& process) {
     direction.from = process.reconstruction ? BytesFrom::kReconstructed
                      : queue                ? BytesFrom::kDriverQueue
                                             : BytesFrom::kCupti;
+    if (process.reconstruction && counted && exact[index] > direction.captured) {
+      // What the faults do not explain has moved all the same; whose it was is not known.
+      direction.total = exact[index];
+      direction.from = BytesFrom::kExactCounters;
+      direction.unsampled = exact[index] - direction.captured;
+      continue;
+    }
     if (!known.estimated) continue;
     const uint64_t full = direction.captured - direction.captured_sampled;
     if (counted) {

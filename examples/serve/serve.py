@@ -127,6 +127,9 @@ def require_torch():
     if not hasattr(torch.cuda, "MemPool") or not hasattr(torch.cuda, "use_mem_pool"):
         raise limits.Refused(f"PyTorch {torch.__version__} has no torch.cuda.MemPool; install 2.5 or later")
     torch.cuda.init()
+    # cuDNN's attention builds a plan for each length that it has not seen, in tens of milliseconds, and caches grow by a token a
+    # step: what runs first would pay for what runs after it. vLLM switches it off too.
+    torch.backends.cuda.enable_cudnn_sdp(False)
     say(f"PyTorch: imported and initialised in {time.monotonic() - start:.1f} s")
     return torch
 
@@ -241,6 +244,15 @@ def serve_one_way(way, options):
     return setup, rows
 
 
+def write_json(options, setup, rows):
+    if not options.json or not rows:
+        return
+    unfinished = f"{options.json}.unfinished"
+    with open(unfinished, "w", encoding="utf-8") as file:
+        json.dump({"workload": "serve", "model": options.model, "setup": setup, "rows": rows}, file, indent=1)
+    os.replace(unfinished, options.json)
+
+
 def serve(options):
     if options.compare:
         ways = {way: argparse.Namespace(**{**vars(options), "kv": kv, "offload": offload, "fetch": fetch})
@@ -258,9 +270,7 @@ def serve(options):
         rows += more
         if options.compare:
             say(f"\n{way}: {time.monotonic() - start:.1f} s")
-    if options.json and rows:
-        with open(options.json, "w", encoding="utf-8") as file:
-            json.dump({"workload": "serve", "model": options.model, "setup": setup, "rows": rows}, file, indent=1)
+        write_json(options, setup, rows)  # whatever becomes of the ways after this one
     return EXIT_OK
 
 

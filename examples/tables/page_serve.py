@@ -22,11 +22,12 @@ def serve(runner, scale, traced):
     lines = ["# serve: batched decoding, a KV cache larger than its budget", "",
              "The model is " + ("a transformer with random weights." if has_torch else
                                 "the toy without PyTorch, which checks its whole KV cache at every token."), ""]
-    rows = {}
     try:
-        rows = {row["way"]: row for row in runner.run("serve.py", [*size, "--compare"], "serve")}
+        rows = runner.run("serve.py", [*size, "--compare"], "serve")
     except running.Failed as failed:
+        rows = failed.rows
         lines += [f"failed: {failed}", ""]
+    rows = {row["way"]: row for row in rows}
     lines += table(("KV cache", *SERVE_NUMBERS),
                    [[label, *(rows.get(way, {}).get(name) for name in SERVE_NUMBERS)] for way, label in SERVE_WAYS.items()])
     lines += ["## vLLM's zero-copy weights (issue #17062)", *weights_in_place(runner, has_torch)]

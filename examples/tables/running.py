@@ -13,7 +13,11 @@ EXAMPLES = pathlib.Path(__file__).resolve().parent.parent
 
 
 class Failed(Exception):
-    """An example ended with an error; the message has its last words."""
+    """An example ended with an error; the message has its last words. `rows` are what it had written until then."""
+
+    def __init__(self, message, rows=()):
+        super().__init__(message)
+        self.rows = rows
 
 
 class Runner:
@@ -93,16 +97,26 @@ class Runner:
                                   timeout=min(self.timeout, left), check=False)
         except subprocess.TimeoutExpired as expired:
             if left < self.timeout:
-                raise Failed("given up: no time was left") from expired
+                raise Failed("given up: no time was left", self._written(result)) from expired
             self.failures.append(f"{self.commands[-1]}: timeout")
             said = (expired.stdout or b"").decode(errors="replace").strip().splitlines()[-1:] or ["nothing"]
-            raise Failed(f"{self.commands[-1]}: took longer than {self.timeout} s; it last said: {said[0]}") from expired
+            raise Failed(f"{self.commands[-1]}: took longer than {self.timeout} s; it last said: {said[0]}",
+                         self._written(result)) from expired
         if done.returncode != 0:
             last_words = done.stderr.strip().splitlines()[-1:] or ["no message"]
             if done.returncode != 2:  # 2: the example refused, as on a machine with one NUMA node
                 self.failures.append(f"{self.commands[-1]}: {last_words[0]}")
-            raise Failed(f"{self.commands[-1]}: exit {done.returncode}: {last_words[0]}")
+            raise Failed(f"{self.commands[-1]}: exit {done.returncode}: {last_words[0]}", self._written(result))
         self.seconds[-1] = time.monotonic() - start
+        rows = self._written(result)
+        if not rows:
+            raise Failed(f"{self.commands[-1]}: wrote no rows")
+        return rows
+
+    def _written(self, result):
+        """The rows in an example's JSON; none if it has written none."""
+        if not result.exists():
+            return []
         data = json.loads(result.read_text())
         self.setup = self.setup or data.get("setup")
         return data["rows"]

@@ -563,6 +563,27 @@ class Quick(unittest.TestCase):
         self.assertGreater(the_engine.recomputed_tokens, 0)
 
 
+class Compare(unittest.TestCase):
+    def test_a_way_that_fails_leaves_the_rows_of_those_before_it(self):
+        def one_way(way, options):
+            if way == "managed-stays":
+                raise RuntimeError("no memory")
+            return {"gpu": "Fake GPU"}, [{"way": way}]
+
+        kept, serve.serve_one_way = serve.serve_one_way, one_way
+        try:
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
+                    contextlib.redirect_stderr(io.StringIO()):
+                path = os.path.join(folder, "rows.json")
+                code = serve.main(["--model", "toy", "--quick", "--compare", "--json", path])
+                with open(path, encoding="utf-8") as file:
+                    rows = json.load(file)["rows"]
+        finally:
+            serve.serve_one_way = kept
+        self.assertEqual(code, serve.EXIT_FAILED)
+        self.assertEqual([row["way"] for row in rows], ["managed-faults", "managed-prefetch"])
+
+
 class Percentiles(unittest.TestCase):
     def test_nearest_rank(self):
         values = list(range(1, 101))

@@ -398,6 +398,18 @@ TEST(ExactReportTest, WhatAWindowHasOtherwiseIsSaidWithItsTime) {
   EXPECT_EQ(told.window_since_ns(), 150'000u);
 }
 
+TEST(ExactReportTest, TotalsAreTheDriversAlsoWhereTheFaultsExplainAlmostAll) {
+  TraceBuilder trace = ExactTrace(68 * 1024);
+  const Report report = ReportOf(trace);
+  ExpectBalanced(report);
+  EXPECT_NEAR(report.capture().reconstruction().explained_share(), 64.0 / 68, 1e-9);
+  EXPECT_EQ(report.totals().host_to_device_bytes(), 68u * 1024);
+  EXPECT_EQ(Account(report, "host_to_device_bytes")->total_from(), "exact_counters");
+  ASSERT_EQ(report.allocations_size(), 2);
+  EXPECT_EQ(report.allocations(0).host_to_device_bytes(), 64u * 1024);
+  EXPECT_EQ(report.allocations(1).host_to_device_bytes(), 4096u) << "not known whose";
+}
+
 TEST(ExactReportTest, WhatTheFaultsDoNotExplainIsEstimatedFromTheWindowsAndSaid) {
   TraceBuilder trace = ExactTrace(64 * kMiB);
   const Report report = ReportOf(trace);
@@ -406,8 +418,7 @@ TEST(ExactReportTest, WhatTheFaultsDoNotExplainIsEstimatedFromTheWindowsAndSaid)
   EXPECT_EQ(report.totals().host_to_device_bytes(), 64 * kMiB);
   EXPECT_TRUE(report.migrations(0).estimated());
   bool said = false;
-  for (const std::string& line : report.not_seen())
-    said |= line.find("explain only 0.10 % of 64.0 MiB") != line.npos;
+  for (const std::string& line : report.not_seen()) said |= line.find("explain only 0.10 % of 64.0 MiB") != line.npos;
   EXPECT_TRUE(said);
 }
 
