@@ -230,7 +230,11 @@ std::string TuningText(const Tuning& tuning) {
   for (size_t i = 0; i < steps.size(); ++i) {
     text += fmt::format("change {}: {}\n          {}\n", i + 1, Label(steps[i].change), steps[i].verdict);
   }
-  if (steps.empty()) text += "No finding of the first run is a change that can be applied.\n";
+  if (steps.empty()) {
+    text += tuning.out_of_time()
+                ? "No change was tried, because the time was up after the first run: give --time more.\n"
+                : "No finding of the first run is a change that can be applied.\n";
+  }
   return text;
 }
 

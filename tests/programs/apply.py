@@ -217,6 +217,21 @@ def what_if_tells_the_recorded_prefetch(machine):
     near(changed["call_copy_ns"], number(copies[0], "busy_ns"), 0.15, "time of the copies")
 
 
+def what_if_tells_recorded_pairs(machine):
+    """Pairs that an H100 recorded: the program as it is, and with the change made by its own mode."""
+    pairs = os.path.join(os.path.dirname(os.path.abspath(__file__)), "pairs")
+    for name, question in (("prefetch", ["--prefetch", "oversub"]),
+                           ("preferred_host", ["--advise", "oversub=preferred-host", "--advise", "oversub=accessed-by"])):
+        answer = what_if(machine, os.path.join(pairs, "h100_base.pb"), *question)
+        recorded = machine.report(os.path.join(pairs, f"h100_{name}.pb"))["totals"]
+        check(answer["recorded"]["fault_entries"] > 0 and answer["bytes_error"] <= 0.05, answer)
+        changed = answer["changed"]
+        near(changed["called_bytes"] + changed["faulted_bytes"], number(recorded, "host_to_device_bytes"), 0.15, f"{name}: to the GPU")
+        # The mode that stays on the host makes no prefetch to the host; the calls of the other program find nothing to move.
+        near(changed["to_host_bytes"], number(recorded, "device_to_host_bytes"), 0.15, f"{name}: to the host")
+        near(changed["fault_entries"], number(recorded, "gpu_fault_entries"), 0.15, f"{name}: faults")
+
+
 def what_if_tells_what_applying_does(machine):
     """The same change, asked and made."""
     machine.run("base.pb", *machine.steps)
@@ -264,7 +279,7 @@ def what_if_without_the_prefetcher(machine):
 
 CASES = {case.__name__: case for case in (advise_and_apply, oversubscribed_in_place, read_mostly_is_not_written_back, suppresses_what_is_there,
                                           matches_nothing, does_not_fit, hostile_files, tunes, tune_says_what_is_wrong, what_if_replays_golden_traces,
-                                          what_if_tells_the_recorded_prefetch, what_if_tells_what_applying_does, what_if_of_advice,
+                                          what_if_tells_the_recorded_prefetch, what_if_tells_recorded_pairs, what_if_tells_what_applying_does, what_if_of_advice,
                                           what_if_refuses_what_it_cannot_know, what_if_without_the_prefetcher)}
 
 
