@@ -168,6 +168,7 @@ def tunes(machine):
     """tune finds the changes, keeps what helps, and leaves a file that does the same once more."""
     done = machine.execute(f"{machine.build}/bin/uvmtrace", "tune", "--simulate=tiny", "--rounds", "1", "-o", "tuned.apply", "--keep", "runs",
                            "--", *machine.steps)
+    check("The program printed the same with the kept changes." in done.stdout, done.stdout)
     check("kept" in done.stdout and re.search(r"change 1: prefetch gpu", done.stdout), done.stdout)
     with open(machine.path("tuned.apply"), encoding="utf-8") as file:
         check("prefetch gpu" in file.read(), done.stdout)
