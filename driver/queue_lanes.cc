@@ -50,12 +50,20 @@ ToolsAnswer QueueLanes::FlushLane(size_t lane) {
   return va_space < 0 ? ToolsAnswer{EBADF, 0} : FlushEvents(calls_, va_space);
 }
 
-void QueueLanes::ReadProcessors(size_t lane) {
-  ProcessorTable table;
-  const int va_space = va_spaces_.descriptor(lane);
-  int gpus = 0;
-  if (va_space >= 0) ReadProcessorTable(calls_, va_space, devices_, device_count_, &table, &gpus);
-  lanes_[lane].queue.reader().SetProcessors(table);
+// A GPU has one number in the whole driver, but an address space names only the GPUs that use it. Replays come to the
+// first one, whichever they belong to: so each lane knows what all of them know.
+void QueueLanes::ReadProcessors() {
+  ProcessorTable known;
+  for (size_t lane = 0; lane < count_; ++lane) {
+    ProcessorTable table;
+    const int va_space = va_spaces_.descriptor(lane);
+    int gpus = 0;
+    if (va_space >= 0) ReadProcessorTable(calls_, va_space, devices_, device_count_, &table, &gpus);
+    for (size_t i = 0; i < kToolsProcessors; ++i) {
+      if (table.device[i] != kUnknownDevice) known.device[i] = table.device[i];
+    }
+  }
+  for (size_t lane = 0; lane < count_; ++lane) lanes_[lane].queue.reader().SetProcessors(known);
 }
 
 // A queue on one more address space. False with a reason; the descriptor is then remembered as none, or not.
@@ -123,7 +131,7 @@ bool QueueLanes::Open(uint64_t events, char* reason, size_t reason_size) {
       continue;
     }
     if (first && !TestFirst(reason, reason_size)) return false;
-    if (!first) ReadProcessors(count_ - 1);
+    if (!first) ReadProcessors();
   }
   return count_ > 0;
 }
@@ -136,7 +144,7 @@ bool QueueLanes::LookForMore(uint64_t events) {
   const size_t before = count_;
   for (size_t i = 0; i < found_count && !va_spaces_.full(); ++i) {
     if (va_spaces_.IsKnown(found[i])) continue;
-    if (OpenLane(found[i], kFurtherEntries, events, reason, sizeof reason)) ReadProcessors(count_ - 1);
+    if (OpenLane(found[i], kFurtherEntries, events, reason, sizeof reason)) ReadProcessors();
   }
   return count_ != before;
 }
@@ -174,7 +182,7 @@ uint64_t QueueLanes::Drain(const char** insane) {
       read += got;
       left -= got;
       if (reader.stranger()) {
-        ReadProcessors(i);
+        ReadProcessors();
         continue;
       }
       if (got == 0 || reader.insane() != nullptr) break;

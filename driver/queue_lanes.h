@@ -59,7 +59,7 @@ class QueueLanes {
   bool OpenLane(int va_space, uint32_t entries, uint64_t events, char* reason, size_t reason_size);
   bool TestFirst(char* reason, size_t reason_size);
   ToolsAnswer FlushLane(size_t lane);
-  void ReadProcessors(size_t lane);
+  void ReadProcessors();
   static void TellLosses(Lane& lane);
 
   ToolsCalls calls_ = {};

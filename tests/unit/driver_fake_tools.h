@@ -92,6 +92,7 @@ class FakeTools {
   GuardedList<int> va_spaces{mutex_};  // what find_va_spaces finds
   std::vector<int> other_kinds;        // refused
   std::vector<DeviceUuid> processors = std::vector<DeviceUuid>(33);
+  int without_gpus = -1;         // this address space names the CPU alone
   DeviceUuid refused_processor;  // a counters tracker of this GPU
   bool tools_are_files = false;  // descriptors that poll calls ready for ever
 
@@ -241,7 +242,13 @@ class FakeTools {
       }
       case kToolsGetProcessorTable:
         if (!IsVaSpace(descriptor)) break;
-        AnswerTable(branch, data, processors, answer.status);
+        if (without_gpus >= 0 && SameFile(va_spaces[static_cast<size_t>(without_gpus)], descriptor)) {
+          std::vector<DeviceUuid> cpu(processors.size());
+          cpu[0] = processors[0];
+          AnswerTable(branch, data, cpu, answer.status);
+        } else {
+          AnswerTable(branch, data, processors, answer.status);
+        }
         return 0;
       case kToolsFlushEvents: {
         if (!IsVaSpace(descriptor)) break;

@@ -341,6 +341,43 @@ TEST_P(QueueOfBranch, ASecondAddressSpaceIsFoundAndItsReplaysAreNotDoubled) {
   EXPECT_NE(trace.states.at("driver_queue").reason.find("2 address spaces"), std::string::npos);
 }
 
+// Seen with PyTorch on an H100: the address space that was opened first belongs to no GPU. Replays come to its queue
+// alone, and name a GPU that only the second one knows.
+TEST_P(QueueOfBranch, ReplaysAreReadWhereTheFirstAddressSpaceHasNoGpu) {
+  driver_.va_spaces.push_back(memfd_create("second", MFD_CLOEXEC));
+  driver_.without_gpus = 0;
+  const TraceContents trace = Record(Options(), [&]() -> std::string {
+    if (!WaitFor([&] { return driver_.queue(1) != nullptr; })) return "not found";
+    driver_.Send(GpuFault(), 1);
+    driver_.Send(Replay(), 0);
+    SleepMs(50);
+    return "";
+  });
+  EXPECT_EQ(trace.gpu_faults.size(), 1u);
+  EXPECT_EQ(trace.replays.size(), 1u);
+}
+
+// The same where the GPU's address space comes later than the first replay.
+TEST_P(QueueOfBranch, ReplaysAreReadOnceAnAddressSpaceNamesTheirGpu) {
+  driver_.without_gpus = 0;
+  const TraceContents trace = Record(Options(), [&]() -> std::string {
+    driver_.Send(Replay(), 0);
+    SleepMs(20);
+    SetQueueManagedMemoryLive(false);
+    SleepMs(20);
+    driver_.va_spaces.push_back(memfd_create("second", MFD_CLOEXEC));
+    SetQueueManagedMemoryLive(true);
+    if (!WaitFor([&] { return driver_.queue(1) != nullptr; })) return "not found";
+    SleepMs(20);
+    driver_.Send(GpuFault(), 1);
+    driver_.Send(Replay(), 0);
+    SleepMs(50);
+    return "";
+  });
+  EXPECT_EQ(trace.gpu_faults.size(), 1u);
+  EXPECT_EQ(trace.replays.size(), 1u);
+}
+
 TEST_P(QueueOfBranch, WithoutManagedMemoryItSleeps) {
   TraceContents trace = RecordInChild([&]() -> std::string {
     if (!StartQueueSource(Options())) return "did not open";
