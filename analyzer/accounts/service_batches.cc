@@ -111,6 +111,11 @@ void ServiceBatches::CloseOlderHalf(Cells* cells) {
   }
 }
 
+bool ServiceBatches::AnyEnd() const {
+  return closed_.service.length() > 0 ||
+         std::any_of(open_.begin(), open_.end(), [](const Batch& batch) { return batch.last != 0; });
+}
+
 void ServiceBatches::Finish(Cells* cells) {
   std::sort(open_.begin(), open_.end(), [](const Batch& a, const Batch& b) { return a.first < b.first; });
   for (const Batch& batch : open_) Close(batch, cells);

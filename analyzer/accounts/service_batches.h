@@ -70,6 +70,9 @@ class ServiceBatches {
   // After the last piece: closes all that is open.
   void Finish(Cells* cells);
 
+  // Whether it is known of any batch when it ended.
+  bool AnyEnd() const;
+
   // Everything so far, open batches included.
   BatchStatistics Summarize() const {
     ServiceBatches copy = *this;

@@ -61,7 +61,7 @@ std::string HiddenSentence(const Evidence& evidence) {
   const Totals& totals = evidence.report().totals();
   bool hidden = false;
   for (const BottomHalfRow& row : evidence.report().bh_threads()) hidden |= !row.visible();
-  if (!hidden || !AnyGpuFault(totals) || !totals.has_fault_batches()) return "";
+  if (!hidden || !AnyGpuFault(totals) || !totals.has_fault_batches() || !totals.has_fault_service_ns()) return "";
   const auto service_ns = static_cast<double>(totals.fault_service_ns());
   return fmt::format(
       "The driver's bottom-half thread is not visible here. Estimated: it used {} to {} of CPU, {} to {} times the {} "
@@ -105,8 +105,8 @@ std::optional<BottomHalfCost> BottomHalfCostOf(const Evidence& evidence) {
   if (threads == 1) cost.observer_ns = std::min(report.capture().tool_cost().time_stamps_ns(), cost.cpu_ns);
   const Totals& totals = report.totals();
   // Where most faults are missing, what they took is not known either.
-  cost.faults_known =
-      (totals.has_gpu_fault_records() || totals.has_gpu_fault_entries()) && LostFaultsSentence(report).empty();
+  cost.faults_known = (totals.has_gpu_fault_records() || totals.has_gpu_fault_entries()) &&
+                      totals.has_fault_service_ns() && LostFaultsSentence(report).empty();
   cost.explained = cost.faults_known && cost.service_ns > 0 && cost.service_ns * 2 >= cost.cpu_ns - cost.observer_ns;
   return cost;
 }

@@ -94,6 +94,9 @@ std::string NothingMuch(const Evidence& evidence) {
   std::vector<std::string> parts;
   if (totals.has_fault_service_ns()) {
     parts.push_back(fmt::format("the GPU waited {} for page faults", FormatDuration(totals.fault_service_ns())));
+  } else if (totals.gpu_fault_entries() > 0) {
+    parts.push_back(fmt::format("how long the GPU waited for {} fault entries is not known (their replays are missing)",
+                                FormatCount(totals.gpu_fault_entries())));
   } else if (totals.has_host_to_device_bytes()) {
     parts.push_back(fmt::format("{} migrated to the GPU", FormatBytes(totals.host_to_device_bytes())));
   }

@@ -50,7 +50,7 @@ void SetCounts(const GpuSums& gpu, const Knowledge& known, bool coalesced_known,
   }
   if (known.gpu_faults()) {
     counts->set_batches(gpu.batches);
-    counts->set_service_ns(gpu.service_ns);
+    if (known.gpu_waits()) counts->set_service_ns(gpu.service_ns);
   }
   if (!known.fault_entries) return;
   const auto of = [&gpu](Access access) { return gpu.accesses[static_cast<size_t>(access)]; };

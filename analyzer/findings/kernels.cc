@@ -36,7 +36,7 @@ void AddRow(const std::string& name, const KernelSums& kernel, bool is_kernel, c
   if (known.fault_entries) row->set_gpu_fault_entries(kernel.activity.gpu_fault_entries);
   if (known.host_to_device) row->set_host_to_device_bytes(kernel.activity.unasked_host_to_device_bytes);
   if (kernel.activity.sampled_unasked_host_to_device_bytes > 0) row->set_estimated(true);
-  if (known.gpu_faults()) row->set_gpu_waited_ns(static_cast<uint64_t>(kernel.activity.gpu_waited_ns));
+  if (known.gpu_waits()) row->set_gpu_waited_ns(static_cast<uint64_t>(kernel.activity.gpu_waited_ns));
   if (kernel.shared) row->set_shared(true);
 }
 

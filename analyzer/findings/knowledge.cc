@@ -64,6 +64,11 @@ Knowledge WhatIsKnown(const ProcessModel& process) {
   Knowledge known;
   known.fault_groups = process.totals.gpu_fault_records > 0 || CuptiFeeds(process, "cupti.gpu_page_faults");
   known.fault_entries = process.totals.gpu_fault_entries > 0 || queue;
+  known.batch_ends =
+      process.totals.gpu_fault_entries == 0 ||
+      std::any_of(process.device_activity.begin(), process.device_activity.end(), [](const auto& device) {
+        return device.second.queue_batches.AnyEnd() || device.second.batches.AnyEnd();
+      });
   known.cpu_faults = process.cpu_fault_rows > 0 || queue || CuptiFeeds(process, "cupti.cpu_page_faults");
   known.host_to_device =
       process.totals.host_to_device_bytes > 0 || queue_migrations || CuptiFeeds(process, "cupti.htod_bytes");
@@ -89,6 +94,7 @@ Knowledge WhatIsKnown(const Run& run) {
     const Knowledge one = WhatIsKnown(*process);
     known.fault_groups |= one.fault_groups;
     known.fault_entries |= one.fault_entries;
+    known.batch_ends &= one.batch_ends;
     known.cpu_faults |= one.cpu_faults;
     known.host_to_device |= one.host_to_device;
     known.device_to_host |= one.device_to_host;

@@ -122,7 +122,7 @@ void AddTotals(const Run& run, const Knowledge& known, const Sums& sums, Totals*
   if (known.fault_entries) totals->set_gpu_fault_entries(sum.gpu_fault_entries);
   if (known.gpu_faults()) {
     totals->set_fault_batches(batches);
-    totals->set_fault_service_ns(service_ns);
+    if (known.gpu_waits()) totals->set_fault_service_ns(service_ns);
   }
   const ExactSums exact = SumExactCounters(run);
   if (exact.known && exact.all_processes) totals->set_gpu_faults(exact.counters.gpu_faults);

@@ -58,7 +58,7 @@ void AddPhases(const Run& run, const Knowledge& known, Report* report) {
     if (known.device_to_host) row->set_evicted_bytes(sums.activity.evicted_bytes);
     if (known.fault_entries) row->set_gpu_fault_entries(sums.activity.gpu_fault_entries);
     if (known.cpu_faults) row->set_cpu_faults(sums.activity.cpu_faults);
-    if (known.gpu_faults()) row->set_gpu_waited_ns(RoundToBytes(sums.activity.gpu_waited_ns));
+    if (known.gpu_waits()) row->set_gpu_waited_ns(RoundToBytes(sums.activity.gpu_waited_ns));
     if (known.kernels) row->set_kernel_ns(sums.kernel_ns);
   }
 }

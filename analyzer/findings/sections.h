@@ -16,6 +16,7 @@ namespace uvmtrace::analyzer {
 struct Knowledge {
   bool fault_groups = false;   // CUPTI feeds GPU faults
   bool fault_entries = false;  // the driver's queue does
+  bool batch_ends = true;      // the replays of recorded faults are there: how long each batch took
   bool cpu_faults = false;
   // Records of migrations, all of them or a sample.
   bool host_to_device = false;
@@ -30,6 +31,7 @@ struct Knowledge {
   bool kernels = false;
 
   bool gpu_faults() const { return fault_groups || fault_entries; }
+  bool gpu_waits() const { return gpu_faults() && batch_ends; }
   bool any_migration() const { return host_to_device || device_to_host || device_to_device; }
   // What left and came back can be told only from every record.
   bool refaults() const { return host_to_device && device_to_host && !estimated; }

@@ -86,7 +86,7 @@ void SetActivity(const MemoryActivity& activity, const Knowledge& known, SiteRow
   }
   if (known.fault_groups) row->set_gpu_fault_groups(activity.gpu_fault_groups);
   if (known.cpu_faults) row->set_cpu_faults(activity.cpu_faults);
-  if (known.gpu_faults()) row->set_gpu_waited_ns(RoundToBytes(activity.gpu_waited_ns));
+  if (known.gpu_waits()) row->set_gpu_waited_ns(RoundToBytes(activity.gpu_waited_ns));
   if (known.remote_map) row->set_remote_mapped_bytes(activity.remote_mapped_bytes);
 }
 
@@ -137,7 +137,7 @@ void AddKernelSites(const KernelUses& uses, const SiteNames& names, const Knowle
       row->set_prefetches(activity.accesses[static_cast<size_t>(Access::kPrefetch)]);
     }
     if (known.fault_groups) row->set_gpu_fault_groups(activity.gpu_fault_groups);
-    if (known.gpu_faults()) row->set_gpu_waited_ns(RoundToBytes(activity.gpu_waited_ns));
+    if (known.gpu_waits()) row->set_gpu_waited_ns(RoundToBytes(activity.gpu_waited_ns));
     if (known.host_to_device) row->set_host_to_device_bytes(activity.faulted_bytes);
   }
 }
@@ -182,7 +182,7 @@ void AddPaths(const std::vector<std::pair<const SiteNames::Named*, const SiteSum
     if (known.host_to_device) row->set_host_to_device_bytes(node.activity.host_to_device_bytes);
     if (known.device_to_host) row->set_device_to_host_bytes(node.activity.device_to_host_bytes);
     if (known.fault_entries) row->set_gpu_fault_entries(node.activity.gpu_fault_entries);
-    if (known.gpu_faults()) row->set_gpu_waited_ns(RoundToBytes(node.activity.gpu_waited_ns));
+    if (known.gpu_waits()) row->set_gpu_waited_ns(RoundToBytes(node.activity.gpu_waited_ns));
   }
 }
 

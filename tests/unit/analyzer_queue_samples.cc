@@ -22,7 +22,7 @@ void Describe(TraceBuilder* trace) {
 
 }  // namespace
 
-TraceBuilder QueueSampleTrace() {
+TraceBuilder QueueSampleTrace(bool replays) {
   TraceOptions options;
   options.simulated = true;
   TraceBuilder trace(options);
@@ -78,7 +78,7 @@ TraceBuilder QueueSampleTrace() {
       }
       trace.Migrate(now + 60'000, now + 70'000, address, 65536, -1, 0, MIGRATION_CAUSE_COHERENCE);
       trace.Migrate(now + 70'000, now + 95'000, address + 65536, 2 * kMiB - 65536, -1, 0, MIGRATION_CAUSE_PREFETCH);
-      trace.Replay(now + 100'000 + block * 10'000, batch);
+      if (replays) trace.Replay(now + 100'000 + block * 10'000, batch);
       to_device += 2 * kMiB;
       ++batch;
       now += 200'000;

@@ -134,6 +134,18 @@ TEST(QueueReportTest, SampleTraceInNumbers) {
   EXPECT_EQ(report.devices(0).exact_gpu_faults(), 30u);
 }
 
+// Traces of PyTorch had none: its first address space knew no GPU, and replays were asked for there.
+TEST(QueueReportTest, WithoutReplaysTheWaitIsUnknownAndNotZero) {
+  TraceBuilder trace = QueueSampleTrace(false);
+  const Report report = ReportOf(trace);
+  EXPECT_EQ(report.totals().gpu_fault_entries(), 48u);
+  EXPECT_FALSE(report.totals().has_fault_service_ns());
+  EXPECT_FALSE(report.fault_definitions().all().has_service_ns());
+  for (const auto& row : report.sites()) EXPECT_FALSE(row.has_gpu_waited_ns());
+  for (const auto& row : report.kernels()) EXPECT_FALSE(row.has_gpu_waited_ns());
+  EXPECT_EQ(report.DebugString().find("none of it for this program"), std::string::npos);
+}
+
 TEST(QueueReportTest, AccountsSayWhatWasCapturedAndWhereTotalsComeFrom) {
   TraceBuilder trace = QueueSampleTrace();
   const Report report = ReportOf(trace);

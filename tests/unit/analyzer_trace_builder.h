@@ -166,7 +166,7 @@ TraceBuilder SampleTrace();
 
 // The same kind of program as the driver's event queue tells it, with everything that only the queue, the counters and
 // the sampler of the driver's threads know. What it holds adds up: 12 MiB to the GPU, 8 MiB back.
-TraceBuilder QueueSampleTrace();
+TraceBuilder QueueSampleTrace(bool replays = true);
 
 // A program that was recorded in full for a while and then in windows: 64 MiB went to the GPU while all was recorded,
 // 1 GiB afterwards, of which `windows` windows caught 1 MiB each; a quarter of that was faulted in, the rest
