@@ -86,14 +86,30 @@ void DeviceQueue::StopHereIfFrozen() {
   while (frozen_) changed_.Wait(&lock);
 }
 
+bool DeviceQueue::IsIdle(const std::shared_ptr<Lane>& lane) {
+  Lock lock(&mutex_);
+  const auto busy = [&] {
+    return std::any_of(lanes_.begin(), lanes_.end(),
+                       [&](const auto& other) { return other == lane || WaitsForLocked(*lane, *other); });
+  };
+  if (clock_.FollowsRealTime()) return !busy();
+  while (busy() && !frozen_) changed_.Wait(&lock);
+  return StartLocked(*lane, {}) <= clock_.HostNow();
+}
+
+// The default stream for the others of its device, and they for it.
+bool DeviceQueue::WaitsForLocked(const Lane& lane, const Lane& other) const {
+  return &other != &lane && lane.blocking_ && other.blocking_ && other.device_ == lane.device_ &&
+         (lane.is_default_ || other.is_default_);
+}
+
 bool DeviceQueue::MayRunLocked(const Lane& lane) const {
   if (lane.running_ || lane.waiting_.empty()) return false;
   const Work& work = lane.waiting_.front();
   if (pending_.count(work.after) != 0) return false;
   if (!lane.blocking_) return true;
   return std::none_of(lanes_.begin(), lanes_.end(), [&](const std::shared_ptr<Lane>& other) {
-    if (other.get() == &lane || !other->blocking_ || other->device_ != lane.device_) return false;
-    if (!lane.is_default_ && !other->is_default_) return false;
+    if (!WaitsForLocked(lane, *other)) return false;
     const Ticket oldest = other->running_ ? other->current_.ticket : other->waiting_.front().ticket;
     return oldest < work.ticket;
   });

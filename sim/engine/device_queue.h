@@ -61,6 +61,9 @@ class DeviceQueue {
   void WaitForDevice(int device);
   static constexpr int kAllDevices = -1;
   void WaitForTicket(Ticket ticket);  // and nothing about time
+  // Whether work that is submitted now could begin at once, at the calling thread's time. Where nothing waits that is
+  // known once the earlier work has been executed, so that this waits for it there.
+  bool IsIdle(const std::shared_ptr<Lane>& lane);
   bool IsComplete(Ticket ticket);
   // From now on nothing more is executed: the process is about to end. What is running is left alone.
   void Freeze();
@@ -70,6 +73,7 @@ class DeviceQueue {
  private:
   static void* Run(void* self);
   bool MayRunLocked(const Lane& lane) const;
+  bool WaitsForLocked(const Lane& lane, const Lane& other) const;
   Lane* PickLocked();
   double StartLocked(const Lane& lane, const Work& work) const;
   void ExecuteLocked(Lane* lane);

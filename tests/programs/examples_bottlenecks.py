@@ -3,7 +3,7 @@
   examples_bottlenecks.py --build BUILD
 
 Read in place: bound by the link, with the bytes that its counters measured. On demand: bound by page faults. Prefetch of the
-next layer: no faults, and the two directions of the link overlap. The example's times are those of a run of its own on the
+next layer: no faults, and what is sent back only to come again is named. The example's times are those of a run of its own on the
 simulator's clock, which nothing else moves: the same on a loaded machine. The report's times are not looked at.
 """
 
@@ -85,12 +85,12 @@ def check_prefetch(variant, on_demand):
     variant.check(variant.of_phase("gpu_fault_entries") == 0 == variant.of_phase("gpu_waited_ns"), "page faults in its phase")
     variant.check_names("sent_back")
     variant.check("prefetch_before_launch" not in variant.findings, "it is told to do what it does")
-    # The calls keep their caller as long as their copies take, so that the two ways overlap in part. Without, both together
-    # would have one link's bandwidth at most.
+    # A prefetch in an idle stream keeps its caller until its copies are done, so that one way follows the other: both together
+    # take about what the link has one way, as on an H100.
     row = variant.row
     both_ways = row["share of link"] * (1 + row["device_to_host_bytes"] / row["host_to_device_bytes"])
-    variant.check(both_ways > 1.1, f"copies to the GPU and back do not overlap: {both_ways:.2f} of the link")
-    variant.check(on_demand.row["pass_seconds"] > 2 * variant.row["pass_seconds"], "no faster than by page faults")
+    variant.check(0.6 < both_ways < 1.2, f"both ways together take {both_ways:.2f} of the link")
+    variant.check(on_demand.row["pass_seconds"] > 1.5 * variant.row["pass_seconds"], "no faster than by page faults")
 
 
 def main():

@@ -113,6 +113,10 @@ TEST_F(SimulatedClock, TheRealClockShowsModelledTimeAtTheScaleAskedFor) {
     EXPECT_TRUE(ending.Exited(0)) << scale << "\n" << ending.output;
   }
 }
+TEST_F(SimulatedClock, APrefetchIsDoneInItsCallIfItsStreamIsIdle) {
+  const Ending ending = AtOnce("clock-prefetch-calls");
+  EXPECT_TRUE(ending.Exited(0)) << ending.output;
+}
 TEST_F(SimulatedClock, NeverGoesBackWhileTheSimulatorIsLate) { Succeeds("clock-monotonic"); }
 TEST_F(SimulatedClock, KernelRecordsLieBetweenLaunchAndSynchronisation) { Succeeds("clock-records"); }
 TEST_F(SimulatedClock, WithoutAScaleTheSameProgramTakesTheSameTime) {

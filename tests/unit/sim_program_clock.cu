@@ -101,6 +101,25 @@ void ClockOverlap() {
   CHECK_NEAR(Together(s, compute, prefetch), 2.0, 0.05);
 }
 
+// A prefetch is done inside of the call if its stream is idle, and later if it is not.
+void ClockPrefetchCalls() {
+  Streams s;
+  char* managed = Managed<char>(2 * kBytes);
+  memset(managed, 1, 2 * kBytes);
+  cudaMemLocation gpu = {};
+  gpu.type = cudaMemLocationTypeDevice;
+  const auto call_ms = [&](char* from) {
+    const double start_ns = uvmsim_now_ns();
+    CUDA(cudaMemPrefetchAsync(from, kBytes, gpu, 0, s.a));
+    return (uvmsim_now_ns() - start_ns) / kMs;
+  };
+  CHECK_NEAR(call_ms(managed), kBytes / 55.3 / kMs, 0.05);
+  CUDA(cudaDeviceSynchronize());
+  Compute<<<1, 1, 0, s.a>>>(2 * kMs);
+  CHECK_NEAR(call_ms(managed + kBytes), 0.008, 0.001);
+  CUDA(cudaDeviceSynchronize());
+}
+
 // The default stream waits for the streams that do not decline it, and they for it.
 void ClockDefaultStream() {
   cudaStream_t blocking = nullptr;
@@ -284,7 +303,7 @@ Cases ClockCases() {
       {"clock-overlap", ClockOverlap},       {"clock-default-stream", ClockDefaultStream},
       {"clock-paths", ClockPaths},           {"clock-scale", ClockScale},
       {"clock-monotonic", ClockMonotonic},   {"clock-records", ClockRecords},
-      {"clock-repeatable", ClockRepeatable},
+      {"clock-repeatable", ClockRepeatable}, {"clock-prefetch-calls", ClockPrefetchCalls},
   };
 }
 
