@@ -6,6 +6,9 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
 
 #include "analyzer/run_input.h"
 #include "uvm_model/cost_model.h"
@@ -85,6 +88,8 @@ Trial RunTrial(const TrialOptions& options, const std::string& folder, const std
 
   Trial trial;
   trial.exit_status = Execute(words, folder + "/output");
+  std::ifstream output(folder + "/output", std::ios::binary);
+  trial.output = std::hash<std::string>{}({std::istreambuf_iterator<char>(output), std::istreambuf_iterator<char>()});
   trial.recorded = std::filesystem::exists(folder + "/trace.pb", error) && ReadReport(folder, {}, &trial.report);
   if (!trial.recorded) return trial;
   trial.durations = DurationsOf(trial.report);

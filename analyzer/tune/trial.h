@@ -25,6 +25,7 @@ uint64_t ScoreOf(const Report& report, const Durations& durations);
 
 struct Trial {
   int exit_status = 0;  // as a shell has it
+  size_t output = 0;    // a hash of what the program printed
   bool recorded = false;
   Durations durations;
   uint64_t score = 0;

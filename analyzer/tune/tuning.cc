@@ -34,6 +34,13 @@ std::string Label(const Change& change) {
   return fmt::format("{}, {}", fmt::join(change.actions, " + "), change.place);
 }
 
+// Whether runs of the program as it is print the same each time: then what they print can be compared.
+bool PrintsTheSame(const Variant& base) {
+  return base.trials.size() > 1 && std::all_of(base.trials.begin(), base.trials.end(), [&](const Trial& trial) {
+           return trial.output == base.trials.front().output;
+         });
+}
+
 // The phase that lost most time by the change, if any did.
 std::string SlowerPhase(const Variant& before, const Variant& after) {
   std::string worst;
@@ -141,6 +148,8 @@ void Tuning::TryStep(Change change, const std::vector<Change>& with, const std::
   const uint64_t least = std::max<uint64_t>(noise, static_cast<uint64_t>(kWorthKeeping * static_cast<double>(before)));
   if (step.variant.failed(status)) {
     step.verdict = "left out: the program ended otherwise with it, or left no trace";
+  } else if (PrintsTheSame(base_) && step.variant.trials.front().output != base_.trials.front().output) {
+    step.verdict = "left out: the program printed something else with it";
   } else if (after + least < before) {
     step.kept = true;
     // Times of a simulated run are those of the machine that simulates.
@@ -229,6 +238,13 @@ std::string TuningText(const Tuning& tuning) {
   text += "\n";
   for (size_t i = 0; i < steps.size(); ++i) {
     text += fmt::format("change {}: {}\n          {}\n", i + 1, Label(steps[i].change), steps[i].verdict);
+  }
+  if (!tuning.tuned().trials.empty()) {
+    const bool same = tuning.tuned().trials.front().output == tuning.base().trials.front().output;
+    text += same ? "\nThe program printed the same with the kept changes.\n"
+            : PrintsTheSame(tuning.base())
+                ? "\nThe program printed something else with the kept changes: look at its output (--keep).\n"
+                : "\nWhat the program prints changes from run to run (times?): compare it yourself (--keep).\n";
   }
   if (steps.empty()) {
     text += tuning.out_of_time()

@@ -234,6 +234,16 @@ TEST(FindingsTable, EachIsTriggeredAndItsNearMissIsNot) {
   }
 }
 
+TEST(FindingsTable, CallsThatUvmtraceMadeAreNoFindings) {
+  for (const char* function : {"cudaMemPrefetchAsync", "uvmtrace: cuMemPrefetchAsync"}) {
+    ReportRows rows;
+    CallSiteRow* call = PrefetchToGpu(&rows, rows.Site("field", "managed", kMiB), 20, 20 * kMiB, kMiB);
+    call->set_without_effect(19);
+    call->set_function(function);
+    EXPECT_EQ(rows.Finding("prefetch_redundant") == nullptr, std::string(function).find("uvmtrace") == 0) << function;
+  }
+}
+
 TEST(FindingsTable, HasARowForEachRule) {
   for (const analyzer::FindingRule& rule : analyzer::FindingRules()) {
     const std::string id = rule.id;
