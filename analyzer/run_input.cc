@@ -40,6 +40,20 @@ bool ParseTime(const std::string& text, std::optional<uint64_t>* time_ns) {
   return true;
 }
 
+// "512M", "4G", or MiB. False if it is no size, or less than anything can be read with.
+bool ParseSize(const std::string& text, uint64_t* bytes) {
+  if (text.empty()) return true;
+  char* unit = nullptr;
+  const double number = std::strtod(text.c_str(), &unit);
+  const std::string name = unit;
+  const double scale = name.empty() || name == "M" || name == "MiB" ? 0x1p20
+                       : name == "G" || name == "GiB"               ? 0x1p30
+                                                                    : 0;
+  if (unit == text.c_str() || !(number * scale >= 0x1p25) || number * scale > 0x1p50) return false;
+  *bytes = static_cast<uint64_t>(number * scale);
+  return true;
+}
+
 // A folder stands for its newest run. False with a message if it has none.
 bool ExpandFolders(std::vector<std::string>* traces) {
   std::vector<std::string> expanded;
@@ -130,11 +144,18 @@ void AddInputOptions(CLI::App* app, InputOptions* options) {
       ->transform(CLI::CheckedTransformer(std::map<std::string, MigrationChoice>{
           {"recorded", MigrationChoice::kRecorded}, {"reconstructed", MigrationChoice::kReconstructed}}))
       ->type_name("recorded|reconstructed");
+  app->add_option("--max-memory", options->max_memory,
+                  "Memory to take at most, 512M by default: 4G. What is then not told apart, the report says")
+      ->type_name("SIZE");
   app->add_option("--threads", options->read.threads, "Threads that read; 0 for one on each core")
       ->capture_default_str();
 }
 
 bool Finish(InputOptions* options) {
+  if (!ParseSize(options->max_memory, &options->read.max_memory_bytes)) {
+    fmt::print(stderr, "uvmtrace-report: --max-memory takes a size of 32M or more, as 512M or 4G.\n");
+    return false;
+  }
   if (ParseTime(options->from, &options->read.from_ns) && ParseTime(options->to, &options->read.to_ns)) return true;
   fmt::print(stderr, "uvmtrace-report: --from and --to take a time since the start, as 1.5s or 250ms.\n");
   return false;
@@ -151,6 +172,8 @@ bool ReadRun(std::vector<std::string> paths, const ReadOptions& given, Run* run)
   const size_t files = paths.size();
   const unsigned cores = given.threads != 0 ? given.threads : std::max(1u, std::thread::hardware_concurrency());
   ReadOptions options = given;
+  // All models stay until the report is made.
+  options.max_memory_bytes = given.max_memory_bytes / std::max<size_t>(files, 1);
   options.threads = std::max(1u, cores / static_cast<unsigned>(std::min<size_t>(files, cores)));
   std::vector<Status> statuses(files, Status::Ok());
   for (size_t i = 0; i < files; ++i) run->push_back(std::make_unique<ProcessModel>());

@@ -18,6 +18,7 @@ struct InputOptions {
   ReadOptions read;
   std::string from;
   std::string to;
+  std::string max_memory;
 };
 
 void AddInputOptions(CLI::App* app, InputOptions* options);

@@ -24,6 +24,7 @@ class BlockTable {
  public:
   static constexpr uint64_t kPageBytes = 4096;
   static constexpr size_t kMaximumBlocks = size_t{1} << 20;
+  static constexpr uint64_t kBytesOfBlock = 224;  // with its slots
 
   explicit BlockTable(size_t maximum_blocks = kMaximumBlocks) : maximum_blocks_(maximum_blocks) {}
 

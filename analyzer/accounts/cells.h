@@ -18,6 +18,8 @@ class Cells {
  public:
   static constexpr size_t kMaximumCells = size_t{1} << 18;
 
+  explicit Cells(size_t maximum = kMaximumCells) : maximum_(maximum) {}
+
   struct Entry {
     CellKey key;
     MemoryActivity activity;
@@ -46,7 +48,7 @@ class Cells {
 
  private:
   MemoryActivity& Look(CellKey key) {
-    if (entries_.size() >= kMaximumCells && !Known(key)) {
+    if (entries_.size() >= maximum_ && !Known(key)) {
       ++coarsened_;
       key.phases = 0;
       if (!Known(key)) key.kernels = 0;
@@ -93,6 +95,7 @@ class Cells {
     return static_cast<size_t>(hash ^ hash >> 32);
   }
 
+  size_t maximum_;
   std::vector<Entry> entries_;
   std::vector<uint32_t> slots_;  // index + 1; a power of two of them
   size_t last_ = ~size_t{0};

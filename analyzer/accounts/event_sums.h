@@ -8,6 +8,7 @@
 #include <map>
 #include <vector>
 
+#include "analyzer/accounts/block_table.h"
 #include "analyzer/accounts/cells.h"
 #include "analyzer/accounts/touched_blocks.h"
 #include "analyzer/model/cpu_fault_sites.h"
@@ -103,10 +104,19 @@ struct PrefetchMoved {
   std::vector<uint64_t> ns;
 };
 
+// How large the tables of the second reading may become.
+struct TableBounds {
+  size_t cells = Cells::kMaximumCells;
+  size_t touched_blocks = TouchedBlocks::kMaximumBlocks;
+  size_t residency_blocks = BlockTable::kMaximumBlocks;
+};
+
 struct EventSums {
   // The first ones by time.
   static constexpr size_t kMaximumFatalFaults = 16;
   using RowsBySource = std::array<uint64_t, kEventSourceCount>;
+
+  explicit EventSums(const TableBounds& bounds = {}) : cells(bounds.cells), touched(bounds.touched_blocks) {}
 
   Cells cells;
   std::map<int32_t, DeviceSums> devices;

@@ -9,12 +9,6 @@ namespace uvmtrace::analyzer {
 namespace {
 
 constexpr auto kQueue = static_cast<uint32_t>(EventSource::kDriverQueue);
-constexpr uint64_t kMaximumPartBytes = uint64_t{1} << 31;
-// A record is of one block as a rule. Damage may claim any number of blocks: beyond this many, or so many for each
-// record, residency is not told.
-constexpr uint64_t kMaximumBlocksAhead = uint64_t{1} << 18;
-constexpr uint64_t kBlocksOfRecord = 16;
-
 constexpr ColumnMask Columns(std::initializer_list<int> columns) {
   ColumnMask mask = 0;
   for (const int column : columns) mask |= ColumnMask{1} << column;
@@ -22,18 +16,11 @@ constexpr ColumnMask Columns(std::initializer_list<int> columns) {
 }
 
 // Why a GPU's access failed, what kind of unit it came from: nothing in the report needs them.
-constexpr ColumnMask kFaultColumns =
-    Columns({gpu_faults::kStart, gpu_faults::kDuration, gpu_faults::kAddress, gpu_faults::kDevice, gpu_faults::kAccess,
-             gpu_faults::kGroups, gpu_faults::kBatch});
+constexpr ColumnMask kQueueFaultColumns =
+    Columns({gpu_faults::kStart, gpu_faults::kAddress, gpu_faults::kDevice, gpu_faults::kAccess, gpu_faults::kBatch});
+constexpr ColumnMask kFaultColumns = kQueueFaultColumns | Columns({gpu_faults::kDuration, gpu_faults::kGroups});
 
 }  // namespace
-
-Direction DirectionOf(int32_t source, int32_t destination) {
-  if (source == kCpu && destination >= 0) return Direction::kHostToDevice;
-  if (source >= 0 && destination == kCpu) return Direction::kDeviceToHost;
-  if (source >= 0 && destination >= 0) return Direction::kDeviceToDevice;
-  return Direction::kUnknown;
-}
 
 void ChunkFindings::Clear() {
   pieces.clear();
@@ -44,13 +31,13 @@ void ChunkFindings::Clear() {
   for (auto& rows : migrated) rows.clear();
 }
 
-EventWorker::EventWorker(const Timeline& timeline, const SampledMigrations& sampled)
+EventWorker::EventWorker(const Timeline& timeline, const SampledMigrations& sampled, const TableBounds& bounds)
     : timeline_(timeline),
       finder_(timeline.versions),
       clocks_(timeline.clocks),
       phases_(&timeline.phases),
       everything_(timeline.filter.everything()),
-      blocks_left_(kMaximumBlocksAhead) {
+      sums_(bounds) {
   sums_.sampled = sampled;
   sums_.shared_pages.resize(timeline.shared_pages.pages().size());
 }
@@ -65,7 +52,7 @@ uint64_t EventWorker::Monotonic(TimeBase clock, uint64_t time_ns) {
 std::span<const uint64_t> EventWorker::Times(const ColumnBatch& batch, size_t column) {
   const std::span<const uint64_t> recorded = batch[column];
   if (times_.size() < recorded.size()) times_.resize(recorded.size());
-  for (size_t row = 0; row < recorded.size(); ++row) times_[row] = Monotonic(batch.clock, recorded[row]);
+  sums_.unconverted_times += clocks_.ToMonotonic(batch.clock, recorded, &last_time_ns_, times_.data());
   return {times_.data(), recorded.size()};
 }
 
@@ -112,7 +99,7 @@ void EventWorker::Read(std::string_view fields, ChunkFindings* findings) {
     ForEachColumns(fields, [&](EventKind kind, std::string_view message) {
       switch (kind) {
         case EventKind::kGpuFaults:
-          DecodeColumns(kind, message, &batch_, kFaultColumns);
+          DecodeColumns(kind, message, &batch_, SourceOf(kind, message) == kQueue ? kQueueFaultColumns : kFaultColumns);
           return ReadGpuFaults(batch_, findings);
         case EventKind::kReplays:
           DecodeColumns(kind, message, &batch_, Columns({replays::kTime, replays::kDevice, replays::kBatch}));
@@ -256,146 +243,6 @@ EventWorker::PieceCell& EventWorker::CellOfPiece(const CellKey& key, ChunkFindin
   PieceCell& cell = piece_cells_.emplace_back();
   cell.cell = key;
   return cell;
-}
-
-void EventWorker::ReadMigrations(const ColumnBatch& batch, ChunkFindings* findings) {
-  const auto source = static_cast<EventSource>(SourceIndex(batch.source));
-  sums_.migration_rows += batch.rows;
-  if (timeline_.migrations_reconstructed) return;
-  sums_.migration_sources[SourceIndex(batch.source)] += batch.rows;
-  const auto times = Times(batch, migrations::kStart);
-  const auto durations = batch[migrations::kDuration];
-  const auto addresses = batch[migrations::kAddress];
-  const auto bytes = batch[migrations::kBytes];
-  const auto sources = batch[migrations::kSourceDevice];
-  const auto destinations = batch[migrations::kDestinationDevice];
-  const auto causes = batch[migrations::kCause];
-  for (size_t row = 0; row < batch.rows; ++row) {
-    const auto cause =
-        causes[row] < kMigrationCauseCount ? static_cast<MigrationCause>(causes[row]) : MigrationCause::kUnknown;
-    AddMigration({times[row], durations[row], addresses[row], bytes[row], DeviceOrdinal(sources[row]),
-                  DeviceOrdinal(destinations[row]), cause},
-                 source, findings);
-  }
-}
-
-void EventWorker::AddMigrations(const std::vector<MigrationEvent>& events, ChunkFindings* findings) {
-  findings->Clear();
-  sums_.migration_sources[static_cast<size_t>(EventSource::kReconstructed)] += events.size();
-  for (const MigrationEvent& event : events) AddMigration(event, EventSource::kReconstructed, findings);
-}
-
-void EventWorker::AddMigration(const MigrationEvent& event, EventSource event_source, ChunkFindings* findings) {
-  if (!Wanted(event.time_ns)) return;
-  const Direction direction = DirectionOf(event.source, event.destination);
-  const auto direction_index = static_cast<size_t>(direction);
-  const auto cause_index = static_cast<size_t>(event.cause);
-  const bool sampled = !timeline_.migrations_reconstructed &&
-                       (timeline_.detail.starts_sampled || !timeline_.detail.changes.empty()) &&
-                       timeline_.detail.IsSampled(event.time_ns);
-  const uint64_t sampled_bytes = sampled ? event.bytes : 0;
-
-  MigrationSums& statistics = sums_.migrations[direction_index][cause_index];
-  statistics.bytes += event.bytes;
-  ++statistics.count;
-  sums_.migrated_by_source[static_cast<size_t>(event_source)][direction_index] += event.bytes;
-  if (sampled) {
-    statistics.sampled_bytes += event.bytes;
-    ++statistics.sampled_count;
-    sums_.sampled.Add(event.time_ns, direction_index, cause_index, event.bytes);
-  }
-  if (event.duration_ns > 0) {
-    const uint64_t end_ns = SaturatingAdd(event.time_ns, event.duration_ns);
-    ChunkFindings::Busy* last = findings->busy.empty() ? nullptr : &findings->busy.back();
-    if (last != nullptr && last->direction == direction_index && last->cause == cause_index &&
-        event.time_ns >= last->start_ns && event.time_ns <= last->end_ns) {
-      last->end_ns = std::max(last->end_ns, end_ns);
-    } else {
-      findings->busy.push_back(
-          {static_cast<uint8_t>(direction_index), static_cast<uint8_t>(cause_index), event.time_ns, end_ns});
-    }
-  }
-
-  const bool by_faults = event.cause == MigrationCause::kCoherence || event.cause == MigrationCause::kPrefetch ||
-                         event.cause == MigrationCause::kAccessCounters;
-  if (event.destination >= 0 && by_faults) {
-    DeviceSums& device = DeviceOf(event.destination);
-    device.serviced_bytes += event.bytes;
-    device.sampled_arrived_bytes += sampled_bytes;
-  }
-  if (event.source >= 0 && event.cause == MigrationCause::kEviction) {
-    DeviceSums& device = DeviceOf(event.source);
-    device.serviced_bytes += event.bytes;
-    device.sampled_evicted_bytes += sampled_bytes;
-  }
-
-  if (!sums_.shared_pages.empty()) {
-    for (uint64_t offset = 0; offset < std::min(event.bytes, kBlockBytes); offset += SharedPages::kPageBytes) {
-      if (SharedPageSums* page = SharedPageAt(event.address + offset)) page->bytes += SharedPages::kPageBytes;
-    }
-  }
-  const int32_t kernel_device = event.destination >= 0 ? event.destination : event.source;
-  CellKey cell;
-  cell.kernels = kernel_device >= 0 ? KernelsOf(kernel_device).SetAt(event.time_ns) : NameSets::kNone;
-  cell.phases = phases_.SetAt(event.time_ns);
-  finder_.Split(event.address, event.bytes, event.time_ns, [&](uint32_t version, uint64_t address, uint64_t part) {
-    cell.account = AccountOf(version);
-    MemoryActivity& activity = sums_.cells.At(cell);
-    const uint64_t sampled_part = sampled ? part : 0;
-    switch (direction) {
-      case Direction::kHostToDevice:
-        activity.host_to_device_bytes += part;
-        activity.sampled_host_to_device_bytes += sampled_part;
-        if (event.cause != MigrationCause::kUser) {
-          activity.unasked_host_to_device_bytes += part;
-          activity.sampled_unasked_host_to_device_bytes += sampled_part;
-        }
-        break;
-      case Direction::kDeviceToHost:
-        activity.device_to_host_bytes += part;
-        activity.sampled_device_to_host_bytes += sampled_part;
-        break;
-      case Direction::kDeviceToDevice:
-        activity.device_to_device_bytes += part;
-        activity.sampled_device_to_device_bytes += sampled_part;
-        break;
-      case Direction::kUnknown:
-        break;
-    }
-    if (event.cause == MigrationCause::kEviction) {
-      activity.evicted_bytes += part;
-      activity.sampled_evicted_bytes += sampled_part;
-    }
-    if (event.destination >= 0 && by_faults) activity.faulted_bytes += part;
-    if (event.destination >= 0 && event.cause == MigrationCause::kUser) activity.prefetched_bytes += part;
-    if (event.cause == MigrationCause::kUser && version != AllocationVersions::kNone) {
-      const uint32_t call = timeline_.prefetches.Find(version, event.time_ns, address, event.destination);
-      if (call != PrefetchCalls::kNone) {
-        if (sums_.prefetched.bytes.empty()) {
-          sums_.prefetched.bytes.resize(timeline_.prefetches.size());
-          sums_.prefetched.ns.resize(timeline_.prefetches.size());
-        }
-        sums_.prefetched.bytes[call] += part;
-        // A record over several allocations is shared out by bytes.
-        sums_.prefetched.ns[call] +=
-            event.bytes == part ? event.duration_ns
-                                : static_cast<uint64_t>(static_cast<double>(event.duration_ns) *
-                                                        static_cast<double>(part) / static_cast<double>(event.bytes));
-      }
-    }
-    uint64_t left = std::min(part, kMaximumPartBytes);
-    blocks_left_ = std::min(blocks_left_ + kBlocksOfRecord, kMaximumBlocksAhead);
-    for (; left > 0 && blocks_left_ > 0; --blocks_left_) {
-      const uint64_t in_block = std::min(left, kBlockBytes - address % kBlockBytes);
-      if (version != AllocationVersions::kNone) sums_.touched.Touch(address, version, cell.account);
-      const uint64_t number = address / kBlockBytes;
-      findings->migrated[(number ^ number >> 4 ^ number >> 8) % kMigrationOrders].push_back(
-          {event.time_ns, address, static_cast<uint32_t>(in_block), version, cell, static_cast<int16_t>(event.source),
-           static_cast<int16_t>(event.destination), event.cause});
-      address += in_block;
-      left -= in_block;
-    }
-  });
 }
 
 }  // namespace uvmtrace::analyzer

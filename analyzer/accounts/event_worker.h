@@ -68,7 +68,7 @@ inline size_t SourceIndex(uint32_t source) {
 class EventWorker {
  public:
   // The timeline must be sealed and outlive the worker. `sampled` has the windows.
-  EventWorker(const Timeline& timeline, const SampledMigrations& sampled);
+  EventWorker(const Timeline& timeline, const SampledMigrations& sampled, const TableBounds& bounds = {});
 
   // The fields of a chunk that was checked before. Bytes that are no chunk after all are left out.
   void Read(std::string_view fields, ChunkFindings* findings);
@@ -78,6 +78,11 @@ class EventWorker {
   const EventSums& sums() const { return sums_; }
 
  private:
+  // A record is of one block as a rule. Damage may claim any number of blocks: beyond this many, or so many for each
+  // record, residency is not told.
+  static constexpr uint64_t kMaximumBlocksAhead = uint64_t{1} << 18;
+  static constexpr uint64_t kBlocksOfRecord = 16;
+
   struct Place {
     uint32_t version;
     CellKey cell;
@@ -112,6 +117,15 @@ class EventWorker {
   void ReadMigrations(const ColumnBatch& batch, ChunkFindings* findings);
   void ReadRegionEvents(const ColumnBatch& batch);
   void AddMigration(const MigrationEvent& event, EventSource source, ChunkFindings* findings);
+  size_t AddMigrationsLike(const MigrationEvent& like, const ColumnBatch& batch, std::span<const uint64_t> times,
+                           size_t row, EventSource source, ChunkFindings* findings);
+  void CountMigrations(const MigrationEvent& like, EventSource source, uint64_t bytes, uint64_t count, bool sampled);
+  void CountMoved(const MigrationEvent& like, const CellKey& cell, uint64_t bytes, bool sampled);
+  void CountPrefetched(const MigrationEvent& event, uint32_t version, uint64_t address, uint64_t part);
+  void AddBusy(Direction direction, MigrationCause cause, uint64_t time_ns, uint64_t duration_ns,
+               ChunkFindings* findings);
+  void AddPart(const MigrationEvent& like, uint32_t version, const CellKey& cell, uint64_t time_ns, uint64_t address,
+               uint64_t bytes, ChunkFindings* findings);
   void ClosePiece(ChunkFindings* findings);
 
   // A cell of the piece that is being put together.
@@ -133,7 +147,7 @@ class EventWorker {
   int32_t last_device_ = kUnknownDevice;
   DeviceSums* last_device_sums_ = nullptr;
   const bool everything_;
-  uint64_t blocks_left_;
+  uint64_t blocks_left_ = kMaximumBlocksAhead;
   uint64_t last_time_ns_ = 0;
   ChunkFindings::Piece piece_;
   bool piece_open_ = false;

@@ -42,8 +42,15 @@ void KernelTouches::ReadGpuFaults(std::string_view fields, ColumnBatch* batch, C
     ForEachColumns(fields, [&](EventKind kind, std::string_view message) {
       if (kind != EventKind::kGpuFaults) return;
       DecodeColumns(kind, message, batch, kColumns);
+      // The driver sorts faults by address: the next is of the same granule as a rule.
+      uint64_t granule = ~uint64_t{0};
+      auto here = by_granule_.end();
       for (size_t row = 0; row < batch->rows; ++row) {
-        const auto here = by_granule_.find((*batch)[gpu_faults::kAddress][row] / KernelTouch::kGranuleBytes);
+        const uint64_t address = (*batch)[gpu_faults::kAddress][row];
+        if (address / KernelTouch::kGranuleBytes != granule) {
+          granule = address / KernelTouch::kGranuleBytes;
+          here = by_granule_.find(granule);
+        }
         if (here == by_granule_.end()) continue;
         const auto time_ns = clocks->ToMonotonic(batch->clock, (*batch)[gpu_faults::kStart][row]);
         const int32_t device = DeviceOrdinal((*batch)[gpu_faults::kDevice][row]);

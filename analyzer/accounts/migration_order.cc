@@ -11,20 +11,27 @@ bool Earlier(const MigratedPart& a, const MigratedPart& b) { return a.time_ns < 
 
 void MigrationOrder::Add(const std::vector<MigratedPart>& rows) {
   if (rows.empty()) return;
-  const size_t old_size = waiting_.size();
   // Not by doubling: it would hold twice the window for good.
-  if (waiting_.capacity() < old_size + rows.size()) waiting_.reserve(old_size + rows.size() + kWindow / 2);
+  if (waiting_.capacity() < waiting_.size() + rows.size())
+    waiting_.reserve(waiting_.size() + rows.size() + kWindow / 2);
   waiting_.insert(waiting_.end(), rows.begin(), rows.end());
+}
+
+void MigrationOrder::Sort() {
+  if (sorted_ == waiting_.size()) return;
   const auto begin = waiting_.begin() + static_cast<std::ptrdiff_t>(first_);
-  const auto middle = waiting_.begin() + static_cast<std::ptrdiff_t>(old_size);
+  const auto middle = waiting_.begin() + static_cast<std::ptrdiff_t>(sorted_);
   if (!std::is_sorted(middle, waiting_.end(), Earlier)) std::stable_sort(middle, waiting_.end(), Earlier);
-  if (old_size == first_ || !Earlier(*middle, *(middle - 1))) return;
-  // Only what is newer than the first new row has to move.
-  const auto from = std::upper_bound(begin, middle, *middle, Earlier);
-  std::inplace_merge(from, middle, waiting_.end(), Earlier);
+  if (sorted_ > first_ && Earlier(*middle, *(middle - 1))) {
+    // Only what is newer than the first new row has to move.
+    const auto from = std::upper_bound(begin, middle, *middle, Earlier);
+    std::inplace_merge(from, middle, waiting_.end(), Earlier);
+  }
+  sorted_ = waiting_.size();
 }
 
 void MigrationOrder::Release(size_t keep) {
+  Sort();
   const size_t waiting = waiting_.size() - first_;
   if (waiting <= keep) return;
   for (size_t end = waiting_.size() - keep; first_ < end; ++first_) {
@@ -35,6 +42,7 @@ void MigrationOrder::Release(size_t keep) {
   }
   if (first_ >= kWindow / 2 || first_ == waiting_.size()) {
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<std::ptrdiff_t>(first_));
+    sorted_ -= first_;
     first_ = 0;
   }
 }

@@ -31,9 +31,11 @@ class MigrationOrder {
   // blocks.
   static constexpr size_t kWindow = 8192;
 
-  explicit MigrationOrder(size_t maximum_blocks = BlockTable::kMaximumBlocks) : blocks_(maximum_blocks) {}
+  explicit MigrationOrder(size_t maximum_blocks = BlockTable::kMaximumBlocks,
+                          size_t maximum_cells = Cells::kMaximumCells)
+      : blocks_(maximum_blocks), cells_(maximum_cells) {}
 
-  // Takes rows in any order.
+  // Takes rows in any order. They are sorted when the next ones are told, all that were added since together.
   void Add(const std::vector<MigratedPart>& rows);
   // Tells residency from those that are older than the window.
   void Advance() { Release(kWindow); }
@@ -44,11 +46,13 @@ class MigrationOrder {
   uint64_t untracked_bytes() const { return blocks_.untracked(); }
 
  private:
+  void Sort();
   void Release(size_t keep);
   void Apply(const MigratedPart& row);
 
-  std::vector<MigratedPart> waiting_;  // sorted by time from first_ on
+  std::vector<MigratedPart> waiting_;  // sorted by time in [first_, sorted_)
   size_t first_ = 0;
+  size_t sorted_ = 0;
   uint64_t told_until_ns_ = 0;
   uint64_t late_ = 0;
   BlockTable blocks_;

@@ -13,6 +13,8 @@ class TouchedBlocks {
  public:
   static constexpr size_t kMaximumBlocks = size_t{1} << 21;
 
+  explicit TouchedBlocks(size_t maximum = kMaximumBlocks) : maximum_(maximum) {}
+
   void Touch(uint64_t address, uint32_t memory, uint32_t account) {
     const uint64_t block = address >> 21;
     if (block == last_block_ && memory == last_memory_) return;
@@ -51,7 +53,7 @@ class TouchedBlocks {
     for (; slots_[slot].key != 0; slot = (slot + 1) & (slots_.size() - 1)) {
       if (slots_[slot].key == key) return;
     }
-    if (size_ >= kMaximumBlocks) {
+    if (size_ >= maximum_) {
       ++refused_;
       return;
     }
@@ -73,6 +75,7 @@ class TouchedBlocks {
     return static_cast<size_t>(key ^ key >> 32);
   }
 
+  size_t maximum_;
   std::vector<Slot> slots_;
   size_t size_ = 0;
   uint64_t refused_ = 0;

@@ -148,6 +148,7 @@ void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report) {
             : "The driver's own count of GPU faults (gpu_faults) is not known: fault groups, as CUPTI counts them, are "
               "fewer, because several faults of one page are one group.");
   }
+  AddLeftOut(run, &lines);
   AddCompletenessNotSeen(run, *report, &lines);
   for (const std::string& problem : symbolizer.problems()) lines.push_back(problem);
   // Two processes of a run usually miss the same.

@@ -119,6 +119,7 @@ void AddCpuFaultSites(const Run& run, const Knowledge& known, const ReportOption
 void AddFatalFaults(const Run& run, Symbolizer* symbolizer, Report* report);
 void AddBottomHalfTime(const Run& run, Report* report);
 void AddHazards(const Run& run, const ReportOptions& options, Symbolizer* symbolizer, Report* report);
+void AddLeftOut(const Run& run, std::vector<std::string>* lines);
 void AddNotSeen(const Run& run, const Symbolizer& symbolizer, Report* report);
 
 void AddEmptySection(const std::string& section, const std::string& reason, Report* report);

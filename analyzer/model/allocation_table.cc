@@ -17,6 +17,13 @@ bool IsFixed(MemoryKind kind) { return kind == MemoryKind::kDevice || kind == Me
 
 }  // namespace
 
+bool AllocationTable::KeepsVersion(MemoryKind kind) {
+  if (IsFixed(kind) && fixed_versions_ >= kMaximumFixedVersions) return false;
+  if (budget_ != nullptr && !budget_->TakeMemory(Spending::kAllocations, kBytesOfVersion)) return false;
+  if (IsFixed(kind)) ++fixed_versions_;
+  return true;
+}
+
 AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, uint64_t time_ns, MemoryKind kind,
                                                  uint32_t stack) {
   if (known_ - live_ >= forget_freed_at_) ForgetFreed(time_ns);
@@ -43,8 +50,7 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
   allocation->site = sites_.Of(kind, stack);
   sites_[allocation->site].Grow(base, allocation->bytes);
   allocation->version = AllocationVersions::kNone;
-  if (versions_.size() < kMaximumVersions && (!IsFixed(kind) || fixed_versions_ < kMaximumFixedVersions)) {
-    if (IsFixed(kind)) ++fixed_versions_;
+  if (KeepsVersion(kind)) {
     AllocationVersion version;
     version.base = base;
     version.end = allocation->end;
@@ -53,8 +59,6 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
     version.number = static_cast<uint32_t>(allocation->id);
     version.kind = kind;
     allocation->version = versions_.Add(version);
-  } else {
-    ++versions_refused_;
   }
   outcome.allocation = allocation.get();
   versions.end = std::max(versions.end, allocation->end);
@@ -67,10 +71,7 @@ AllocationTable::AddOutcome AllocationTable::Add(uint64_t base, uint64_t bytes, 
 
 void AllocationTable::AddSystemMemory(uint64_t base, uint64_t end, uint64_t from_ns, uint64_t until_ns,
                                       uint32_t stack) {
-  if (versions_.size() >= kMaximumVersions) {
-    ++versions_refused_;
-    return;
-  }
+  if (!KeepsVersion(MemoryKind::kSystem)) return;
   AllocationVersion version;
   version.base = base;
   version.end = end;

@@ -17,6 +17,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "analyzer/read/read_budget.h"
 #include "analyzer/timeline/allocation_versions.h"
 #include "analyzer/timeline/site_memory.h"
 
@@ -108,11 +109,12 @@ class AllocationTable {
   uint64_t allocations() const { return next_id_ - 1; }
   size_t known() const { return known_; }  // that live, or ended not long ago
 
+  // Bounds the versions; without one there are as many as allocations.
+  void SetBudget(ReadBudget* budget) { budget_ = budget; }
   // Every allocation of the run, and the memory of every call site.
   AllocationVersions& versions() { return versions_; }
   const AllocationVersions& versions() const { return versions_; }
   const SiteMemories& sites() const { return sites_; }
-  uint64_t versions_refused() const { return versions_refused_; }
 
   // How many versions were looked at by all calls so far: what the time depends on.
   uint64_t steps() const { return steps_; }
@@ -122,7 +124,8 @@ class AllocationTable {
   static constexpr size_t kMaximumFreed = 65536;
   // Versions of memory that never faults are given up beyond this many.
   static constexpr size_t kMaximumFixedVersions = size_t{1} << 20;
-  static constexpr size_t kMaximumVersions = size_t{1} << 22;
+  // Of memory, for one version: itself, its place in the order, its base, and the room that vectors grow into.
+  static constexpr uint64_t kBytesOfVersion = 128;
 
   // All that is known of one base address.
   struct Versions {
@@ -137,6 +140,7 @@ class AllocationTable {
   // Where versions of one base were recorded in another order than they lived, it is by no more than this.
   static constexpr int kVersionsOutOfOrder = 8;
 
+  bool KeepsVersion(MemoryKind kind);
   void Forget(Versions* versions, uint64_t time_ns);
   void ForgetFreed(uint64_t time_ns);
 
@@ -146,7 +150,7 @@ class AllocationTable {
   AllocationVersions versions_;
   SiteMemories sites_;
   size_t fixed_versions_ = 0;
-  uint64_t versions_refused_ = 0;
+  ReadBudget* budget_ = nullptr;
   size_t known_ = 0;
   size_t live_ = 0;
   size_t forget_freed_at_ = kMaximumFreed;

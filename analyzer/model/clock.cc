@@ -55,6 +55,27 @@ void ClockConverter::AddPoint(Track* track, Point point) {
   track->segment.length = 0;
 }
 
+size_t ClockConverter::ToMonotonic(TimeBase clock, std::span<const uint64_t> times_ns, uint64_t* last_ns,
+                                   uint64_t* monotonic_ns) {
+  size_t unconverted = 0;
+  for (size_t row = 0; row < times_ns.size();) {
+    if (const auto converted = ToMonotonic(clock, times_ns[row])) {
+      *last_ns = *converted;
+    } else {
+      ++unconverted;
+    }
+    monotonic_ns[row++] = *last_ns;
+    if (clock == TimeBase::kMonotonic || clock == TimeBase::kUnknown) continue;
+    // Those that follow are of the same segment nearly always.
+    const size_t begin = row;
+    for (const Segment segment = TrackOf(clock)->segment;
+         row < times_ns.size() && times_ns[row] - segment.start < segment.length; ++row)
+      monotonic_ns[row] = Apply(segment, times_ns[row]);
+    if (row > begin) *last_ns = monotonic_ns[row - 1];
+  }
+  return unconverted;
+}
+
 std::optional<uint64_t> ClockConverter::Find(Track* track, uint64_t time_ns) {
   const std::vector<Point>& points = track->points;
   if (points.empty()) return std::nullopt;

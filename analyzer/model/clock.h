@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "analyzer/read/columns.h"
@@ -26,13 +27,15 @@ class ClockConverter {
   std::optional<uint64_t> ToMonotonic(TimeBase clock, uint64_t time_ns) {
     if (clock == TimeBase::kMonotonic) return time_ns;
     if (clock == TimeBase::kUnknown) return std::nullopt;
-    Track* track = &tracks_[static_cast<size_t>(clock)];
-    // CUPTI's clock is CLOCK_REALTIME unless another client of CUPTI changed it.
-    if (track->points.empty() && clock == TimeBase::kCupti) track = &tracks_[static_cast<size_t>(TimeBase::kRealtime)];
+    Track* const track = TrackOf(clock);
     const Segment& segment = track->segment;
     if (time_ns - segment.start >= segment.length) return Find(track, time_ns);
     return Apply(segment, time_ns);
   }
+
+  // A column of times into `monotonic`. One that cannot be converted becomes the one before it, for the first
+  // `*last_ns`, which is set to the last one. Returns how many of them there were.
+  size_t ToMonotonic(TimeBase clock, std::span<const uint64_t> times_ns, uint64_t* last_ns, uint64_t* monotonic_ns);
 
   uint64_t steps() const { return steps_; }
 
@@ -56,6 +59,12 @@ class ClockConverter {
   static uint64_t Apply(const Segment& segment, uint64_t time_ns) {
     const auto correction = static_cast<int64_t>(static_cast<double>(time_ns - segment.start) * segment.slope);
     return time_ns + segment.offset + static_cast<uint64_t>(correction);
+  }
+  Track* TrackOf(TimeBase clock) {
+    Track* const track = &tracks_[static_cast<size_t>(clock)];
+    // CUPTI's clock is CLOCK_REALTIME unless another client of CUPTI changed it.
+    return track->points.empty() && clock == TimeBase::kCupti ? &tracks_[static_cast<size_t>(TimeBase::kRealtime)]
+                                                              : track;
   }
   static bool IsStep(const Point& before, const Point& after);
   std::optional<uint64_t> Find(Track* track, uint64_t time_ns);

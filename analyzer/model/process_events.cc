@@ -18,7 +18,7 @@
 namespace uvmtrace::analyzer {
 namespace {
 
-constexpr uint64_t kRoundBytes = uint64_t{4} << 20;
+constexpr uint64_t kRoundBytes = uint64_t{1} << 20;
 constexpr size_t kRoundChunks = 64;
 constexpr size_t kReconstructedAtOnce = 65536;
 // Less than this is read before a second thread has started.
@@ -48,6 +48,20 @@ bool ReadFully(int file, uint64_t offset, size_t bytes, std::string* into) {
   return true;
 }
 
+// Each worker has its tables, and their sum and what it is copied to have them too. Vectors have room to grow into.
+TableBounds BoundsOf(const ReadBudget& budget, size_t threads) {
+  constexpr uint64_t kSlack = 2;
+  constexpr uint64_t kFewest = 1024;
+  const auto bound = [&](uint64_t percent, uint64_t bytes_each, size_t most) {
+    return static_cast<size_t>(std::clamp<uint64_t>(budget.Room(percent, bytes_each), kFewest, most));
+  };
+  TableBounds bounds;
+  bounds.cells = bound(45, kSlack * sizeof(Cells::Entry) * (threads + 3), bounds.cells);
+  bounds.touched_blocks = bound(15, 4 * 2 * sizeof(uint64_t) * (threads + 2), bounds.touched_blocks);
+  bounds.residency_blocks = bound(40, kSlack * BlockTable::kBytesOfBlock, bounds.residency_blocks);
+  return bounds;
+}
+
 }  // namespace
 
 void ProcessModel::ReadEvents(const ReadOptions& options) {
@@ -55,11 +69,13 @@ void ProcessModel::ReadEvents(const ReadOptions& options) {
   if (event_bytes_ < kBytesForThreads) threads = 1;
   std::vector<EventWorker> workers;
   workers.reserve(threads);
-  for (unsigned i = 0; i < threads; ++i) workers.emplace_back(timeline, sampled);
-  std::vector<MigrationOrder> orders(kMigrationOrders, MigrationOrder(BlockTable::kMaximumBlocks / kMigrationOrders));
+  const TableBounds bounds = BoundsOf(budget, threads);
+  for (unsigned i = 0; i < threads; ++i) workers.emplace_back(timeline, sampled, bounds);
+  std::vector<MigrationOrder> orders(kMigrationOrders,
+                                     MigrationOrder(bounds.residency_blocks / kMigrationOrders, bounds.cells));
   std::vector<ChunkFindings> findings(kRoundChunks);
   std::vector<std::string> buffers(threads);
-  Cells waited;
+  Cells waited(bounds.cells);
 
   const int events = open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   for (size_t begin = 0; events >= 0 && begin < event_chunks_.size();) {
@@ -120,6 +136,9 @@ void ProcessModel::ReadEvents(const ReadOptions& options) {
     late_migrations += order.late();
     untracked_bytes += order.untracked_bytes();
   }
+  budget.Refuse(Spending::kBlocks, untracked_bytes);
+  budget.Refuse(Spending::kCells, sums.cells.coarsened());
+  budget.Refuse(Spending::kTouchedBlocks, sums.touched.refused());
   TakeSums(sums);
   SumUp();
   hazards.Looked(HazardKind::kTouchUnderKernel, totals.cpu_faults - unattributed.cpu_faults);

@@ -12,6 +12,11 @@ namespace {
 
 // Changes are written once, but a chunk may be read that repeats them; more than these are damage.
 constexpr size_t kMaximumDetailChanges = 4096;
+// What one run of a kernel takes until the timeline is sealed: its record, its interval, its run, its segments.
+constexpr uint64_t kBytesOfKernel = 160;
+// So many are kept whatever allocations took before them, because the GPU's time is told from them.
+constexpr size_t kFewestKernels = 65536;
+
 bool HasEvents(const Chunk& chunk) {
   for (const EventKind kind : {EventKind::kGpuFaults, EventKind::kReplays, EventKind::kCpuFaults,
                                EventKind::kMigrations, EventKind::kRegionEvents}) {
@@ -44,7 +49,8 @@ Status ProcessModel::ReadTimelineOf(const std::string& path, const ReadOptions& 
   ChunkReader reader;
   Status status = reader.Open(path);
   if (!status.ok()) return status;
-  budget = ReadBudget(reader.statistics().file_bytes);
+  budget = ReadBudget(reader.statistics().file_bytes, options.max_memory_bytes);
+  memory.table().SetBudget(&budget);
   reader.SetBudget(&budget);
   ChunkFrame frame;
   Chunk chunk;
@@ -187,7 +193,8 @@ void ProcessModel::ApplyKernels(const ColumnBatch& batch) {
       statistics.total_ns += duration_ns;
       statistics.longest_ns = std::max(statistics.longest_ns, duration_ns);
     }
-    if (budget.Take(Spending::kKernels) == 0) continue;
+    const bool few = kernel_records_.size() < kFewestKernels;
+    if (!few && !budget.TakeMemory(Spending::kKernels, kBytesOfKernel)) continue;
     kernel_records_.push_back({start, duration_ns, name, static_cast<int16_t>(device), batch.clock});
   }
 }

@@ -167,6 +167,7 @@ enum class MigrationChoice : uint8_t {
 struct ReadOptions {
   MigrationChoice migrations = MigrationChoice::kBest;
   unsigned threads = 0;  // 0: one for each core
+  uint64_t max_memory_bytes = kDefaultMemoryBytes;
   // Since the start of the trace.
   std::optional<uint64_t> from_ns;
   std::optional<uint64_t> to_ns;

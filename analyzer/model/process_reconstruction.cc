@@ -12,6 +12,8 @@ namespace {
 
 // With less than this, what was recorded in windows, or the counters alone, say more.
 constexpr double kTrustedShare = 0.9;
+// What the reconstruction takes for each byte of events in the file: it holds its rows at once.
+constexpr uint64_t kReconstructionBytes = 4;
 
 std::string WhyNot(const reconstruct::Reconstruction& result, uint64_t started_ns) {
   if (!result.counters) return "the trace has no counters of the driver's to hold it against";
@@ -28,6 +30,15 @@ void ProcessModel::ReconstructIfWanted(const ReadOptions& options) {
   const bool asked = options.migrations == MigrationChoice::kReconstructed;
   const std::string detail = process ? process->detail : "";
   if (!asked && detail != "light" && !InWindowsOnly(detail)) return;
+  const uint64_t needed = kReconstructionBytes * event_bytes_;
+  if (needed > budget.memory_left()) {
+    const uint64_t enough = budget.memory_bytes() - budget.memory_left() + needed;
+    sources["reconstruction"] = {
+        "reconstruction", State::kUnavailable,
+        fmt::format("it would take about {}, more than --max-memory lets it; --max-memory {}M is enough",
+                    FormatBytes(needed), (enough >> 20) + 1)};
+    return;
+  }
   reconstruct::Reconstruction result;
   if (!ReconstructTrace(file, &result).ok()) return;
   // Of the driver's queue: CUPTI's faults are groups. A program that only prefetches has none.

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
 
 #include "analyzer/units.h"
 
@@ -23,9 +24,18 @@ std::string Saving(const FindingRow& row) {
   return row.bytes() > 0 ? FormatBytes(row.bytes()) : "";
 }
 
+// Up to the first end of a sentence: a period before a space and a capital. File names and figures have none.
+std::string FirstSentence(const std::string& text) {
+  for (size_t end = text.find(". "); end != std::string::npos; end = text.find(". ", end + 1)) {
+    if (end + 2 < text.size() && std::isupper(static_cast<unsigned char>(text[end + 2])) != 0)
+      return text.substr(0, end + 1);
+  }
+  return text;
+}
+
 }  // namespace
 
-void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, bool brief) {
+void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, FindingText text) {
   const std::string head = fmt::format("  {}  {}", number, Printable(row.title()));
   const std::string place = Printable(row.place());
   const std::string saving = Saving(row);
@@ -49,11 +59,13 @@ void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, bool
     writer->Line(right(head));
     writer->Paragraph("at " + place, "     ", "       ");
   }
-  if (brief) return;
-  writer->Paragraph(row.sentence(), "     ", "     ");
+  if (text == FindingText::kHead) return;
+  const bool whole = text == FindingText::kWhole;
+  writer->Paragraph(whole ? row.sentence() : FirstSentence(row.sentence()), "     ", "     ");
   if (row.change().empty()) return;
-  writer->Paragraph(row.change() + "." + (row.try_it().empty() ? "" : " Try it: " + row.try_it()), "     > ",
-                    "       ");
+  const std::string change = whole ? row.change() + "." : FirstSentence(row.change() + ".");
+  const bool try_it = whole && !row.try_it().empty();
+  writer->Paragraph(change + (try_it ? " Try it: " + row.try_it() : ""), "     > ", "       ");
 }
 
 void WriteChanges(TextWriter* writer) {

@@ -7,7 +7,9 @@
 
 namespace uvmtrace::analyzer {
 
-// `brief`: title, place and saving alone, because a finding of the same kind above has the words.
-void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, bool brief = false);
+// kHead: title, place and gain. kShort: also the first sentence of its evidence, and of the change.
+enum class FindingText { kHead, kShort, kWhole };
+
+void WriteFinding(TextWriter* writer, size_t number, const FindingRow& row, FindingText text = FindingText::kWhole);
 
 }  // namespace uvmtrace::analyzer

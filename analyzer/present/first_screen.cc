@@ -21,11 +21,30 @@ namespace {
 
 using Align = Table::Align;
 
-constexpr size_t kChangeLines = 12;  // of findings, beyond which no further one begins
-constexpr size_t kMostChanges = 3;
-constexpr size_t kMostSites = 4;
+constexpr size_t kScreenLines = 24;
 constexpr size_t kStripColumns = 40;
 constexpr size_t kNameColumns = 10;  // "WHEN", "FITS", "TRACING" and what stands beside them
+
+// How much of each part is printed. What the first finding rests on goes last.
+struct Room {
+  size_t changes;
+  FindingText first;
+  FindingText others;
+  size_t sites;
+  size_t phases;
+  size_t strips;
+};
+constexpr FindingText kWhole = FindingText::kWhole;
+constexpr FindingText kShort = FindingText::kShort;
+constexpr FindingText kHead = FindingText::kHead;
+// The first of these that fits on the screen is taken.
+constexpr Room kRooms[] = {
+    {3, kWhole, kWhole, 4, 4, 9}, {3, kWhole, kShort, 4, 4, 4}, {2, kWhole, kShort, 4, 2, 4},
+    {2, kWhole, kHead, 4, 2, 3},  {2, kWhole, kHead, 3, 0, 3},  {2, kWhole, kHead, 3, 0, 2},
+    {2, kWhole, kHead, 2, 0, 2},  {1, kWhole, kHead, 2, 0, 2},  {1, kWhole, kHead, 2, 0, 1},
+    {1, kWhole, kHead, 1, 0, 1},  {1, kShort, kHead, 2, 0, 1},  {1, kShort, kHead, 1, 0, 1},
+    {1, kShort, kHead, 1, 0, 0},  {1, kHead, kHead, 1, 0, 0},
+};
 
 std::string Command(const Capture& capture) {
   constexpr size_t kLongest = 60;
@@ -86,19 +105,20 @@ void WriteHeader(TextWriter* writer) {
   writer->Paragraph(text, "", "  ");
 }
 
-void WriteTopChanges(TextWriter* writer) {
+// Returns how many there are besides.
+size_t WriteTopChanges(TextWriter* writer, const Room& room) {
   const Report& report = writer->report();
+  const auto all = static_cast<size_t>(report.findings_size());
+  size_t shown = std::min<size_t>(all, 1);
+  while (shown < std::min(all, room.changes) && report.findings(static_cast<int>(shown)).severity() != "note") ++shown;
   writer->Heading("WHAT TO CHANGE");
-  size_t number = 0;
   std::set<std::string> kinds;
-  const size_t begin = writer->lines();
-  for (const FindingRow& row : report.findings()) {
-    if (number == kMostChanges || (number > 0 && writer->lines() - begin >= kChangeLines)) break;
-    if (number > 0 && row.severity() == "note") break;
+  for (size_t number = 0; number < shown; ++number) {
+    const FindingRow& row = report.findings(static_cast<int>(number));
     const bool told = !kinds.insert(row.id()).second;
-    WriteFinding(writer, ++number, row, told);
+    WriteFinding(writer, number + 1, row, told ? kHead : number == 0 ? room.first : room.others);
   }
-  if (number == 0) {
+  if (shown == 0) {
     const Totals& totals = report.totals();
     std::string why;
     if (report.capture().detail() == "calls") {
@@ -109,11 +129,10 @@ void WriteTopChanges(TextWriter* writer) {
     }
     writer->Paragraph("nothing that this trace shows" + why);
   }
-  const auto all = static_cast<size_t>(report.findings_size());
-  if (all > number) writer->Line(fmt::format("     {} more: --section changes", all - number));
+  return all - shown;
 }
 
-void WriteWhere(TextWriter* writer) {
+void WriteWhere(TextWriter* writer, size_t most) {
   const Report& report = writer->report();
   if (report.sites_size() == 0) return;
   const Evidence evidence(report);
@@ -127,7 +146,7 @@ void WriteWhere(TextWriter* writer) {
                {"how it is used", Align::kLeft}},
               "");
   const std::vector<const SiteRow*> rows = SitesByCost(report);
-  const size_t shown = rows.size() <= kMostSites + 1 ? rows.size() : kMostSites;
+  const size_t shown = rows.size() <= most + 1 ? rows.size() : most;
   for (size_t i = 0; i < shown; ++i) {
     const SiteRow& row = *rows[i];
     const bool estimated = row.estimated();
@@ -161,12 +180,14 @@ std::string Axis(const Strips& strips) {
   return left + std::string(strips.columns > used + 1 ? strips.columns - used : 2, ' ') + right;
 }
 
-void WriteWhen(TextWriter* writer) {
+void WriteWhen(TextWriter* writer, const Room& room) {
   const Report& report = writer->report();
-  const Strips strips = MakeStrips(report, kStripColumns);
+  Strips strips = MakeStrips(report, kStripColumns);
+  if (strips.rows.size() > room.strips) strips.rows.resize(room.strips);
   const Evidence evidence(report);
   const std::string thread = BottomHalfInFaults(evidence);
-  if (strips.rows.empty() && thread.empty() && report.phases_size() == 0) return;
+  const bool phases_wanted = report.phases_size() > 1 && room.phases > 0;
+  if (strips.rows.empty() && thread.empty() && !phases_wanted) return;
   writer->Line("");
   if (!strips.rows.empty()) writer->Line(fmt::format("{:<{}}{}", "WHEN", kNameColumns + 3, Axis(strips)));
   for (const Strip& strip : strips.rows) {
@@ -176,16 +197,17 @@ void WriteWhen(TextWriter* writer) {
     writer->Line(fmt::format("  {:<10}|{}|  {}", strip.name, strip.bars, peak));
   }
   if (!thread.empty()) WriteNamed(writer, "BH THREAD", thread);
-  if (report.phases_size() > 1) {
+  if (phases_wanted) {
     std::string phases;
-    int shown = 0;
+    size_t shown = 0;
     for (const PhaseRow& row : report.phases()) {
-      if (shown++ == 4) break;
+      if (shown++ == room.phases) break;
       phases += fmt::format("{}{} {}", phases.empty() ? "" : ", ", Printable(row.name()),
                             FormatDuration(row.has_duration_ns() ? row.duration_ns() : row.end_ns() - row.start_ns()));
       if (row.gpu_waited_ns() > 0) phases += fmt::format(" (GPU waited {})", FormatDuration(row.gpu_waited_ns()));
     }
-    if (report.phases_size() > 4) phases += fmt::format(", {} more: --section phases", report.phases_size() - 4);
+    const auto all = static_cast<size_t>(report.phases_size());
+    if (all > room.phases) phases += fmt::format(", {} more: --section phases", all - room.phases);
     WriteNamed(writer, "PHASES", phases);
   }
 }
@@ -228,7 +250,7 @@ std::string Tracing(const Report& report) {
   if (capture.has_tool_cost() && capture.duration_ns() > 0) {
     const ToolCost& cost = capture.tool_cost();
     const uint64_t in_program = cost.calls_ns() + cost.start_ns() + cost.time_stamps_ns();
-    text = fmt::format("cost about {} of the run ({})", FormatPercent(Share(in_program, capture.duration_ns())),
+    text = fmt::format("cost about {} ({})", FormatPercent(Share(in_program, capture.duration_ns())),
                        FormatDuration(in_program));
   } else {
     text = "its cost is not known";
@@ -243,25 +265,38 @@ std::string Tracing(const Report& report) {
   if (loss.empty() && missing.empty()) text += "; nothing was lost";
   const int not_seen = report.not_seen_size();
   if (not_seen == 0) return text + "; not seen: nothing that is known";
-  return text + fmt::format("; not seen: {} (--section not-seen)",
-                            not_seen == 1 ? "1 thing" : fmt::format("{} things", not_seen));
+  return text + fmt::format("; not seen: {}", not_seen == 1 ? "1 thing" : fmt::format("{} things", not_seen));
 }
 
-}  // namespace
-
-void WriteFirstScreen(TextWriter* writer) {
+void WriteScreen(TextWriter* writer, const Room& room) {
   const Report& report = writer->report();
   WriteHeader(writer);
   if (!report.headline().empty()) {
     writer->Line("");
     writer->Paragraph(report.headline());
   }
-  WriteTopChanges(writer);
-  WriteWhere(writer);
-  WriteWhen(writer);
+  const size_t changes = WriteTopChanges(writer, room);
+  WriteWhere(writer, room.sites);
+  WriteWhen(writer, room);
   if (const std::string fits = Fits(report); !fits.empty()) WriteNamed(writer, "FITS", fits);
   WriteNamed(writer, "TRACING", Tracing(report));
-  WriteNamed(writer, "", "more: --section NAME, --tree, --top N, --format json");
+  const std::string more = changes == 0 ? "" : fmt::format(" (changes: {} more)", changes);
+  WriteNamed(writer, "", fmt::format("more: --section NAME{}, --tree, --top N, --format json", more));
+}
+
+}  // namespace
+
+void WriteFirstScreen(TextWriter* writer) {
+  std::string text;
+  for (const Room& room : kRooms) {
+    TextWriter screen(writer->report(), writer->options());
+    WriteScreen(&screen, room);
+    const bool fits = screen.lines() <= kScreenLines;
+    text = screen.Take();
+    if (fits) break;
+  }
+  text.pop_back();  // the end of its last line
+  writer->Line(text);
 }
 
 }  // namespace uvmtrace::analyzer

@@ -81,6 +81,9 @@ size_t CheckColumns(EventKind kind, std::string_view message);
 using ColumnMask = uint32_t;
 inline constexpr ColumnMask kAllColumns = ~ColumnMask{0};
 
+// What ColumnBatch::source will be.
+uint32_t SourceOf(EventKind kind, std::string_view message);
+
 void DecodeColumns(EventKind kind, std::string_view message, ColumnBatch* batch, ColumnMask wanted = kAllColumns);
 
 }  // namespace uvmtrace::analyzer

@@ -70,6 +70,12 @@ class AllocationVersions {
       return address - base_ < bytes_ && time_ns - since_ns_ < lived_ns_;
     }
 
+    // The same of [address, address + bytes), all of it.
+    bool HoldsAll(uint64_t address, uint64_t bytes, uint64_t time_ns) const {
+      return Holds(address, time_ns) && bytes <= bytes_ - (address - base_);
+    }
+    uint32_t last() const { return last_; }
+
     // Splits [address, address + bytes) among the versions that it touches. Calls on_part(version or kNone, address,
     // bytes) for consecutive parts that add up to the whole.
     template <typename OnPart>

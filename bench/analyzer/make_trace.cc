@@ -12,32 +12,15 @@
 #include <string>
 #include <vector>
 
-#include "analyzer/read/crc32c.h"
+#include "bench/analyzer/trace_writer.h"
 
+namespace uvmtrace::analyzer_bench {
 namespace {
 
 constexpr uint64_t kStart = 1'000'000'000'000;
 constexpr uint64_t kArena = 0x7f0000000000;
 constexpr uint64_t kArenaBytes = uint64_t{4} << 30;
 constexpr size_t kChunkRows = 16384;
-
-void Varint(std::string* out, uint64_t value) {
-  while (value >= 0x80) {
-    out->push_back(static_cast<char>(value | 0x80));
-    value >>= 7;
-  }
-  out->push_back(static_cast<char>(value));
-}
-void Blob(std::string* out, uint32_t field, const std::string& bytes) {
-  Varint(out, field << 3 | 2);
-  Varint(out, bytes.size());
-  *out += bytes;
-}
-void Number(std::string* out, uint32_t field, uint64_t value) {
-  Varint(out, field << 3);
-  Varint(out, value);
-}
-uint64_t ZigZag(int64_t value) { return static_cast<uint64_t>(value) << 1 ^ static_cast<uint64_t>(value >> 63); }
 
 // One column message: `coding` has a letter for each column, D(elta), Z(igzag) or P(lain).
 class Columns {
@@ -92,37 +75,6 @@ class Columns {
   size_t rows_ = 0;
 };
 
-class Writer {
- public:
-  explicit Writer(std::FILE* file) : file_(file) {}
-  void Chunk(const std::string& fields) {
-    std::string rest;
-    rest.push_back('\x19');
-    Fixed(&rest, 77, 8);
-    rest.push_back('\x21');
-    Fixed(&rest, sequence_++, 8);
-    rest += fields;
-    std::string body("\x09UVMTRC\x01\x0a\x15", 10);
-    Fixed(&body, uvmtrace::analyzer::Crc32c(rest.data(), rest.size()), 4);
-    body += rest;
-    std::string head(1, '\x0a');
-    for (int i = 0; i < 5; ++i) head.push_back(static_cast<char>((body.size() >> (7 * i) & 0x7f) | (i < 4 ? 0x80 : 0)));
-    if (std::fwrite(head.data(), 1, head.size(), file_) != head.size() ||
-        std::fwrite(body.data(), 1, body.size(), file_) != body.size()) {
-      std::perror("uvmtrace_make_trace");
-      std::exit(1);
-    }
-  }
-  uint64_t sequence() const { return sequence_; }
-
- private:
-  static void Fixed(std::string* out, uint64_t value, int bytes) {
-    for (int i = 0; i < bytes; ++i) out->push_back(static_cast<char>(value >> (8 * i)));
-  }
-  std::FILE* file_;
-  uint64_t sequence_ = 0;
-};
-
 uint64_t Random() {
   static uint64_t state = 88172645463325252u;
   state ^= state << 13;
@@ -171,9 +123,7 @@ std::string Definitions() {
   return chunk;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int Main(int argc, char** argv) {
   if (argc < 3) {
     std::fprintf(stderr, "usage: uvmtrace_make_trace FILE EVENTS [ALLOCATIONS [POOL_CALLS]]\n");
     return 2;
@@ -258,3 +208,8 @@ int main(int argc, char** argv) {
   writer.Chunk(chunk);
   return std::fclose(file) == 0 ? 0 : 1;
 }
+
+}  // namespace
+}  // namespace uvmtrace::analyzer_bench
+
+int main(int argc, char** argv) { return uvmtrace::analyzer_bench::Main(argc, argv); }

@@ -258,6 +258,39 @@ TEST(ChunkTest, AbsentColumnsAreZero) {
   }
 }
 
+// Values of one to ten bytes in any mixture, against libprotobuf's own decoder of the same bytes.
+TEST(ChunkTest, ColumnsOfAnyMixtureOfLengthsAreWhatLibprotobufReads) {
+  std::mt19937_64 random(11);
+  for (int round = 0; round < 200; ++round) {
+    Chunk chunk;
+    auto* faults = chunk.add_gpu_faults();
+    const size_t rows = 1 + random() % 300;
+    const unsigned longest = 1 + static_cast<unsigned>(random() % 64);
+    const auto any = [&] { return random() >> (64 - (1 + random() % longest)); };
+    std::vector<uint64_t> starts;
+    std::vector<uint64_t> batches;
+    uint64_t start = 0;
+    for (size_t row = 0; row < rows; ++row) {
+      const uint64_t delta = any();
+      faults->add_start_delta_ns(static_cast<int64_t>(delta));
+      starts.push_back(start += delta);
+      faults->add_batch(static_cast<uint32_t>(any()));
+      batches.push_back(faults->batch(static_cast<int>(row)));
+      faults->add_device(static_cast<int32_t>(row) - 7);
+    }
+    const std::string message = faults->SerializeAsString();
+    ASSERT_EQ(analyzer::CheckColumns(analyzer::EventKind::kGpuFaults, message), rows);
+    analyzer::ColumnBatch batch;
+    analyzer::DecodeColumns(analyzer::EventKind::kGpuFaults, message, &batch);
+    ASSERT_EQ(batch.rows, rows);
+    for (size_t row = 0; row < rows; ++row) {
+      ASSERT_EQ(batch[analyzer::gpu_faults::kStart][row], starts[row]) << round << " " << row;
+      ASSERT_EQ(batch[analyzer::gpu_faults::kBatch][row], batches[row]) << round << " " << row;
+      ASSERT_EQ(static_cast<int64_t>(batch[analyzer::gpu_faults::kDevice][row]), static_cast<int64_t>(row) - 7);
+    }
+  }
+}
+
 TEST(ChunkTest, DecodesWhatLibprotobufEncodesAtTheEdgesOfTheTypes) {
   Chunk chunk;
   auto* calls = chunk.add_api_calls();

@@ -326,11 +326,20 @@ TEST(Truth, TheFirstScreenEndsWithinTwoDozenLinesAndProvenanceIsLast) {
   analyzer::TextOptions options;
   options.sections = {"summary"};
   const std::string first = analyzer::RenderText(rows.report, options);
-  EXPECT_LE(std::count(first.begin(), first.end(), '\n'), 30) << first;
+  EXPECT_LE(std::count(first.begin(), first.end(), '\n'), 24) << first;
   EXPECT_TRUE(Has(first, "WHAT TO CHANGE") && Has(first, "WHERE") && Has(first, "TRACING")) << first;
   const std::string text = analyzer::RenderText(rows.report, {});
   EXPECT_EQ(text.rfind(first, 0), 0u);
   EXPECT_GT(text.find("\nCAPTURE\n"), text.find("\nNOT SEEN\n")) << text;
+  // However much there is to say.
+  for (FindingRow& finding : *rows.report.mutable_findings()) {
+    std::string sentence;
+    for (int word = 0; word < 100; ++word) sentence += "One long sentence of many. ";
+    finding.set_sentence(sentence);
+  }
+  const std::string wordy = analyzer::RenderText(rows.report, options);
+  EXPECT_LE(std::count(wordy.begin(), wordy.end(), '\n'), 24) << wordy;
+  EXPECT_TRUE(Has(wordy, "One long sentence of many.")) << wordy;
 }
 
 TEST(Truth, TheHeadlineIsACostWithASubject) {
