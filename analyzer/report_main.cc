@@ -14,12 +14,15 @@
 #include <string>
 #include <vector>
 
+#include "analyzer/advise_command.h"
 #include "analyzer/diff_command.h"
 #include "analyzer/findings/bottom_half_time.h"
 #include "analyzer/findings/report_builder.h"
 #include "analyzer/present/json.h"
 #include "analyzer/present/text.h"
 #include "analyzer/run_input.h"
+#include "analyzer/tune_command.h"
+#include "analyzer/what_if_command.h"
 
 namespace uvmtrace::analyzer {
 namespace {
@@ -96,10 +99,15 @@ int Main(int argc, char** argv) {
   mallopt(M_TRIM_THRESHOLD, 1 << 30);
   mallopt(M_TOP_PAD, 16 << 20);
   if (argc > 1 && std::strcmp(argv[1], "diff") == 0) return DiffCommand(argc - 1, argv + 1);
+  if (argc > 1 && std::strcmp(argv[1], "advise") == 0) return AdviseCommand(argc - 1, argv + 1);
+  if (argc > 1 && std::strcmp(argv[1], "what-if") == 0) return WhatIfCommand(argc - 1, argv + 1);
+  if (argc > 1 && std::strcmp(argv[1], "tune") == 0) return TuneCommand(argc - 1, argv + 1);
   Arguments arguments;
   CLI::App app(
       "Explains traces that libuvmtrace.so recorded. Several traces are one run; a folder is the newest run in it.\n"
-      "uvmtrace-report diff BASE NEW says what changed between two versions of a program.",
+      "uvmtrace-report diff BASE NEW says what changed between two versions of a program.\n"
+      "uvmtrace-report what-if TRACE --prefetch SITE says what a change would do to faults and bytes.\n"
+      "uvmtrace-report advise TRACE -o FILE writes what to change as a file that uvmtrace run --apply takes.",
       "uvmtrace-report");
   app.add_option("TRACE", arguments.traces, "Trace files, or a folder that holds them")->required();
   app.add_option("--format", arguments.format, "text or json")

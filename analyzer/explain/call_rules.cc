@@ -63,9 +63,14 @@ std::string HazardTitle(const std::string& hazard) {
 
 }  // namespace
 
+namespace {
+// A call that a file of changes made, and no line of the program.
+bool IsApplied(const CallSiteRow& call) { return call.function().rfind("uvmtrace:", 0) == 0; }
+}  // namespace
+
 void PrefetchRedundant(const Evidence& evidence, Findings* findings) {
   for (const CallSiteRow& call : evidence.report().call_sites()) {
-    if (call.operation() != "prefetch" || call.without_effect() < 10) continue;
+    if (call.operation() != "prefetch" || call.without_effect() < 10 || IsApplied(call)) continue;
     if (call.without_effect() * 2 < call.count()) continue;
     FindingRow row =
         MakeFinding("Prefetch once, not every time", call.key(),
@@ -110,7 +115,7 @@ void AllocateInLoop(const Evidence& evidence, Findings* findings) {
 
 void AdviseInLoop(const Evidence& evidence, Findings* findings) {
   for (const CallSiteRow& call : evidence.report().call_sites()) {
-    if (call.operation() != "advise" || call.count() < 50) continue;
+    if (call.operation() != "advise" || call.count() < 50 || IsApplied(call)) continue;
     if (Share(call.total_ns(), evidence.run_ns()) < 0.01) continue;
     FindingRow row = MakeFinding("Advise once, the whole range", call.key(), PlaceOf(call));
     row.set_bytes(call.bytes());

@@ -43,6 +43,8 @@ bool IsSkipped(const std::vector<std::string>& skipped, const std::string& funct
   });
 }
 
+}  // namespace
+
 const MappingDefinition* FindMapping(const ProcessModel& process, const Stack& stack, uint64_t pc) {
   for (size_t i = std::min(stack.mappings_known, process.mappings.size()); i-- > 0;) {
     const MappingDefinition& mapping = process.mappings[i];
@@ -50,8 +52,6 @@ const MappingDefinition* FindMapping(const ProcessModel& process, const Stack& s
   }
   return nullptr;
 }
-
-}  // namespace
 
 bool IsFrameworkFile(const std::string& path) {
   // "<frozen importlib._bootstrap>"; but "<string>" and "<stdin>" are the user's, and so is a notebook's cell.

@@ -27,6 +27,9 @@ std::string NameOfVariable(const ProcessModel& process, uint32_t stack_id);
 // The file whose code made the call: the innermost one that is neither uvmtrace nor CUDA's runtime or driver.
 std::string LibraryOf(const ProcessModel& process, uint32_t stack_id);
 
+// The mapping that a return address lies in; null: none is known.
+const MappingDefinition* FindMapping(const ProcessModel& process, const Stack& stack, uint64_t pc);
+
 CallSite ResolveCallSite(const ProcessModel& process, uint32_t stack_id, Symbolizer* symbolizer);
 
 // Whether a Python file, or a module by its path, belongs to the standard library or an installed package.

@@ -5,6 +5,7 @@
 #include <limits>
 #include <set>
 
+#include "analyzer/findings/applied.h"
 #include "analyzer/findings/estimate.h"
 #include "analyzer/findings/sections.h"
 
@@ -164,7 +165,7 @@ void AddCapture(const Run& run, Report* report) {
       SourceRow* row = capture->add_sources();
       row->set_name(name);
       row->set_state(state);
-      row->set_reason(source.reason);
+      row->set_reason(IsAppliedChange(name) ? AppliedSentence(source.reason) : source.reason);
     }
     for (const auto& [key, count] : process->losses) losses[key] += count;
     AddRowsThatAreMissing(*process, &losses);

@@ -291,6 +291,7 @@ void WriteCapture(TextWriter* writer) {
   std::vector<const SourceRow*> active;
   std::vector<std::pair<std::string, std::vector<const SourceRow*>>> others;  // by state and reason
   for (const SourceRow& source : capture.sources()) {
+    if (source.name().rfind("apply", 0) == 0) continue;  // in a section of its own
     if (source.state() == "active") {
       active.push_back(&source);
       continue;

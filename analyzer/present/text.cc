@@ -223,6 +223,18 @@ void WriteNotSeen(TextWriter* writer) {
   for (const std::string& line : writer->report().not_seen()) writer->Paragraph(line, "  - ", "    ");
 }
 
+// What became of a file of changes.
+void WriteApplied(TextWriter* writer) {
+  bool headed = false;
+  for (const SourceRow& source : writer->report().capture().sources()) {
+    if (source.name().rfind("apply", 0) != 0) continue;
+    if (!headed) writer->Heading("APPLIED");
+    headed = true;
+    const bool refused = source.name() == "apply" && source.state() != "active";
+    writer->Paragraph((refused ? "nothing was applied: " : "") + source.reason(), "  - ", "    ");
+  }
+}
+
 struct Section {
   const char* name;
   void (*write)(TextWriter*);
@@ -234,6 +246,7 @@ constexpr Section kSections[] = {
     {"out-of-memory", WriteOutOfMemory},
     {"summary", WriteFirstScreen},
     {"changes", WriteChanges, true},
+    {"applied", WriteApplied},
     {"verdict", WriteVerdict},
     {"sites", WriteSites},
     {"tree", WriteTree, true},

@@ -34,6 +34,7 @@ void Reconstructor::MarkUsed(TrackedBlock* block, int32_t device) {
     // A whole block takes a chunk at once, whatever part of it is touched.
     state.chunk_bytes = static_cast<uint64_t>(block->page_count) * kPageBytes;
     memory.chunk_bytes += state.chunk_bytes;
+    peak_chunk_bytes_ = std::max(peak_chunk_bytes_, memory.chunk_bytes);
   } else if (state.list == ChunkList::kUnused) {
     memory.unused.Remove(block);
   } else if (state.list == ChunkList::kUsed) {
@@ -92,7 +93,7 @@ void Reconstructor::CatchUp(const CounterSample& sample) {
 // Samples of the process and of each GPU are taken together. Those of GPUs say whose room it is, where there are any.
 void Reconstructor::Apply(const CounterSample& sample, bool in_call) {
   const bool of_process = sample.device == -1;
-  if (!of_process && !IsDevice(sample.device)) return;
+  if ((!of_process && !IsDevice(sample.device)) || options_.hypothetical) return;
   if (of_process && !in_call) CatchUp(sample);
   ToldBytes& told = told_[static_cast<size_t>(sample.device + 1)];
   if (of_process != counters_by_device_) HoldRoomAgainst(sample, in_call, &told);
@@ -167,6 +168,7 @@ int32_t Reconstructor::FullestDevice() const {
 // All has been told. What the last samples have beyond it is missing; what they lack of what was over by then was too
 // much.
 void Reconstructor::FinishCounters() {
+  if (options_.hypothetical) return;
   std::array<const CounterSample*, kMaxDevices + 1> last{};
   for (const CounterSample& sample : counters_) {
     if (sample.device == -1 || IsDevice(sample.device)) last[static_cast<size_t>(sample.device + 1)] = &sample;

@@ -180,6 +180,7 @@ void Reconstructor::Forget() {
   blocks_.Clear();
   for (int device = 0; device < kMaxDevices; ++device) {
     Room room = std::move(memory_[static_cast<size_t>(device)].room);
+    if (options_.hypothetical && options_.room_bytes != Room::kUnknown) room.StartWith(options_.room_bytes);
     room.Restart();
     memory_[static_cast<size_t>(device)] = DeviceMemory(device);
     memory_[static_cast<size_t>(device)].room = std::move(room);
@@ -191,6 +192,7 @@ void Reconstructor::Forget() {
   attached_.clear();
   pending_.clear();
   last_batch_ = {};
+  served_batches_.clear();
   run_again_ = false;
   const uint64_t runs = statistics_.runs;
   statistics_ = {};
@@ -271,7 +273,7 @@ void Reconstructor::Apply(const Service& service) {
     PageMask authorized = uvm_model::AuthorizedPages(*block, device, faults);
     const bool recent = fresh.any && service.batch - fresh.batch <= 1;
     const PageMask surprising = recent ? authorized - fresh.pages : authorized;
-    if (!surprising.Empty() && EvictUntil(block, device, service.first_ns)) {
+    if (!surprising.Empty() && !options_.hypothetical && EvictUntil(block, device, service.first_ns)) {
       authorized = uvm_model::AuthorizedPages(*block, device, faults);
     }
     statistics_.stale_pages += static_cast<uint64_t>(authorized.Count());
@@ -281,7 +283,10 @@ void Reconstructor::Apply(const Service& service) {
     faults.write -= waiting;
     const PageMask served = uvm_model::ServeGpuFaults(block, device, faults, Thrashing(block, service.first_ns),
                                                       options_.service, &transfers_);
+    statistics_.served_pages += static_cast<uint64_t>(((faults.read | faults.write) - authorized).Count());
+    if (options_.on_served) options_.on_served(device, last_ns, service.batch, block->base, served);
     if (served.Empty()) continue;
+    if (served_batches_.insert(BatchKey(service.batch, service.device)).second) ++statistics_.served_batches;
     const uint64_t done_ns = std::max(end_ns, last_ns) + kGpuCountedNs;
     Moved(block, last_ns + kGpuSettleNs, done_ns, service.batch);
     Brought(block, device, served, last_ns + kGpuSettleNs, done_ns);
@@ -306,7 +311,10 @@ void Reconstructor::Apply(const CpuFault& fault) {
     if (!same && fault.time_ns - block->spurious_ns <= kSpuriousWindowNs) return;
     block->spurious_ns = 0;
   }
-  uvm_model::ServeCpuFault(block, page, fault.write, Thrashing(block, fault.time_ns), options_.service, &transfers_);
+  ++statistics_.cpu_services;
+  const PageMask served = uvm_model::ServeCpuFault(block, page, fault.write, Thrashing(block, fault.time_ns),
+                                                   options_.service, &transfers_);
+  if (options_.on_served) options_.on_served(kCpu, fault.time_ns, 0, block->base, served);
   Moved(block, fault.time_ns + kCpuSettleNs, fault.time_ns + kCpuCountedNs, 0);
 }
 

@@ -8,9 +8,11 @@
 // explains.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <unordered_set>
 #include <vector>
 
 #include "analyzer/reconstruct/block_table.h"
@@ -21,9 +23,27 @@
 
 namespace uvmtrace::reconstruct {
 
+// Memory that takes no part: what happened to it from then until then is left out.
+struct LeftOut {
+  uint64_t address = 0;
+  uint64_t end = 0;
+  uint64_t from_ns = 0;
+  uint64_t to_ns = 0;
+  bool Holds(uint64_t at, uint64_t time_ns) const {
+    return at >= address && at < end && time_ns >= from_ns && time_ns <= to_ns;
+  }
+};
+
 struct Options {
   uvm_model::ServiceOptions service;
   uvm_model::Thrashing::Limits thrashing;
+  // Where the rows are not what happened: faults and counters prove nothing then, and the room is as it is given.
+  bool hypothetical = false;
+  uint64_t room_bytes = Room::kUnknown;
+  std::vector<LeftOut> left_out;
+  // Called for what each service was about, prefetched pages included. `batch` is 0 for the CPU's.
+  std::function<void(int32_t processor, uint64_t time_ns, uint32_t batch, uint64_t base, const uvm_model::PageMask&)>
+      on_served;
 };
 
 class Reconstructor {
@@ -33,11 +53,14 @@ class Reconstructor {
   Reconstructor(const Options& options, Sink sink);
 
   void Add(const GpuFault& fault) {
+    if (IsLeftOut(fault.address, fault.time_ns)) return;
     ++fault_entries_;
     services_.Add(fault);
   }
   void Add(const Replay& replay) { replays_.push_back(replay); }
-  void Add(const CpuFault& fault) { cpu_faults_.push_back(fault); }
+  void Add(const CpuFault& fault) {
+    if (!IsLeftOut(fault.address, fault.time_ns)) cpu_faults_.push_back(fault);
+  }
   void Add(const RareEvent& event) { rare_events_.push_back(event); }
   void Add(const Call& call) {
     calls_.push_back(call);
@@ -54,6 +77,9 @@ class Reconstructor {
 
   struct Statistics {
     uint64_t services = 0;
+    uint64_t served_pages = 0;    // that faulted, once for each batch, and that were not there already
+    uint64_t served_batches = 0;  // with such a page
+    uint64_t cpu_services = 0;
     uint64_t stale_pages = 0;  // faulted pages that the GPU could access already
     uint64_t evicted_blocks = 0;
     uint64_t unexplained_faults = 0;    // on pages that should be accessible, where no eviction can be the reason
@@ -65,6 +91,10 @@ class Reconstructor {
   const CounterCheck& to_device_check() const { return told_[0].to_device_check; }
   const CounterCheck& to_host_check() const { return told_[0].to_host_check; }
   uint64_t fault_entries() const { return fault_entries_; }
+  // What managed memory had on a GPU at the end; Room::kUnknown: nothing was evicted for want of room.
+  uint64_t RoomBytes(int32_t device) const { return memory_[static_cast<size_t>(device)].room.bytes(); }
+  // The most that its blocks had on one GPU.
+  uint64_t peak_chunk_bytes() const { return peak_chunk_bytes_; }
   // Of the bytes that the driver counted; 1 if it counted none.
   double ExplainedShare() const;
   Options& options() { return options_; }
@@ -125,8 +155,15 @@ class Reconstructor {
   void Evict(TrackedBlock* block, int32_t device, uint64_t time_ns, uint64_t done_ns);
   bool EvictUntil(TrackedBlock* block, int32_t device, uint64_t time_ns);
 
+  bool IsLeftOut(uint64_t address, uint64_t time_ns) const {
+    return std::any_of(options_.left_out.begin(), options_.left_out.end(),
+                       [=](const LeftOut& memory) { return memory.Holds(address, time_ns); });
+  }
+
   Options options_;
   Sink sink_;
+  std::unordered_set<uint64_t> served_batches_;
+  uint64_t peak_chunk_bytes_ = 0;
   ServiceBuilder services_;
   uint64_t fault_entries_ = 0;
   std::vector<Service> service_rows_;

@@ -108,6 +108,16 @@ Symbolizer::Module& Symbolizer::ModuleOf(const MappingDefinition& mapping) {
   return module;
 }
 
+std::string Symbolizer::LinkName(const MappingDefinition& mapping, uint64_t return_address) {
+  Module& module = ModuleOf(mapping);
+  if (module.module == nullptr) return {};
+  const Dwarf_Addr address = return_address - 1 - mapping.load_bias + module.bias;
+  GElf_Off offset = 0;
+  GElf_Sym symbol{};
+  const char* name = dwfl_module_addrinfo(module.module, address, &offset, &symbol, nullptr, nullptr, nullptr);
+  return name != nullptr && offset < symbol.st_size ? name : "";
+}
+
 const std::vector<SymbolFrame>& Symbolizer::Resolve(const MappingDefinition& mapping, uint64_t return_address) {
   Module& module = ModuleOf(mapping);
   // The call is before the return address, and may be the last instruction of its line or function.

@@ -40,6 +40,10 @@ class Symbolizer {
   // The frames of one return address, inlined functions first. Never empty.
   const std::vector<SymbolFrame>& Resolve(const MappingDefinition& mapping, uint64_t return_address);
 
+  // The name in the file's symbol table of the function around a return address, as the linker knows it. Empty: there
+  // is none, or its size is not known.
+  std::string LinkName(const MappingDefinition& mapping, uint64_t return_address);
+
   // One sentence for each file that could not be used.
   const std::set<std::string>& problems() const { return problems_; }
   const SymbolOptions& options() const { return options_; }

@@ -67,6 +67,8 @@ bool ReadVariable(std::string_view name, std::string_view value, Config* config,
     if (!ParseName(value, kSources, &config->source)) WarnValue(warn, name, value, "must be auto, queue or cupti");
   } else if (name == "UVMTRACE_MAX_OVERHEAD") {
     // Nothing records migrations until they cost too much any more: what older scripts set is no mistake.
+  } else if (name == "UVMTRACE_APPLY") {
+    // Read by apply_wanted.cc, because the doors ask before a session starts.
   } else if (name == "UVMTRACE_STACKS") {
     if (!ParseNumber(value, 0, kMaximumStackFrames, 1, &config->stack_frames)) {
       WarnValue(warn, name, value, "must be a number of frames from 0 to 128");
@@ -136,7 +138,7 @@ void ReadConfig(const char* const* environment, Config* config, Warn warn) {
     if (ReadVariable(name, *environment + equals + 1, config, warn)) continue;
     char line[300];
     snprintf(line, sizeof(line),
-             "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _SOURCE, _STACKS, "
+             "unknown variable %.*s is ignored; known are UVMTRACE_OUT, _DETAIL, _SOURCE, _APPLY, _STACKS, "
              "_BUFFER_MB, _MAX_MB, _LOG, _CHILDREN, _KERNELS, _BH_STACKS, _AUDIT, _DRAIN_US, _SAMPLE_MS",
              static_cast<int>(name.size() < 80 ? name.size() : 80), name.data());
     warn(line);

@@ -5,6 +5,7 @@
 //   UVMTRACE_OUT        trace.pb   where to write: %p is the pid, %h the host
 //   UVMTRACE_DETAIL     exact      calls, light, sampled, exact or full: see Detail. auto, an older name, is exact
 //   UVMTRACE_SOURCE     auto       who tells of faults and migrations: queue, cupti, or auto, the first that works
+//   UVMTRACE_APPLY                 a file of changes to make: uvmtrace-apply(5); none by default
 //   UVMTRACE_STACKS     32         frames of a call stack, 0 for none, at most 128
 //   UVMTRACE_BUFFER_MB  64         memory for all rings, 4 to 4096
 //   UVMTRACE_MAX_MB                size of the trace at which events are no longer written, 1 to 1048576; none by

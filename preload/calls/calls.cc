@@ -3,6 +3,7 @@
 
 #include "preload/calls/describe.h"
 #include "preload/calls/hook.h"
+#include "preload/calls/launching.h"
 #include "preload/calls/managed_variables.h"
 #include "preload/calls/pools.h"
 #include "preload/doors/doors.h"
@@ -52,6 +53,7 @@ const Hooks kHooks[kCallsEnd] = {
 
 void* HookOf(FunctionId id, Way way) {
   if (id < kCallsEnd) return kHooks[id].by_way[static_cast<int>(way)];
+  if (IsLaunching(id)) return LaunchingHook(id, way);
   void* const hook = LookupHook(id, way);
   return hook != nullptr ? hook : ManagedVariableHook(id, way);
 }

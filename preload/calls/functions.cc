@@ -10,16 +10,28 @@ namespace {
 constexpr const char* kManagedVariable = "__managed__ variable";
 constexpr const char* kGraphAllocation = "allocation node of a graph";
 
+constexpr const char* kAppliedPrefetch = "uvmtrace: cuMemPrefetchAsync";
+constexpr const char* kAppliedAdvice = "uvmtrace: cuMemAdvise";
+constexpr const char* kAppliedManaged = "uvmtrace: cuMemAllocManaged";
+constexpr const char* kAppliedApart = "uvmtrace: cuMemAllocManaged, apart";
+
 constexpr FunctionRow kRows[kFunctionsEnd] = {
     {nullptr, Layer::kUnknown, Operation::kOther},
 #define UVMTRACE_CALL(layer, symbol, operation, ...) {#symbol, Layer::k##layer, Operation::k##operation},
 #include "preload/calls/calls.inc"
     {kManagedVariable, Layer::kUnknown, Operation::kAllocate},
     {kGraphAllocation, Layer::kUnknown, Operation::kAllocate},
+    {kAppliedPrefetch, Layer::kUnknown, Operation::kPrefetch},
+    {kAppliedAdvice, Layer::kUnknown, Operation::kAdvise},
+    {kAppliedManaged, Layer::kUnknown, Operation::kAllocate},
+    {kAppliedApart, Layer::kUnknown, Operation::kAllocate},
 #define UVMTRACE_LOOKUP(layer, symbol, ...) {#symbol, Layer::k##layer, Operation::kOther},
 #include "preload/doors/lookups.inc"
     {"__cudaRegisterManagedVar", Layer::kRuntime, Operation::kOther},
     {"__cudaInitModule", Layer::kRuntime, Operation::kOther},
+#define UVMTRACE_LAUNCH(symbol, ...) {#symbol, Layer::kDriver, Operation::kOther},
+#define UVMTRACE_WAIT(symbol, ...) {#symbol, Layer::kDriver, Operation::kOther},
+#include "preload/calls/calls_launching.inc"
 };
 
 constexpr FunctionDefinition kDefinitions[] = {
@@ -28,6 +40,10 @@ constexpr FunctionDefinition kDefinitions[] = {
 #include "preload/calls/calls.inc"
     {kFunction_ManagedVariable, kManagedVariable, Layer::kUnknown, Operation::kAllocate},
     {kFunction_GraphAllocation, kGraphAllocation, Layer::kUnknown, Operation::kAllocate},
+    {kFunction_AppliedPrefetch, kAppliedPrefetch, Layer::kUnknown, Operation::kPrefetch},
+    {kFunction_AppliedAdvice, kAppliedAdvice, Layer::kUnknown, Operation::kAdvise},
+    {kFunction_AppliedManaged, kAppliedManaged, Layer::kUnknown, Operation::kAllocate},
+    {kFunction_AppliedApart, kAppliedApart, Layer::kUnknown, Operation::kAllocate},
 };
 
 struct NamedFunction {

@@ -17,14 +17,28 @@ enum FunctionId : uint16_t {
 #include "preload/calls/calls.inc"
   kFunction_ManagedVariable,  // no call: see managed_variables.h
   kFunction_GraphAllocation,  // no call: see DescribeNode
+  // Calls that uvmtrace made itself, see preload/apply/.
+  kFunction_AppliedPrefetch,
+  kFunction_AppliedAdvice,
+  kFunction_AppliedManaged,
+  kFunction_AppliedApart,
   kCallsEnd,
   kLastCall = kCallsEnd - 1,  // the first lookup follows
 #define UVMTRACE_LOOKUP(layer, symbol, ...) kFunction_##symbol,
 #include "preload/doors/lookups.inc"
   kFunction_RegisterManagedVariable,  // __cudaRegisterManagedVar, see managed_variables.h
   kFunction_InitModule,               // __cudaInitModule
+  kFirstLaunching,
+  kBeforeLaunching = kFirstLaunching - 1,
+#define UVMTRACE_LAUNCH(symbol, ...) kFunction_##symbol,
+#define UVMTRACE_WAIT(symbol, ...) kFunction_##symbol,
+#include "preload/calls/calls_launching.inc"
   kFunctionsEnd,
 };
+
+// Whether it launches kernels or waits for them: hooked only where changes are applied.
+constexpr bool IsLaunching(FunctionId id) { return id >= kFirstLaunching; }
+constexpr bool IsApplied(uint16_t id) { return id >= kFunction_AppliedPrefetch && id <= kFunction_AppliedApart; }
 
 struct FunctionRow {
   const char* symbol;

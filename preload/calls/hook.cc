@@ -95,7 +95,11 @@ bool BeginCall(const HookedCall& call, const void* frame, OngoingCall* ongoing) 
   return true;
 }
 
-void BeginFree(OngoingCall* ongoing) { ongoing->managed_bytes = ManagedMemoryBeginFree(ongoing->event.address); }
+void BeginFree(OngoingCall* ongoing) {
+  if (ApplyActive()) [[unlikely]]
+    ApplyAtFree(ongoing->event.address);
+  ongoing->managed_bytes = ManagedMemoryBeginFree(ongoing->event.address);
+}
 
 bool EndCall(const HookedCall& call, OngoingCall* ongoing, int result) {
   HookedThread& thread = hooked_thread;
@@ -126,7 +130,10 @@ void FinishCall(const HookedCall& call, OngoingCall* ongoing, int result) {
     }
     event.result = result;
     event.door = call.door;
-    event.driver_function = call.layer == Layer::kRuntime ? thread.driver_function : uint16_t{kNoFunction};
+    const bool tell_driver = call.layer == Layer::kRuntime || IsApplied(thread.driver_function);
+    event.driver_function = tell_driver ? thread.driver_function : uint16_t{kNoFunction};
+    if (ApplyActive()) [[unlikely]]
+      ApplyAtCall(call.operation, event.address, event.other_address);
     if (call.operation != Operation::kMake || result != 0) RecordCall(&event, call.id, call.has_stack);
     if (ongoing->entry_ns != 0) [[unlikely]]
       EndTimedCall(call, *ongoing);
@@ -157,6 +164,8 @@ void RecordCall(ApiCallEvent* event, FunctionId id, bool with_stack) {
   const size_t python_count = CapturePythonStack({frames + count, most});
   event->python_frames = static_cast<uint8_t>(python_count);
   Recorder::Get().Record(*event, {frames, count + python_count});
+  if (ApplyActive() && Function(id).operation == Operation::kAllocate) [[unlikely]]
+    ApplyAtAllocation(*event, {frames, count}, {frames + count, python_count});
   if (failed_for_memory) [[unlikely]]
     RecordAllocationFailure(*event);
 }

@@ -11,8 +11,10 @@
 #include <cstdint>
 #include <span>
 
+#include "preload/apply/apply.h"
 #include "preload/calls/cuda_api.h"
 #include "preload/calls/functions.h"
+#include "preload/calls/launching.h"
 #include "preload/doors/targets.h"
 #include "record/event.h"
 
@@ -112,9 +114,13 @@ template <FunctionId kId, Layer kLayer, Operation kOperation, Way kWay, typename
 [[gnu::always_inline]] inline auto Intercept(const Call& call, const Describe& describe) {
   constexpr const HookedCall& kCall = kHookedCall<kId, kLayer, kOperation, kWay>;
   constexpr bool kFree = kOperation == Operation::kFree;
-  void* const real = targets[static_cast<int>(kWay)][kId].load(std::memory_order_relaxed);
+  void* real = targets[static_cast<int>(kWay)][kId].load(std::memory_order_relaxed);
   OngoingCall ongoing;
   const bool recorded = BeginCall(kCall, __builtin_dwarf_cfa(), &ongoing);
+  if constexpr (kId == kFunction_cuMemAlloc_v2 || kId == kFunction_cuMemAllocManaged) {
+    if (recorded && ApplyActive()) [[unlikely]]
+      real = AllocationAsApplied(kId, real);
+  }
   if constexpr (kFree) {
     // Before the call: once it has returned, another thread may own the address.
     if (recorded) {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 
+#include "preload/apply/apply.h"
 #include "preload/base/hooked_thread.h"
 #include "preload/calls/hook.h"
 #include "preload/doors/resolve.h"
@@ -110,6 +111,7 @@ void GlobalFound(uint64_t address, uint64_t bytes, const char* name, const CallS
   event.door = call.door;
   if (name != nullptr) Recorder::Get().DefineManagedVariable({name, strnlen(name, kNameBytes)}, address, bytes);
   RecordCall(&event, kFunction_ManagedVariable, true);
+  if (ApplyActive() && name != nullptr) ApplyAtVariable({name, strnlen(name, kNameBytes)}, address, bytes);
 }
 
 namespace {

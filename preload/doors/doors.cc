@@ -8,6 +8,7 @@
 #include <string_view>
 #include <type_traits>
 
+#include "preload/base/apply_wanted.h"
 #include "preload/calls/cuda_api.h"
 #include "preload/doors/elf_file.h"
 #include "preload/doors/libc_symbols.h"
@@ -199,6 +200,7 @@ void* FilterLookup(void* handle, const char* name, const void* caller, const Fin
                    const FindInLibc& find_in_libc) {
   const FunctionId id = FindFunction(name);
   if (IsOwnAddress(caller)) return nullptr;
+  if (IsLaunching(id) && !ApplyWanted()) return nullptr;
   if (id == kNoFunction) {
     if (name[2] != 'd' && IsNewerThanTheList(name)) NoteIfNew(name, find_in_libc, caller);
     return nullptr;

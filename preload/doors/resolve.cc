@@ -6,6 +6,7 @@
 
 #include <string_view>
 
+#include "preload/base/apply_wanted.h"
 #include "preload/doors/libc_symbols.h"
 #include "preload/doors/targets.h"
 #include "record/os/loader_work.h"
@@ -35,9 +36,11 @@ bool ResolveDriver() {
   const DlsymFunction find = LibcDlsym();
   for (uint16_t id = 1; id < kFunctionsEnd; ++id) {
     const FunctionRow& row = Function(static_cast<FunctionId>(id));
-    if (row.layer != Layer::kDriver) continue;
+    if (row.layer != Layer::kDriver || (IsLaunching(static_cast<FunctionId>(id)) && !ApplyWanted())) continue;
     driver_functions[id].store(OwnAddressRemoved(find(handle, row.symbol)), std::memory_order_relaxed);
   }
+  // A driver has not every function. One that it has, so that dlerror tells the host of none of these look-ups.
+  find(handle, "cuInit");
   driver_resolved.store(true, std::memory_order_release);
   return true;
 }

@@ -14,8 +14,8 @@
 #include "preload/doors/resolve.h"
 #include "preload/doors/targets.h"
 #include "preload/doors/visibility.h"
-#include "record/os/loader_work.h"
 #include "record/memory.h"
+#include "record/os/loader_work.h"
 
 constinit std::atomic<bool> uvmtrace_slots_outdated{false};
 

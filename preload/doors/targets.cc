@@ -1,5 +1,6 @@
 #include "preload/doors/targets.h"
 
+#include "preload/base/apply_wanted.h"
 #include "preload/doors/resolve.h"
 #include "preload/doors/visibility.h"
 
@@ -20,6 +21,7 @@ bool Claim(FunctionId id, Way way, void* target) {
 }  // namespace
 
 void* HandOut(FunctionId id, Way way, void* target) {
+  if (IsLaunching(id) && !ApplyWanted()) return target;
   if (Claim(id, way, target)) return HookOf(id, way);
   const bool runtime = Function(id).layer == Layer::kRuntime;
   if (Claim(id, Way::kSecond, target)) {

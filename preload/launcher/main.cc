@@ -40,6 +40,7 @@ struct Options {
   std::string buffer_mb;
   std::string max_mb;
   std::string log;
+  std::string apply;
   std::string kernels;
   Simulation simulation;
   std::vector<std::string> program;
@@ -98,6 +99,15 @@ int Run(const Options& options) {
   SetIfGiven("UVMTRACE_BUFFER_MB", options.buffer_mb);
   SetIfGiven("UVMTRACE_MAX_MB", options.max_mb);
   SetIfGiven("UVMTRACE_LOG", options.log);
+  if (!options.apply.empty()) {
+    // The program may change its folder before its first CUDA call.
+    std::error_code error;
+    const std::filesystem::path apply = std::filesystem::absolute(options.apply, error);
+    if (error || !std::filesystem::is_regular_file(apply, error)) {
+      return Fail(kUsage, "--apply: " + options.apply + " is no file. Make one: uvmtrace-report advise TRACE -o FILE");
+    }
+    setenv("UVMTRACE_APPLY", apply.c_str(), 1);
+  }
   if (!options.kernels.empty()) setenv("UVMTRACE_KERNELS", options.kernels == "on" ? "1" : "0", 1);
   const std::string library_folder = PreloadLibrary();
   if (library_folder.empty() || !Simulate(options.simulation, library_folder)) return kUsage;
@@ -131,7 +141,21 @@ void AddSimulation(CLI::App* command, Simulation* simulation) {
       ->check(CLI::PositiveNumber);
 }
 
+// The report's program has what tuning needs: it reads traces.
+int Tune(int argc, char** argv) {
+  std::error_code error;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::string report = (self.parent_path() / "uvmtrace-report").string();
+  std::vector<char*> arguments = {const_cast<char*>(report.c_str())};
+  arguments.insert(arguments.end(), argv + 1, argv + argc);
+  arguments.push_back(nullptr);
+  execv(report.c_str(), arguments.data());
+  return Fail(kUsage,
+              report + ": " + std::strerror(errno) + ". Install uvmtrace again: tune needs it beside this program");
+}
+
 int Main(int argc, char** argv) {
+  if (argc > 1 && std::strcmp(argv[1], "tune") == 0) return Tune(argc, argv);
   CLI::App app("Records what a CUDA program does with its memory. uvmtrace-report explains the trace.", "uvmtrace");
   app.set_version_flag("--version", &Version);
   app.require_subcommand(1);
@@ -158,6 +182,9 @@ int Main(int argc, char** argv) {
       ->check(CLI::Range(1, 1 << 20));
   run->add_option("--log", options.log, "Lines on stderr (default warn)")
       ->check(CLI::IsMember({"quiet", "warn", "info", "debug"}));
+  run->add_option("--apply", options.apply,
+                  "Make the changes of this file while the program runs: uvmtrace-apply(5). uvmtrace-report advise "
+                  "writes one");
   run->add_option("--kernels", options.kernels,
                   "Record kernels; on: launches and waits as well; off: CUPTI cannot be held up by calls that wait for "
                   "the GPU")
@@ -176,6 +203,7 @@ int Main(int argc, char** argv) {
   CLI::App* const demo =
       app.add_subcommand("demo", "Record a workload that oversubscribes a simulated GPU, and report");
   demo->add_option("-o,--out", demo_out, "File to write (default trace.pb)");
+  app.add_subcommand("tune", "Find out which changes help a program: uvmtrace tune [options] -- program [args...]");
   run->prefix_command();  // without --, options end at the first word that is none
   // What stands after -- is the program's, letter for letter.
   char** const own_end = std::find_if(argv, argv + argc, [](const char* word) { return std::strcmp(word, "--") == 0; });

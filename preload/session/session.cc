@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "preload/apply/apply.h"
 #include "preload/base/config.h"
 #include "preload/base/hooked_thread.h"
 #include "preload/doors/resolve.h"
@@ -115,6 +116,7 @@ std::atomic<SessionState>* StateWord() {
 // In a forked child, before anything else of ours: without locks, for their owners do not exist here.
 void ForgetParent() {
   Recorder::Get().AbandonAfterFork();
+  ForgetApply();
   AbandonSourcesAfterFork();
   managed_memory.Forget();
   ForgetOwnCost();
@@ -217,6 +219,7 @@ bool StartRecording() {
   recorder.SetSourceState("devices", SourceStateKind::kIdle, "cuInit has not been called");
   StartStacks();
   TellNvtx();
+  StartApply();
   AnnounceSources(session.config);
   return true;
 }
@@ -410,6 +413,7 @@ void FinishSession() {
     return;
   }
   FinishSources();
+  TellApply();
   SessionState running = SessionState::kRunning;
   if (!word->compare_exchange_strong(running, SessionState::kClosing, std::memory_order_acq_rel)) {
     WaitWhile(word, SessionState::kClosing);

@@ -4,8 +4,10 @@
 #include <new>
 #include <string_view>
 
-#include "record/os/futex.h"
+#include "preload/base/apply_wanted.h"
+#include "preload/stacks/code_hashes.h"
 #include "record/hash_index.h"
+#include "record/os/futex.h"
 #include "record/recorder.h"
 
 namespace uvmtrace {
@@ -78,7 +80,9 @@ std::string_view StringText(const PythonApi& python, const PythonLayout& layout,
 
 uint32_t DefineCode(std::string_view file, std::string_view name) {
   Recorder& recorder = Recorder::Get();
-  return recorder.DefineCode(recorder.InternString(file), recorder.InternString(name));
+  const uint32_t id = recorder.DefineCode(recorder.InternString(file), recorder.InternString(name));
+  if (ApplyWanted()) RememberCode(id, file, name);
+  return id;
 }
 
 CodeEntry& EntryOf(const void* code) {

@@ -51,6 +51,7 @@ struct Function {
   std::string name;
   UvmsimKernelModel model = nullptr;
   int arguments = -1;  // -1: not known
+  std::vector<uint32_t> argument_bytes;
 };
 
 struct Stream {

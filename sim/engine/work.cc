@@ -20,8 +20,14 @@ constexpr double kCopyCallNs = 2'000;
 constexpr double kKernelNs = 2'000;
 constexpr double kCopyNs = 1'000;
 
+// The size of a parameter of this type: pointers and long numbers have 8 bytes. Others count as 4, structs too.
+uint32_t BytesOfType(const std::string& type) {
+  const bool is_long = type.find("long") != std::string::npos || type == "double";
+  return is_long || (!type.empty() && type.back() == '*') ? 8 : 4;
+}
+
 // "Add(int*, unsigned long)" has two. -1 if the name tells nothing, as with extern "C".
-int CountArguments(const char* mangled) {
+int ReadArguments(const char* mangled, std::vector<uint32_t>* bytes) {
   int status = 0;
   char* name = abi::__cxa_demangle(mangled, nullptr, nullptr, &status);
   if (name == nullptr) return -1;
@@ -31,19 +37,23 @@ int CountArguments(const char* mangled) {
   const size_t close = text.rfind(')');
   if (close == std::string::npos) return -1;
   int depth = 0;
-  int commas = 0;
-  size_t open = close;
+  std::vector<std::string> types{""};  // last one first, each back to front
   for (size_t i = close + 1; i-- > 0;) {
     const char c = text[i];
     if (c == ')' || c == '>' || c == ']') ++depth;
     if (c == '(' || c == '<' || c == '[') --depth;
-    if (c == ',' && depth == 1) ++commas;
-    if (depth == 0) {
-      open = i;
-      break;
+    if (depth == 0) break;
+    if (c == ',' && depth == 1) {
+      types.emplace_back();
+    } else if (i != close && (c != ' ' || !types.back().empty())) {
+      types.back() += c;
     }
   }
-  return open + 1 == close ? 0 : commas + 1;
+  if (types.size() == 1 && types.front().empty()) return 0;
+  for (auto type = types.rbegin(); type != types.rend(); ++type) {
+    bytes->push_back(BytesOfType({type->rbegin(), type->rend()}));
+  }
+  return static_cast<int>(types.size());
 }
 
 // The values of a launch's arguments, kept until the kernel runs. Their sizes are known to the GPU's code only; but
@@ -98,8 +108,11 @@ class ArgumentCopy {
 
 Function* Engine::CreateFunction(const char* name, UvmsimKernelModel model) {
   Lock lock(&work_mutex_);
-  functions_.push_back({name, model, CountArguments(name)});
-  return &functions_.back();
+  Function& function = functions_.emplace_back();
+  function.name = name;
+  function.model = model;
+  function.arguments = ReadArguments(name, &function.argument_bytes);
+  return &function;
 }
 
 CUresult Engine::Launch(Function* function, UvmsimDim grid, UvmsimDim block, void** arguments, Stream* stream) {

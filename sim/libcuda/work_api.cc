@@ -83,6 +83,28 @@ CUresult Launch(CUfunction function, UvmsimDim grid, UvmsimDim block, CUstream h
   });
 }
 
+CUresult ParameterInfo(CUfunction function, size_t index, size_t* offset, size_t* bytes) {
+  return WithEngine([&](Engine&) {
+    const auto& sizes = reinterpret_cast<const Function*>(function)->argument_bytes;
+    if (offset == nullptr || index >= sizes.size()) return CUDA_ERROR_INVALID_VALUE;
+    *offset = 0;
+    for (size_t i = 0; i <= index; ++i) {
+      if (sizes[i] == 8) *offset = (*offset + 7) / 8 * 8;
+      if (i < index) *offset += sizes[i];
+    }
+    if (bytes != nullptr) *bytes = sizes[index];
+    return CUDA_SUCCESS;
+  });
+}
+
+CUresult FunctionName(const char** name, CUfunction function) {
+  return WithEngine([&](Engine&) {
+    if (name == nullptr || function == nullptr) return CUDA_ERROR_INVALID_VALUE;
+    *name = reinterpret_cast<const Function*>(function)->name.c_str();
+    return CUDA_SUCCESS;
+  });
+}
+
 CUresult GetFlags(CUstream handle, unsigned* flags) {
   return WithStream(handle, [&](Engine&, Stream* stream) {
     if (flags == nullptr) return CUDA_ERROR_INVALID_VALUE;
@@ -222,5 +244,11 @@ UVMSIM_TWINS(cuLaunchKernelEx, _ptsz, (const CUlaunchConfig* c, CUfunction funct
              c == nullptr ? CUDA_ERROR_INVALID_VALUE
                           : Launch(function, {c->gridDimX, c->gridDimY, c->gridDimZ},
                                    {c->blockDimX, c->blockDimY, c->blockDimZ}, c->hStream, arguments, extra))
+
+CUresult CUDAAPI cuFuncGetParamInfo(CUfunction function, size_t index, size_t* offset, size_t* bytes) {
+  if (function == nullptr) return CUDA_ERROR_INVALID_VALUE;
+  return ParameterInfo(function, index, offset, bytes);
+}
+CUresult CUDAAPI cuFuncGetName(const char** name, CUfunction function) { return FunctionName(name, function); }
 
 }  // extern "C"

@@ -7,6 +7,7 @@ target_link_libraries(uvmtrace_trace_builder PUBLIC uvmtrace_trace_proto)
 
 # What a report says, tested with rows written by hand.
 add_executable(analyzer_report_test
+  ${CMAKE_CURRENT_LIST_DIR}/analyzer_findings_table_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_findings_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_report_truth_test.cc
   ${CMAKE_CURRENT_LIST_DIR}/analyzer_present_test.cc)

@@ -1,6 +1,7 @@
 # The recorder's parts that need no process of their own: configuration, the list of calls, the table of managed memory.
 find_package(Python3 COMPONENTS Interpreter REQUIRED)
 add_executable(uvmtrace_preload_test
+  preload_apply_test.cc
   preload_audit_test.cc
   preload_call_cost_test.cc
   preload_config_test.cc

@@ -14,6 +14,7 @@ FLOORS = [
     ("the list of calls", ["calls/calls.inc", "calls/calls_*.inc", "calls/functions.*", "calls/cuda_api.h", "doors/lookups.inc"]),
     ("doors", ["doors/*"]),
     ("stacks", ["stacks/*"]),
+    ("apply", ["apply/*"]),
     ("session", ["session/*"]),
     ("hooks", ["calls/*"]),
 ]

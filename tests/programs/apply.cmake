@@ -1,0 +1,11 @@
+# Changes that are applied, on the simulator (apply.py).
+set(apply ${CMAKE_CURRENT_SOURCE_DIR}/apply.py)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${apply})
+execute_process(COMMAND ${Python3_EXECUTABLE} ${apply} --list OUTPUT_VARIABLE cases COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^\n]+" cases "${cases}")
+if(UVMTRACE_SANITIZE STREQUAL "")
+  foreach(case ${cases})
+    add_test(NAME apply.end_to_end.${case} COMMAND ${Python3_EXECUTABLE} ${apply} --build ${CMAKE_BINARY_DIR} ${case})
+    set_tests_properties(apply.end_to_end.${case} PROPERTIES TIMEOUT 300)
+  endforeach()
+endif()
