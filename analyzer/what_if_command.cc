@@ -29,7 +29,7 @@ const Field kFields[] = {
     {"read in place, at least", "in_place_bytes", &Paging::in_place_bytes, FormatBytes},
     {"the GPU waited for faults", "stall_ns", &Paging::stall_ns, FormatDuration},
     {"CPU time of the BH thread", "bh_ns", &Paging::bh_ns, FormatDuration},
-    {"copies of calls, on the link", "call_copy_ns", &Paging::call_copy_ns, FormatDuration},
+    {"copies and reads, on the link", "call_copy_ns", &Paging::call_copy_ns, FormatDuration},
 };
 
 std::string Text(const Answer& answer) {

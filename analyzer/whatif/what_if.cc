@@ -375,6 +375,17 @@ class Questioner {
     for (Paging* paging : {&answer_->unchanged, &answer_->changed}) {
       paging->fault_entries = static_cast<uint64_t>(std::llround(static_cast<double>(paging->fault_entries) * entries));
     }
+    answer_->changed.in_place_bytes = PinnedBytes(found);
+    if (answer_->changed.in_place_bytes > 0) {
+      answer_->notes.push_back(
+          "Pinned memory is read over the link at each use; how often is in no trace, so its bytes "
+          "are the least that there can be.");
+    }
+    // A batch holds so many entries at most.
+    constexpr uint64_t kBatchEntries = 256;
+    if (question.prefetch_off)
+      answer_->changed.fault_batches =
+          std::max(answer_->changed.fault_batches, answer_->changed.fault_entries / kBatchEntries);
     const auto rate = Evidence(report_).BulkRate();
     answer_->rate_known = rate.has_value() || question.link_bytes_per_second.has_value();
     answer_->rate_bytes_per_second = question.link_bytes_per_second ? *question.link_bytes_per_second
@@ -399,12 +410,6 @@ class Questioner {
         paging->call_copy_ns = static_cast<uint64_t>(
             static_cast<double>(paging->called_bytes + paging->in_place_bytes) * 1e9 / answer_->rate_bytes_per_second);
       }
-    }
-    answer_->changed.in_place_bytes = PinnedBytes(found);
-    if (answer_->changed.in_place_bytes > 0) {
-      answer_->notes.push_back(
-          "Pinned memory is read over the link at each use; how often is in no trace, so its bytes "
-          "are the least that there can be.");
     }
   }
 

@@ -276,12 +276,26 @@ def what_if_without_the_prefetcher(machine):
     near(answer["changed"]["faulted_bytes"], answer["recorded"]["faulted_bytes"], 0.05, "bytes")
     check(answer["changed"]["fault_entries"] > 3 * answer["recorded"]["fault_entries"], answer)
     check(answer["changed"]["cpu_faults"] > 3 * answer["recorded"]["cpu_faults"], answer)
+    check(answer["changed"]["fault_batches"] >= answer["changed"]["fault_entries"] // 256, answer)
+    check(answer["changed"]["stall_ns"] > answer["recorded"]["stall_ns"], answer)
+
+
+def what_if_of_other_memory_and_links(machine):
+    """Pinned memory does not fault and is read over the link; a slower link makes faults slower, by its bytes alone."""
+    trace = os.path.join(GOLDEN, "h200_queue_oversub_uvm.pb")
+    pinned = what_if(machine, trace, "--pinned", "oversub")
+    check(pinned["changed"]["fault_entries"] == 0 and pinned["changed"]["in_place_bytes"] == 256 << 20, pinned)
+    near(pinned["changed"]["call_copy_ns"], (256 << 20) * 1e9 / pinned["bulk_bytes_per_second"], 0.01, "time of the reads")
+    slow = what_if(machine, trace, "--link", "25")
+    extra = (256 << 20) * (1 / 25e9 - 1 / what_if(machine, trace, "--capacity", "64GiB")["bulk_bytes_per_second"]) * 1e9
+    near(slow["changed"]["stall_ns"] - slow["recorded"]["stall_ns"], extra, 0.15, "what the slower link adds")
 
 
 CASES = {case.__name__: case for case in (advise_and_apply, oversubscribed_in_place, read_mostly_is_not_written_back, suppresses_what_is_there,
                                           matches_nothing, does_not_fit, hostile_files, tunes, tune_says_what_is_wrong, what_if_replays_golden_traces,
                                           what_if_tells_the_recorded_prefetch, what_if_tells_recorded_pairs, what_if_tells_what_applying_does, what_if_of_advice,
-                                          what_if_refuses_what_it_cannot_know, what_if_without_the_prefetcher)}
+                                          what_if_refuses_what_it_cannot_know, what_if_without_the_prefetcher,
+                                          what_if_of_other_memory_and_links)}
 
 
 def main():
