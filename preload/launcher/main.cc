@@ -1,30 +1,33 @@
 // uvmtrace run [options] -- program args...
+// uvmtrace check | demo: see check.h and demo.h.
 //
-// Sets the environment that libuvmtrace.so reads, and becomes the program: exit status and signals are the program's
-// own. Nothing here is needed to trace; LD_PRELOAD=libuvmtrace.so does the same.
+// run sets the environment that libuvmtrace.so reads, and becomes the program: exit status and signals are the
+// program's own. Nothing here is needed to trace; LD_PRELOAD=libuvmtrace.so does the same.
 #include <errno.h>
 #include <gnu/libc-version.h>
 #include <limits.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <functional>
 #include <iostream>
 #include <string>
 #include <vector>
 
+#include "preload/launcher/check.h"
+#include "preload/launcher/demo.h"
 #include "preload/launcher/elf_program.h"
+#include "preload/launcher/environment.h"
 #include "preload/launcher/glibc_floor.h"
+#include "preload/launcher/probe.h"
+#include "sim/include/uvmsim_profiles.h"
 
 namespace uvmtrace::launcher {
 namespace {
 
-constexpr int kUsage = 2;
 constexpr int kNotExecutable = 126;  // as a shell says it
 constexpr int kNotFound = 127;
 
@@ -39,24 +42,9 @@ struct Options {
   std::string log;
   std::string apply;
   std::string kernels;
-  std::string simulate;
-  std::string sim_memory;
-  std::string sim_h2d_gbps;
-  std::string sim_d2h_gbps;
+  Simulation simulation;
   std::vector<std::string> program;
 };
-
-// The folder that holds libuvmtrace.so: beside bin/, in the build tree and where it is installed.
-std::string LibraryFolder() {
-  std::error_code error;
-  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe", error);
-  if (error) return {};
-  for (const char* folder : {UVMTRACE_LIBDIR, "lib", "lib64"}) {
-    const std::filesystem::path candidate = (self.parent_path().parent_path() / folder).lexically_normal();
-    if (std::filesystem::exists(candidate / "libuvmtrace.so", error)) return candidate.string();
-  }
-  return {};
-}
 
 // The library's own file says what it needs, whichever machine built it.
 std::string Version() {
@@ -65,40 +53,6 @@ std::string Version() {
   std::string text = std::string("uvmtrace ") + UVMTRACE_VERSION;
   text += floor.empty() ? "\nlibuvmtrace.so was not found" : "\nlibuvmtrace.so needs glibc " + floor + " or later";
   return text + "; this machine has " + gnu_get_libc_version();
-}
-
-// LD_PRELOAD is a list that is separated by colons and blanks, and a path in it cannot be quoted. A folder whose path
-// has one is reached by a link in a private folder of this user's. Empty: that cannot be made.
-std::string FolderForList(const std::string& folder) {
-  if (folder.find_first_of(": \t\n") == std::string::npos) return folder;
-  namespace fs = std::filesystem;
-  std::error_code error;
-  const fs::path base = fs::temp_directory_path(error) / ("uvmtrace-" + std::to_string(getuid()));
-  if (error || base.string().find_first_of(": \t\n") != std::string::npos) return {};
-  mkdir(base.c_str(), 0700);
-  struct stat status;
-  // Somebody else's folder, or one that others can write to, could lead anywhere.
-  if (lstat(base.c_str(), &status) != 0 || !S_ISDIR(status.st_mode) || status.st_uid != getuid() ||
-      (status.st_mode & 022) != 0) {
-    return {};
-  }
-  const fs::path link = base / std::to_string(std::hash<std::string>{}(folder));
-  if (symlink(folder.c_str(), link.c_str()) == 0) return link.string();
-  return fs::read_symlink(link, error) == folder && !error ? link.string() : std::string();
-}
-
-void Prepend(const char* variable, const std::string& value) {
-  const char* const before = getenv(variable);
-  setenv(variable, before != nullptr && *before != '\0' ? (value + ":" + before).c_str() : value.c_str(), 1);
-}
-
-void SetIfGiven(const char* variable, const std::string& value) {
-  if (!value.empty()) setenv(variable, value.c_str(), 1);
-}
-
-int Fail(int status, const std::string& message) {
-  std::cerr << "uvmtrace: " << message << "\n";
-  return status;
 }
 
 void WarnIfPreloadHasNoEffect(const std::string& file) {
@@ -127,17 +81,6 @@ void WarnIfPreloadHasNoEffect(const std::string& file) {
 }
 
 int Run(const Options& options) {
-  const std::string installed_folder = LibraryFolder();
-  if (installed_folder.empty()) {
-    return Fail(kUsage, "libuvmtrace.so was not found beside this program (../" UVMTRACE_LIBDIR
-                        "): install uvmtrace again, or set LD_PRELOAD yourself");
-  }
-  const std::string library_folder = FolderForList(installed_folder);
-  if (library_folder.empty()) {
-    return Fail(kUsage, installed_folder +
-                            " has a blank or a colon in its path, which LD_PRELOAD cannot name, and no "
-                            "link to it could be made in the folder for temporary files. Install uvmtrace elsewhere");
-  }
   const std::string& name = options.program.front();
   const std::string file = FindProgram(name, getenv("PATH"));
   if (file.empty()) {
@@ -166,19 +109,8 @@ int Run(const Options& options) {
     setenv("UVMTRACE_APPLY", apply.c_str(), 1);
   }
   if (!options.kernels.empty()) setenv("UVMTRACE_KERNELS", options.kernels == "on" ? "1" : "0", 1);
-  Prepend("LD_PRELOAD", library_folder + "/libuvmtrace.so");
-  if (!options.simulate.empty()) {
-    const std::string simulator = library_folder + "/uvmtrace/sim";
-    std::error_code error;
-    if (!std::filesystem::exists(simulator + "/libcuda.so.1", error)) {
-      return Fail(kUsage, "--simulate: the simulator's libcuda.so.1 was not found in " + simulator);
-    }
-    Prepend("LD_LIBRARY_PATH", simulator);
-    setenv("UVMTRACE_SIM_PROFILE", options.simulate.c_str(), 1);
-    SetIfGiven("UVMTRACE_SIM_MEMORY", options.sim_memory);
-    SetIfGiven("UVMTRACE_SIM_H2D_GBPS", options.sim_h2d_gbps);
-    SetIfGiven("UVMTRACE_SIM_D2H_GBPS", options.sim_d2h_gbps);
-  }
+  const std::string library_folder = PreloadLibrary();
+  if (library_folder.empty() || !Simulate(options.simulation, library_folder)) return kUsage;
 
   std::vector<char*> arguments;
   for (const std::string& argument : options.program) arguments.push_back(const_cast<char*>(argument.c_str()));
@@ -191,6 +123,22 @@ int Run(const Options& options) {
     execv("/bin/sh", arguments.data());
   }
   return Fail(error == ENOENT ? kNotFound : kNotExecutable, file + ": " + std::strerror(error));
+}
+
+void AddSimulation(CLI::App* command, Simulation* simulation) {
+  CLI::Option* const simulate =
+      command
+          ->add_option("--simulate", simulation->profile,
+                       "Use a simulated GPU instead of the machine's: tiny, hmm, a100-80g or h200")
+          ->check(CLI::IsMember(std::vector<std::string>(std::begin(kUvmsimProfiles), std::end(kUvmsimProfiles))));
+  command->add_option("--sim-memory", simulation->memory, "Memory of the simulated GPU, such as 64MiB")
+      ->needs(simulate);
+  command->add_option("--sim-h2d-gbps", simulation->h2d_gbps, "Bandwidth to the simulated GPU, in GB/s")
+      ->needs(simulate)
+      ->check(CLI::PositiveNumber);
+  command->add_option("--sim-d2h-gbps", simulation->d2h_gbps, "Bandwidth from the simulated GPU, in GB/s")
+      ->needs(simulate)
+      ->check(CLI::PositiveNumber);
 }
 
 // The report's program has what tuning needs: it reads traces.
@@ -241,15 +189,20 @@ int Main(int argc, char** argv) {
                   "Record kernels; on: launches and waits as well; off: CUPTI cannot be held up by calls that wait for "
                   "the GPU")
       ->check(CLI::IsMember({"on", "off"}));
-  CLI::Option* const simulate =
-      run->add_option("--simulate", options.simulate, "Run on a simulated GPU: a100-80g, h200, tiny, or hmm");
-  run->add_option("--sim-memory", options.sim_memory, "Memory of the simulated GPU, such as 64MiB")->needs(simulate);
-  run->add_option("--sim-h2d-gbps", options.sim_h2d_gbps, "Bandwidth to the simulated GPU, in GB/s")
-      ->needs(simulate)
-      ->check(CLI::PositiveNumber);
-  run->add_option("--sim-d2h-gbps", options.sim_d2h_gbps, "Bandwidth from the simulated GPU, in GB/s")
-      ->needs(simulate)
-      ->check(CLI::PositiveNumber);
+  AddSimulation(run, &options.simulation);
+  CheckOptions check_options;
+  CLI::App* const check = app.add_subcommand(
+      "check",
+      "Say in ten lines what would be recorded here. Exit status: 0 everything that the detail exact has, 1 not");
+  check->add_flag("--json", check_options.json, "The same as JSON");
+  AddSimulation(check, &check_options.simulation);
+  std::string probe_folder;
+  CLI::App* const probe = app.add_subcommand(kProbeVerb, "The child of check")->group("");
+  probe->add_option("folder", probe_folder)->required();
+  std::string demo_out = "trace.pb";
+  CLI::App* const demo =
+      app.add_subcommand("demo", "Record a workload that oversubscribes a simulated GPU, and report");
+  demo->add_option("-o,--out", demo_out, "File to write (default trace.pb)");
   app.add_subcommand("tune", "Find out which changes help a program: uvmtrace tune [options] -- program [args...]");
   run->prefix_command();  // without --, options end at the first word that is none
   // What stands after -- is the program's, letter for letter.
@@ -260,6 +213,10 @@ int Main(int argc, char** argv) {
     const int status = app.exit(error);
     return status == 0 ? 0 : kUsage;
   }
+  if (!run->parsed() && own_end < argv + argc) return Fail(kUsage, "only uvmtrace run takes a program");
+  if (check->parsed()) return Check(check_options);
+  if (probe->parsed()) return Probe(probe_folder);
+  if (demo->parsed()) return Demo(demo_out);
   options.program = run->remaining();
   for (char** word = own_end; word < argv + argc; ++word) {
     if (word != own_end) options.program.emplace_back(*word);

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "sim/engine/engine.h"
+#include "sim/engine/lacks.h"
 
 namespace uvmsim {
 namespace {
@@ -49,6 +50,10 @@ int DriverTools::OpenDevice() {
     errno = ENODEV;
     return -1;
   }
+  if (IsLacking(Lack::kDeviceNode) || IsLacking(Lack::kQueuePermission)) {
+    errno = IsLacking(Lack::kDeviceNode) ? ENOENT : EACCES;
+    return -1;
+  }
   auto tracker = std::make_unique<EventTracker>();
   const int descriptor = tracker->Open();
   if (descriptor < 0) return -1;
@@ -73,6 +78,7 @@ int DriverTools::Control(int descriptor, unsigned long number, void* data) {
   }
   Lock lock(&mutex_);
   if (EventTracker* tracker = FindLocked(descriptor)) {
+    if (IsLacking(Lack::kBranch)) return errno = EINVAL, -1;
     const uint32_t status = ControlLocked(&lock, tracker, number, data);
     return status == UINT32_MAX ? (errno = EINVAL, -1) : 0;
   }

@@ -8,6 +8,7 @@
 
 #include "sim/engine/cpu_fault.h"
 #include "sim/engine/engine.h"
+#include "sim/engine/lacks.h"
 
 namespace uvmsim {
 namespace {
@@ -57,6 +58,7 @@ CUresult Engine::ReserveDeviceLocked(int device, uint64_t bytes, Outcome* outcom
 }
 
 CUresult Engine::AllocateManaged(uint64_t bytes, unsigned flags, uint64_t* address) {
+  if (IsLacking(Lack::kManagedMemory)) return CUDA_ERROR_NOT_SUPPORTED;
   if (bytes == 0) return CUDA_ERROR_INVALID_VALUE;
   EnsureCpuFaultHandler();
   Lock lock(&mutex_);

@@ -11,6 +11,8 @@
 #include <fstream>
 #include <system_error>
 
+#include "sim/engine/lacks.h"
+
 namespace uvmsim {
 namespace {
 
@@ -73,10 +75,15 @@ void ProcRoot::Create(const std::vector<std::string>& gpu_uuids, const std::stri
   write("uvm_perf_thrashing_enable", 0);                 // not modelled
   write("uvm_perf_access_counter_migration_enable", 0);  // not modelled
   write("uvm_global_oversubscription", 1);
+  if (IsLacking(Lack::kBranch)) {
+    fs::create_directories(fs::path(path) / "proc/driver/nvidia", error);
+    std::ofstream(fs::path(path) / "proc/driver/nvidia/version")
+        << "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  900.10  Release Build\n";
+  }
 }
 
 void ProcRoot::AddThread(int tid) {
-  if (path_.empty()) return;
+  if (path_.empty() || IsLacking(Lack::kBottomHalf)) return;
   std::error_code error;
   fs::create_directory_symlink("/proc/" + std::to_string(getpid()) + "/task/" + std::to_string(tid),
                                fs::path(path_) / "proc" / std::to_string(tid), error);

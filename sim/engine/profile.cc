@@ -4,6 +4,10 @@
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <string>
+
+#include "sim/engine/lacks.h"
+#include "sim/include/uvmsim_profiles.h"
 
 namespace uvmsim {
 namespace {
@@ -58,14 +62,17 @@ constexpr LinkModel kH200Link = {55.3, 55.3, 9.3, 16.5, 51.4, 10, 4000, 350, 0.2
 
 const Profile kProfiles[] = {
     // 64 MiB, so that a test can be over its capacity in a moment.
-    {"tiny", "Simulated Tiny GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, 1},
+    {kUvmsimProfiles[0], "Simulated Tiny GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, 1},
     // The same, and the heap, the stacks and mapped files fault and migrate as well.
-    {"hmm", "Simulated HMM GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, 1, true},
+    {kUvmsimProfiles[1], "Simulated HMM GPU", 64 * kMiB, 8, 0, 4, H200Cost(), kH200Link, 1, 8192, 1, true},
     // 80e9 bytes: what an "80 GB" A100 has left beside its context, in whole blocks.
-    {"a100-80g", "Simulated A100 80GB", uint64_t{38'147} * 2 * kMiB, 8, 0, 108, A100Cost(), kA100Link, 1, 8192, 1},
-    {"h200", "Simulated H200", uint64_t{141'000'000'000} / (2 * kMiB) * (2 * kMiB), 9, 0, 132, H200Cost(), kH200Link, 1,
-     8192},
+    {kUvmsimProfiles[2], "Simulated A100 80GB", uint64_t{38'147} * 2 * kMiB, 8, 0, 108, A100Cost(), kA100Link, 1, 8192,
+     1},
+    {kUvmsimProfiles[3], "Simulated H200", uint64_t{141'000'000'000} / (2 * kMiB) * (2 * kMiB), 9, 0, 132, H200Cost(),
+     kH200Link, 1, 8192},
 };
+
+static_assert(std::size(kProfiles) == std::size(kUvmsimProfiles));
 
 void Complain(const char* variable, const char* value, const char* expected) {
   fprintf(stderr, "uvmsim: %s is \"%s\"; expected %s. The default is used.\n", variable, value, expected);
@@ -150,6 +157,12 @@ Profile LoadProfile() {
   double gpus = profile.gpus;
   ReadNumber("UVMTRACE_SIM_GPUS", 1, kMaxDevices, "a number of GPUs, 1 to 4", &gpus);
   profile.gpus = static_cast<int>(gpus);
+  ForEachLack(Lacks(), [](std::string_view word) {
+    for (const LackName& entry : kLackNames) {
+      if (entry.name == word) return;
+    }
+    Complain("UVMTRACE_SIM_LACKS", std::string(word).c_str(), "words of sim/README.md, separated by commas");
+  });
   return profile;
 }
 

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstring>
 
+#include "sim/engine/lacks.h"
 #include "sim/libcuda/api.h"
 
 using uvmsim::CheckDevice;
@@ -132,7 +133,10 @@ int uvmsim::CurrentDevice() {
 
 extern "C" {
 
-CUresult CUDAAPI cuInit(unsigned int flags) { return flags != 0 ? CUDA_ERROR_INVALID_VALUE : Engine::Initialize(); }
+CUresult CUDAAPI cuInit(unsigned int flags) {
+  if (uvmsim::IsLacking(uvmsim::Lack::kGpu)) return CUDA_ERROR_NO_DEVICE;
+  return flags != 0 ? CUDA_ERROR_INVALID_VALUE : Engine::Initialize();
+}
 
 CUresult CUDAAPI cuDriverGetVersion(int* version) {
   if (version == nullptr) return CUDA_ERROR_INVALID_VALUE;

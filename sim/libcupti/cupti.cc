@@ -12,6 +12,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "sim/engine/lacks.h"
 #include "sim/engine/synchronization_table.h"
 #include "sim/engine/tables.h"
 
@@ -154,6 +155,7 @@ size_t RecordSize(const CUpti_Activity* record) {
 }
 
 CUptiResult SetKind(CUpti_ActivityKind kind, bool enabled) {
+  if (enabled && uvmsim::IsLacking(uvmsim::Lack::kCupti)) return CUPTI_ERROR_INSUFFICIENT_PRIVILEGES;
   const CuptiTable* table = Table();
   if (kind == CUPTI_ACTIVITY_KIND_UNIFIED_MEMORY_COUNTER) {
     if (table == nullptr) return CUPTI_ERROR_NOT_INITIALIZED;

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "driver/nvml_abi.h"
+#include "sim/engine/lacks.h"
 #include "sim/engine/tables.h"
 
 using uvmtrace::NvmlFieldValue;
@@ -32,7 +33,10 @@ int g_device;
 
 }  // namespace
 
-NVML_EXPORT int nvmlInit_v2() { return nvml::kSuccess; }
+NVML_EXPORT int nvmlInit_v2() {
+  constexpr int kDriverNotLoaded = 9;
+  return uvmsim::IsLacking(uvmsim::Lack::kNvml) ? kDriverNotLoaded : nvml::kSuccess;
+}
 NVML_EXPORT int nvmlShutdown() { return nvml::kSuccess; }
 NVML_EXPORT const char* nvmlErrorString(int) { return "an error of the simulator"; }
 

@@ -255,6 +255,8 @@ def installed(road):
     (road.folder / "elsewhere").mkdir()
     road.run([prefix / "bin" / "uvmtrace", "run", "--simulate=tiny", "-o", "launched.pb", "--", program, "--bytes", "2MiB"])
     expect((road.folder / "launched.pb").exists(), "the installed launcher did not find its library")
+    road.run([prefix / "bin" / "uvmtrace", "check", "--simulate=tiny"])
+    expect("128 MiB" in road.run([prefix / "bin" / "uvmtrace", "demo"]), "the installed demo did not run")
 
 
 CASES = (known_bytes, oversubscribed, prefetched, reconstructed, zero_copy, managed_variable, calls_only,

@@ -17,6 +17,12 @@ target_compile_definitions(uvmtrace_preload_test PRIVATE
   UVMTRACE_LIBCUDART="${CUDAToolkit_LIBRARY_DIR}/libcudart.so")
 gtest_discover_tests(uvmtrace_preload_test)
 
+add_executable(uvmtrace_launcher_test launcher_check_test.cc
+  ${PROJECT_SOURCE_DIR}/preload/launcher/check_rows.cc
+  ${PROJECT_SOURCE_DIR}/preload/launcher/source_states.cc)
+target_link_libraries(uvmtrace_launcher_test PRIVATE uvmtrace_driver GTest::gtest_main)
+gtest_discover_tests(uvmtrace_launcher_test TEST_PREFIX launcher.)
+
 add_test(NAME preload.calls_of_headers
   COMMAND ${Python3_EXECUTABLE} ${CMAKE_CURRENT_LIST_DIR}/calls_of_headers.py
     ${CMAKE_CXX_COMPILER} ${CUDAToolkit_TARGET_DIR}/include ${PROJECT_SOURCE_DIR}/preload)
