@@ -5,6 +5,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -145,13 +146,18 @@ void AddInputOptions(CLI::App* app, InputOptions* options) {
           {"recorded", MigrationChoice::kRecorded}, {"reconstructed", MigrationChoice::kReconstructed}}))
       ->type_name("recorded|reconstructed");
   app->add_option("--max-memory", options->max_memory,
-                  "Memory to take at most, 512M by default: 4G. What is then not told apart, the report says")
+                  "Memory to take at most, as 4G; by default 512M, and a quarter of the machine's to reconstruct "
+                  "migrations. What is then not told apart, the report says")
       ->type_name("SIZE");
   app->add_option("--threads", options->read.threads, "Threads that read; 0 for one on each core")
       ->capture_default_str();
 }
 
 bool Finish(InputOptions* options) {
+  if (options->max_memory.empty()) {
+    const auto pages = static_cast<uint64_t>(std::max(sysconf(_SC_PHYS_PAGES), 0L));
+    options->read.reconstruction_bytes = pages * static_cast<uint64_t>(sysconf(_SC_PAGESIZE)) / 4;
+  }
   if (!ParseSize(options->max_memory, &options->read.max_memory_bytes)) {
     fmt::print(stderr, "uvmtrace-report: --max-memory takes a size of 32M or more, as 512M or 4G.\n");
     return false;
@@ -174,6 +180,7 @@ bool ReadRun(std::vector<std::string> paths, const ReadOptions& given, Run* run)
   ReadOptions options = given;
   // All models stay until the report is made.
   options.max_memory_bytes = given.max_memory_bytes / std::max<size_t>(files, 1);
+  options.reconstruction_bytes = given.reconstruction_bytes / std::max<size_t>(files, 1);
   options.threads = std::max(1u, cores / static_cast<unsigned>(std::min<size_t>(files, cores)));
   std::vector<Status> statuses(files, Status::Ok());
   for (size_t i = 0; i < files; ++i) run->push_back(std::make_unique<ProcessModel>());

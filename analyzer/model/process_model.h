@@ -168,6 +168,8 @@ struct ReadOptions {
   MigrationChoice migrations = MigrationChoice::kBest;
   unsigned threads = 0;  // 0: one for each core
   uint64_t max_memory_bytes = kDefaultMemoryBytes;
+  // What the reconstruction may take besides; 0: no more than is left of max_memory_bytes.
+  uint64_t reconstruction_bytes = 0;
   // Since the start of the trace.
   std::optional<uint64_t> from_ns;
   std::optional<uint64_t> to_ns;

@@ -31,7 +31,7 @@ void ProcessModel::ReconstructIfWanted(const ReadOptions& options) {
   const std::string detail = process ? process->detail : "";
   if (!asked && detail != "light" && !InWindowsOnly(detail)) return;
   const uint64_t needed = kReconstructionBytes * event_bytes_;
-  if (needed > budget.memory_left()) {
+  if (needed > std::max(budget.memory_left(), options.reconstruction_bytes)) {
     const uint64_t enough = budget.memory_bytes() - budget.memory_left() + needed;
     sources["reconstruction"] = {
         "reconstruction", State::kUnavailable,
